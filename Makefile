@@ -1,0 +1,58 @@
+# The commands people type. CMake does the work; see CMakePresets.json.
+JOBS ?= $(shell nproc)
+BIN := build/release/bin
+
+.PHONY: help run build test test-dev test-tsan fuzz bench cuda format lint clean setup
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:
+	@tools/setup.sh
+
+run: build  ## build, serve the embedded model, stream one completion, serve until Ctrl-C
+	@tools/first_light.sh
+
+build: setup  ## the release build alone
+	@cmake --preset release -DBUILD_TESTING=OFF -DALCCA_BENCH=OFF >build-configure.log 2>&1 \
+	  || { cat build-configure.log; exit 1; }; rm -f build-configure.log
+	@cmake --build build/release -j$(JOBS)
+
+test: setup  ## build and run every test
+	@cmake --preset release -DBUILD_TESTING=ON -DALCCA_BENCH=ON
+	@cmake --build build/release -j$(JOBS)
+	@ctest --test-dir build/release --output-on-failure -j$(JOBS)
+
+test-dev: setup  ## every test under AddressSanitizer and UndefinedBehaviorSanitizer
+	@cmake --preset dev && cmake --build --preset dev -j$(JOBS)
+	@ctest --preset dev -j$(JOBS)
+
+test-tsan: setup  ## engine, server and end-to-end tests under ThreadSanitizer
+	@cmake --preset tsan && cmake --build --preset tsan -j$(JOBS)
+	@TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp" \
+	  ctest --preset tsan -j$(JOBS) -L 'engine|server|e2e|kernels'
+
+FUZZ_SECONDS ?= 30
+fuzz: setup  ## every fuzz target for FUZZ_SECONDS (30) over its committed corpus
+	@cmake --preset fuzz && cmake --build --preset fuzz -j$(JOBS)
+	@tools/run_fuzzers.sh build/fuzz/bin $(FUZZ_SECONDS)
+
+bench: setup  ## kernel benchmarks beside the machine's measured roof
+	@cmake --preset release -DALCCA_BENCH=ON && cmake --build build/release -j$(JOBS)
+	@for b in $(BIN)/*_bench; do $$b; done
+
+cuda: setup  ## compile and link with the CUDA backend (needs nvcc 13)
+	@cmake --preset cuda -DBUILD_TESTING=OFF -DALCCA_BENCH=OFF
+	@cmake --build build/cuda -j$(JOBS)
+
+format:  ## clang-format every source
+	@git ls-files '*.h' '*.cc' '*.cu' '*.cuh' | xargs clang-format-14 -i
+
+lint:  ## clang-format check and clang-tidy
+	@git ls-files '*.h' '*.cc' '*.cu' '*.cuh' | xargs clang-format-14 --dry-run -Werror
+	@cmake --preset release -DBUILD_TESTING=OFF >/dev/null
+	@git ls-files 'kernels/*.cc' 'engine/*.cc' 'server/*.cc' 'tools/*.cc' | grep -v avx \
+	  | xargs -P$(JOBS) -n4 clang-tidy-14 -p build/release --quiet
+
+clean:  ## remove build/
+	@rm -rf build

@@ -1,0 +1,160 @@
+#pragma once
+
+// Everything the engine may ask of a device. No requests, no policy, no gRPC, no #ifdef above here.
+//
+// A backend is created once, allocates at start-up only (Make*, Allocate), and then runs ops in
+// order. Ops have no failure path: shapes are ALCCA_CHECKed on entry (a wrong shape is our bug), and
+// a device fault ends the process. Activations are [tokens, features] in the backend's activation
+// type (f32 on CPU).
+//
+// Row independence, which batching relies on: every op computes a row of its output from the same
+// row of its input (and the sequence's own cache) in an order of operations that does not depend on
+// how many other rows are in the call. So a token's logits are bit-identical alone and in any batch,
+// and however its prompt was cut into chunks.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "kernels/attention_params.h"
+#include "kernels/batch.h"
+#include "kernels/tensor.h"
+
+namespace alcca {
+
+enum class WeightDType : uint8_t { kF32, kBF16, kInt8 };
+constexpr const char* WeightDTypeName(WeightDType dtype) {
+  return dtype == WeightDType::kF32 ? "f32" : dtype == WeightDType::kBF16 ? "bf16" : "int8";
+}
+
+// Owned backend memory for activations; view() is stable for its life.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  virtual TensorView view() const = 0;
+};
+
+// A weight matrix [rows = output features, cols = input features] in the layout the backend likes.
+class Matrix {
+ public:
+  virtual ~Matrix() = default;
+  virtual int32_t rows() const = 0;
+  virtual int32_t cols() const = 0;
+  virtual size_t bytes() const = 0;
+};
+
+struct KvShape {
+  int32_t layers = 0;
+  int32_t kv_heads = 0;
+  int32_t head_dim = 0;
+  int32_t page_tokens = 0;  // tokens in a page
+  int32_t pages = 0;        // pages in the pool, each holding page_tokens tokens of every layer
+  // Bytes of keys and values of one page over all layers, for elements of `element_bytes`.
+  size_t PageBytes(size_t element_bytes) const {
+    return size_t{2} * layers * kv_heads * page_tokens * head_dim * element_bytes;
+  }
+};
+
+// The paged keys and values of all sequences. Page ids index the pool; who holds which page is
+// engine/kv_pages' business.
+class KvCache {
+ public:
+  virtual ~KvCache() = default;
+  virtual const KvShape& shape() const = 0;
+  virtual size_t bytes() const = 0;
+};
+
+// What attention remembers of one sequence beside its KV pages, over all layers and KV heads: the
+// key indices and the running sums of `alcca`. Append-only; lives and dies with the Sequence.
+class AttentionState {
+ public:
+  virtual ~AttentionState() = default;
+  virtual size_t bytes() const = 0;           // memory held beside the KV pages
+  virtual double build_seconds() const = 0;   // time spent appending to indices so far
+};
+
+struct RopeParams {
+  float theta = 10000.0f;  // base of the frequencies, config.json rope_theta
+};
+
+struct AttentionShape {
+  int32_t heads = 0;     // query heads; heads % kv_heads == 0
+  int32_t kv_heads = 0;
+  int32_t head_dim = 0;
+  int32_t sliding_window = 0;  // dense sees the last `sliding_window` keys; 0: all
+  // Columns of a fused projection row: q heads, then k heads, then v heads.
+  int32_t qkv_cols() const { return (heads + 2 * kv_heads) * head_dim; }
+};
+
+enum class Accumulate : uint8_t { kOverwrite, kAdd };
+
+struct BackendLimits {
+  int32_t batch_tokens = 0;  // rows of the largest step
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string Describe() const = 0;  // e.g. "cpu (avx512, 2 threads)"
+
+  // --- Start-up only ---------------------------------------------------------------------------
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int32_t rows, int32_t cols) = 0;
+  // Stacks `parts` along rows (q, k, v projections become one matrix), converts and packs.
+  virtual absl::StatusOr<std::unique_ptr<Matrix>> MakeMatrix(std::span<const HostTensor> parts,
+                                                             WeightDType dtype) = 0;
+  // A table of rows for Embed [vocab, hidden]; kept in the source's type.
+  virtual absl::StatusOr<std::unique_ptr<Matrix>> MakeEmbedding(const HostTensor& table) = 0;
+  // A vector of f32 for RmsNorm [1, cols].
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> MakeVector(const HostTensor& vector) = 0;
+  virtual absl::StatusOr<std::unique_ptr<KvCache>> MakeKvCache(const KvShape& shape) = 0;
+
+  // --- At admission ----------------------------------------------------------------------------
+  virtual absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
+      const KvShape& shape, const AttentionParams& params) = 0;
+
+  // --- The step --------------------------------------------------------------------------------
+  // out[t] = table[token_ids[t]]; out [tokens, hidden].
+  virtual void Embed(TensorView out, const Matrix& table, std::span<const int32_t> token_ids) = 0;
+  // out[t] = x[t] / sqrt(mean(x[t]^2) + eps) * weight (Zhang & Sennrich 2019); out may be x.
+  virtual void RmsNorm(TensorView out, TensorView x, const Buffer& weight, float eps) = 0;
+  // out[t] (+)= weight . x[t]; out [tokens, weight.rows], x [tokens, weight.cols].
+  // kInt8: LLM.int8() (Dettmers et al. 2022): vector-wise absmax, outlier features (|x| > 6.0 in
+  // this token) kept out of the int8 product.
+  virtual void MatMul(TensorView out, TensorView x, const Matrix& weight, Accumulate mode) = 0;
+  // Rotates q and k of `qkv` [tokens, qkv_cols] in place (rotate-half pairs i, i + d/2) and writes
+  // k, v of every row to the sequence's pages of `layer`.
+  virtual void RopeAndStore(TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
+                            const AttentionShape& shape, const RopeParams& rope) = 0;
+  // out[t] = attention of every q head of row t, by its sequence's mode; out [tokens, heads * d].
+  // Appends the step's keys to each sequence's state and adds to its counters.
+  virtual void Attention(TensorView out, TensorView qkv, const KvCache& kv, int32_t layer,
+                         const Batch& batch, const AttentionShape& shape) = 0;
+  // out[t] = silu(gate) * up, with gate_up [tokens, 2 * ffn] = gate then up.
+  virtual void SwiGlu(TensorView out, TensorView gate_up) = 0;
+  // out[i] = x[rows[i]].
+  virtual void GatherRows(TensorView out, TensorView x, std::span<const int32_t> rows) = 0;
+  // Copies to host memory and waits for everything enqueued before.
+  virtual void Download(std::span<float> out, TensorView x) = 0;
+};
+
+struct CpuOptions {
+  int32_t threads = 0;          // 0: one per available core
+  std::string isa = "auto";     // auto | avx512 | avx2 | portable; the best the machine has
+  BackendLimits limits;
+};
+
+// Plain loops in double: the yardstick of every conformance test, far too slow to serve.
+std::unique_ptr<Backend> MakeReferenceBackend();
+absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options);
+
+struct CudaOptions {
+  int32_t device = 0;
+  BackendLimits limits;
+};
+// UNIMPLEMENTED in a build without CUDA (kernels/cuda/backend_cuda_stub.cc).
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options);
+
+}  // namespace alcca
