@@ -4,7 +4,9 @@
 // the engine thread takes part in the work.
 
 #include <cstdint>
-#include <functional>
+#include <memory>
+
+#include "absl/functional/function_ref.h"
 
 namespace alcca {
 
@@ -18,12 +20,12 @@ class ThreadPool {
 
   int32_t threads() const { return threads_; }
   // Calls body(task) for every task in [0, tasks), in any order, on any thread; returns when all
-  // are done. One caller at a time. Not reentrant.
-  void ParallelFor(int32_t tasks, const std::function<void(int32_t)>& body);
+  // are done. One caller at a time. Not reentrant. Allocates nothing (FunctionRef, not function).
+  void ParallelFor(int32_t tasks, absl::FunctionRef<void(int32_t)> body);
 
  private:
   struct Impl;
-  Impl* impl_ = nullptr;
+  std::unique_ptr<Impl> impl_;
   int32_t threads_;
 };
 

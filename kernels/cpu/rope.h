@@ -1,0 +1,17 @@
+#pragma once
+
+#include "kernels/backend.h"
+#include "kernels/cpu/kv_cache_host.h"
+#include "kernels/cpu/thread_pool.h"
+
+namespace alcca {
+
+inline constexpr int32_t kRopePairsMax = 256;  // head_dim / 2
+
+// Rotates q and k of `qkv` [tokens, qkv_cols] in place (pairs i, i + d/2) and writes k and v of
+// every row to its sequence's pages of `layer`. Angles as transformers computes them, in f32:
+// position * (1 / theta^(2i / d)).
+void RopeAndStoreCpu(ThreadPool& pool, TensorView qkv, KvCacheHost& kv, int32_t layer,
+                     const Batch& batch, const AttentionShape& shape, const RopeParams& rope);
+
+}  // namespace alcca

@@ -1,0 +1,47 @@
+#include "kernels/reference/rope_reference.h"
+
+#include <cmath>
+
+#include "kernels/check.h"
+
+namespace alcca {
+namespace {
+
+void Rotate(float* head, int32_t d, int32_t position, float theta) {
+  for (int32_t i = 0; i < d / 2; ++i) {
+    const float frequency =
+        1.0f / std::pow(theta, static_cast<float>(2 * i) / static_cast<float>(d));
+    const double angle = static_cast<float>(position) * frequency;
+    const double a = head[i], b = head[i + d / 2];
+    head[i] = static_cast<float>(a * std::cos(angle) - b * std::sin(angle));
+    head[i + d / 2] = static_cast<float>(b * std::cos(angle) + a * std::sin(angle));
+  }
+}
+
+}  // namespace
+
+void RopeAndStoreReference(TensorView qkv, KvCacheHost& kv, int32_t layer, const Batch& batch,
+                           const AttentionShape& shape, const RopeParams& rope) {
+  const int32_t d = shape.head_dim, page_tokens = kv.shape().page_tokens;
+  ALCCA_CHECK(qkv.cols == shape.qkv_cols() && qkv.rows == batch.tokens());
+  for (const BatchSequence& sequence : batch.sequences) {
+    for (int32_t r = 0; r < sequence.query_count; ++r) {
+      const int32_t t = sequence.query_start + r;
+      float* row = qkv.f32() + static_cast<size_t>(t) * static_cast<size_t>(qkv.cols);
+      for (int32_t h = 0; h < shape.heads + shape.kv_heads; ++h) {
+        Rotate(row + h * d, d, batch.positions[static_cast<size_t>(t)], rope.theta);
+      }
+      const int32_t token = sequence.kv_len - sequence.query_count + r;
+      const int32_t page = sequence.pages[token / page_tokens];
+      for (int32_t h = 0; h < shape.kv_heads; ++h) {
+        for (int32_t i = 0; i < d; ++i) {
+          const int32_t at = token % page_tokens * d + i;
+          kv.Keys(layer, page, h)[at] = row[(shape.heads + h) * d + i];
+          kv.Values(layer, page, h)[at] = row[(shape.heads + shape.kv_heads + h) * d + i];
+        }
+      }
+    }
+  }
+}
+
+}  // namespace alcca
