@@ -56,31 +56,41 @@ size_t Utf8Length(const unsigned char* p, size_t n) {
 }
 
 // What the JSON library does not check for us: UTF-8 before anything else (rule 4), no NUL (the
-// library takes it for the end of the text), no string so long that it would be copied at length.
+// library takes it for the end of the text), and no string, number or blank so long that the
+// library's copy of it matters.
 absl::Status CheckHeaderText(std::string_view text, std::string_view file) {
+  constexpr size_t kMaxGap = 4096;  // Between two of {}[]:," outside strings.
   const auto* bytes = reinterpret_cast<const unsigned char*>(text.data());
   for (size_t i = 0; i < text.size();) {
     const size_t length = Utf8Length(bytes + i, text.size() - i);
-    if (length == 0)
+    if (length == 0) {
       return Bad(file, "header is not UTF-8 at byte ", 8 + i, " (rule 4)");
+    }
     i += length;
   }
-  if (text.empty() || text[0] != '{')
+  if (text.empty() || text[0] != '{') {
     return Bad(file, "header does not begin with '{' (rule 5)");
+  }
+  const size_t nul = text.find('\0');
+  if (nul != std::string_view::npos) {
+    return Bad(file, "header has a NUL at byte ", 8 + nul, " (rule 5)");
+  }
   bool in_string = false;
-  size_t start = 0;
+  size_t start = 0;  // Of the string, or of the gap.
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
-    if (c == '\0')
-      return Bad(file, "header has a NUL at byte ", 8 + i, " (rule 5)");
     if (c == '"') {
       in_string = !in_string;
       start = i;
     } else if (in_string && c == '\\') {
       ++i;
+    } else if (!in_string &&
+               (c == '{' || c == '}' || c == '[' || c == ']' || c == ':' || c == ',')) {
+      start = i;
     }
-    if (in_string && i - start > kMaxSafetensorsStringBytes) {
-      return Bad(file, "header has a string of more than ", kMaxSafetensorsStringBytes, " bytes");
+    if (i - start > (in_string ? kMaxSafetensorsStringBytes : kMaxGap)) {
+      return Bad(file, "header has a ", in_string ? "string" : "number or blank", " of more than ",
+                 in_string ? kMaxSafetensorsStringBytes : kMaxGap, " bytes");
     }
   }
   return absl::OkStatus();
@@ -338,7 +348,8 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string_view prefix
   if (8 + n > file_size || 8 + n > prefix_bytes.size()) {
     return Bad(name, "header length ", n, " in a file of ", file_size, " bytes (rule 3)");
   }
-  const std::string_view text = prefix_bytes.substr(8, n);
+  std::string_view text = prefix_bytes.substr(8, n);
+  text = text.substr(0, text.find_last_not_of(" \t\r\n") + 1);  // Writers pad to align the data.
   RETURN_IF_ERROR(CheckHeaderText(text, name));
 
   SafetensorsHeader header;

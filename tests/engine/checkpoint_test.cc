@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <filesystem>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -96,6 +97,10 @@ std::vector<BadIndex> BadIndices() {
       {"trailing", Shard("a.safetensors") + "x", "not valid JSON"},
       {"bad_utf8", Map("\"\x80\":\"a.safetensors\""), "not valid JSON"},
   };
+}
+
+void PrintTo(const BadIndex& bad, std::ostream* os) {
+  *os << bad.what;
 }
 
 class BadIndexTest : public ::testing::TestWithParam<BadIndex> {};

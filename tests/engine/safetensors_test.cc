@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <filesystem>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -128,6 +129,12 @@ std::vector<BadFile> GrammarCases() {
        "(rule 7)"},
       {"shape_2_63", One("U8", "[9223372036854775808]", "[0,1]", 1),
        "tensor 'x': dimension 9223372036854775808", "(rule 7)"},
+      {"digits", One("U8", "[" + std::string(5000, '1') + "]", "[0,1]", 1),
+       "header has a number or blank of more than 4096 bytes", ""},
+      {"blank", SafetensorsBytes("{" + std::string(5000, ' ') + "}"),
+       "header has a number or blank of more than 4096 bytes", ""},
+      {"long_string", Metadata("{\"a\":\"" + std::string(9 << 20, 'a') + "\"}"),
+       "header has a string of more than 8388608 bytes", ""},
       {"rank_9", One("U8", "[1,1,1,1,1,1,1,1,1]", "[0,1]", 1), "more than 8 dimensions", ""},
   };
 }
@@ -189,6 +196,10 @@ std::vector<BadFile> OffsetCases() {
   };
 }
 
+void PrintTo(const BadFile& bad, std::ostream* os) {
+  *os << bad.what;
+}
+
 class BadFileTest : public ::testing::TestWithParam<BadFile> {};
 
 // Twice: the pure parser, and Open() on the same bytes in a file.
@@ -219,7 +230,7 @@ INSTANTIATE_TEST_SUITE_P(Grammar, BadFileTest, ::testing::ValuesIn(GrammarCases(
 INSTANTIATE_TEST_SUITE_P(Offsets, BadFileTest, ::testing::ValuesIn(OffsetCases()), CaseName);
 
 TEST(SafetensorsHeaderTest, TakesTheEmptyFile) {
-  for (const char* header : {"{}", "{\"__metadata__\":{}}", "{}      "}) {
+  for (const char* header : {"{}", "{\"__metadata__\":{}}", "{}      ", "{} \n\t\r"}) {
     const std::string bytes = SafetensorsBytes(header);
     const auto parsed = ParseSafetensorsHeader(bytes, bytes.size(), "f");
     ASSERT_TRUE(parsed.ok()) << parsed.status();
@@ -273,8 +284,6 @@ TEST(SafetensorsHeaderTest, TakesTheLimitsAndNotOneMore) {
   const std::string name =
       SafetensorsBytes("{" + Entry(std::string(512, 'n'), "U8", "[0]", "[0,0]") + "}");
   EXPECT_TRUE(ParseSafetensorsHeader(name, name.size(), "f").ok());
-  const std::string text = Metadata("{\"a\":\"" + std::string(9 << 20, 'a') + "\"}");
-  EXPECT_FALSE(ParseSafetensorsHeader(text, text.size(), "f").ok());
 }
 
 TEST(SafetensorsHeaderTest, EveryTruncationOfAGoodFileIsAnError) {
