@@ -1,0 +1,25 @@
+#pragma once
+
+// The attention op of the CPU backend: each sequence of the batch by its own mode.
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "kernels/backend.h"
+#include "kernels/cpu/cpu_features.h"
+#include "kernels/cpu/kv_cache_host.h"
+#include "kernels/cpu/thread_pool.h"
+
+namespace alcca {
+
+// Backend::Attention. The keys and values of the step are already in `kv` (RopeAndStore).
+void AttentionCpu(ThreadPool& pool, CpuIsa isa, TensorView out, TensorView qkv,
+                  const KvCacheHost& kv, int32_t layer, const Batch& batch,
+                  const AttentionShape& shape);
+
+// Backend::MakeAttentionState. RESOURCE_EXHAUSTED when memory for the sums is not to be had.
+absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionStateCpu(
+    const KvShape& shape, const AttentionParams& params);
+
+}  // namespace alcca

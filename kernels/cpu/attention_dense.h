@@ -1,0 +1,10 @@
+#pragma once
+
+#include "kernels/cpu/attention_task.h"
+
+namespace alcca {
+
+// Softmax attention of the task's rows for one KV head's group of query heads.
+void AttentionDense(const AttentionTask& task);
+
+}  // namespace alcca

@@ -1,0 +1,42 @@
+#pragma once
+
+// What the CPU backend keeps of one sequence for `alcca`: per layer and KV head, running sums of
+// keys and values and a key index over the sequence's pages.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/backend.h"
+#include "kernels/key_index.h"
+
+namespace alcca {
+
+class AttentionStateCpu final : public AttentionState {
+ public:
+  // One layer and KV head. Sums are double and added token by token, so they are the same however
+  // the tokens were cut into chunks.
+  struct Head {
+    std::unique_ptr<KeyIndex> index;
+    std::vector<double> key_sum;    // [head_dim]
+    std::vector<double> value_sum;  // [head_dim]
+    double build_seconds = 0;
+  };
+
+  // Dense needs nothing: no heads are made.
+  static absl::StatusOr<std::unique_ptr<AttentionStateCpu>> Make(const KvShape& shape,
+                                                                 const AttentionParams& params);
+  Head& head(int32_t layer, int32_t kv_head) { return heads_[layer * kv_heads_ + kv_head]; }
+
+  size_t bytes() const override;
+  double build_seconds() const override;
+
+ private:
+  explicit AttentionStateCpu(int32_t kv_heads) : kv_heads_(kv_heads) {}
+  int32_t kv_heads_;
+  std::vector<Head> heads_;  // [layers * kv_heads], or empty
+};
+
+}  // namespace alcca

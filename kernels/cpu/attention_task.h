@@ -1,0 +1,66 @@
+#pragma once
+
+// The share of one ParallelFor task: some rows of one sequence, one KV head and its query heads.
+
+#include <cstdint>
+
+#include "kernels/backend.h"
+#include "kernels/cpu/attention_kernels.h"
+#include "kernels/cpu/kv_cache_host.h"
+
+namespace alcca {
+
+struct AttentionTask {
+  const AttentionKernels& kernels;
+  const AttentionShape& shape;
+  const KvCacheHost& kv;
+  const BatchSequence& sequence;
+  TensorView qkv;  // the whole step's rows, rotated
+  TensorView out;
+  int32_t layer = 0;
+  int32_t kv_head = 0;
+  int32_t row_begin = 0;  // rows of the sequence, [row_begin, row_end)
+  int32_t row_end = 0;
+  AttentionCounters* counters = nullptr;  // this task's own; summed afterwards
+
+  int32_t group() const { return shape.heads / shape.kv_heads; }
+  int32_t position(int32_t row) const {
+    return sequence.kv_len - sequence.query_count + row;
+  }
+  // Query head g of the group, [head_dim].
+  const float* Query(int32_t row, int32_t g) const {
+    return qkv.f32() + size_t(sequence.query_start + row) * qkv.cols +
+           size_t(kv_head * group() + g) * shape.head_dim;
+  }
+  float* Out(int32_t row, int32_t g) const {
+    return out.f32() + size_t(sequence.query_start + row) * out.cols +
+           size_t(kv_head * group() + g) * shape.head_dim;
+  }
+  // Key and value of token t, [head_dim]; tokens of a page are contiguous.
+  const float* Key(int32_t t) const {
+    const int32_t page_tokens = kv.shape().page_tokens;
+    return kv.Keys(layer, sequence.pages[t / page_tokens], kv_head) +
+           size_t(t % page_tokens) * shape.head_dim;
+  }
+  const float* Value(int32_t t) const {
+    const int32_t page_tokens = kv.shape().page_tokens;
+    return kv.Values(layer, sequence.pages[t / page_tokens], kv_head) +
+           size_t(t % page_tokens) * shape.head_dim;
+  }
+  // First key that dense attention sees at `position`.
+  int32_t FirstVisible(int32_t position) const {
+    return shape.sliding_window > 0 && position >= shape.sliding_window
+               ? position - shape.sliding_window + 1
+               : 0;
+  }
+};
+
+// What dense would have done for this row: counted for every mode.
+inline void CountDenseEquivalent(const AttentionTask& task, int32_t position) {
+  const int64_t visible = position + 1 - task.FirstVisible(position);
+  task.counters->queries += task.group();
+  task.counters->dense_equivalent_qk += task.group() * visible;
+  task.counters->dense_equivalent_pv += task.group() * visible;
+}
+
+}  // namespace alcca

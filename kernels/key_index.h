@@ -1,0 +1,40 @@
+#pragma once
+
+// The nearest keys of one request in one layer and KV head.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "absl/status/statusor.h"
+
+namespace alcca {
+
+struct NearestKey {
+  float squared_distance = 0;
+  int32_t key = 0;  // token position
+};
+
+// Append-only while the request lives. Reads the keys where the KV pages hold them; never copies
+// one. Not thread-safe.
+class KeyIndex {
+ public:
+  virtual ~KeyIndex() = default;
+  // The keys of the next tokens, [count, head_dim], contiguous; stays valid for the index' life. A
+  // block that grows is appended piece by piece with the same stride.
+  virtual void Append(const float* keys, int32_t count) = 0;
+  virtual int32_t size() const = 0;
+  // The k nearest by Euclidean distance among the first `prefix` keys, nearest first; equal
+  // distances: lower position first, which also decides who is in. Returns how many were found:
+  // min(k, prefix), or fewer where distances are NaN.
+  virtual int32_t Search(const float* query, int32_t k, int32_t prefix,
+                         std::span<NearestKey> out) = 0;
+  virtual size_t bytes() const = 0;
+};
+
+// A faiss::Index over blocks of `block_keys` keys (one KV page each), searched exactly by FAISS' own
+// L2 kernels. Every block but the last is full.
+absl::StatusOr<std::unique_ptr<KeyIndex>> MakeFaissKeyIndex(int32_t head_dim, int32_t block_keys);
+
+}  // namespace alcca

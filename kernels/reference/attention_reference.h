@@ -1,0 +1,21 @@
+#pragma once
+
+// Attention in double and plain loops, straight from the definitions; shares no code with kernels/cpu
+// but the cache's layout. Counts nothing.
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "kernels/backend.h"
+#include "kernels/cpu/kv_cache_host.h"
+
+namespace alcca {
+
+void AttentionReference(TensorView out, TensorView qkv, const KvCacheHost& kv, int32_t layer,
+                        const Batch& batch, const AttentionShape& shape);
+
+// Remembers nothing: every sum and neighbour is computed anew from the pages.
+absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionStateReference(
+    const KvShape& shape, const AttentionParams& params);
+
+}  // namespace alcca

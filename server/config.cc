@@ -1,0 +1,326 @@
+#include "server/config.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <map>
+#include <sstream>
+#include <variant>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "kernels/status_macros.h"
+
+namespace alcca {
+namespace {
+
+using Field = std::variant<std::string ServerConfig::*, int64_t ServerConfig::*,
+                           double ServerConfig::*, bool ServerConfig::*>;
+
+struct Key {
+  const char* group;
+  const char* name;
+  Field field;
+  const char* help;
+  double min = 0, max = 0;                 // numbers: inclusive range
+  std::vector<std::string> choices = {};   // strings: empty is any
+};
+
+using C = ServerConfig;
+
+const std::vector<Key>& Keys() {
+  constexpr double kInt = std::numeric_limits<int32_t>::max();
+  static const std::vector<Key> keys = {
+      {"model", "model", &C::model, "Hugging Face folder; empty: the embedded afia-5m"},
+      {"model", "served_model_name", &C::served_model_name,
+       "name in GetModelInfo; empty: the folder's"},
+      {"model", "device", &C::device, "where to compute", 0, 0, {"auto", "cpu", "cuda"}},
+      {"model", "weight_dtype", &C::weight_dtype,
+       "auto: bf16 (f32 for an f32 checkpoint), int8 if that does not fit in memory", 0, 0,
+       {"auto", "f32", "bf16", "int8"}},
+      {"model", "isa", &C::isa, "CPU instruction set", 0, 0,
+       {"auto", "avx512", "avx2", "portable"}},
+      {"model", "threads", &C::threads, "CPU threads; 0: one per core", 0, 1024},
+
+      {"network", "listen", &C::listen, "host:port of gRPC; port 0 picks a free one"},
+      {"network", "metrics_listen", &C::metrics_listen,
+       "host:port of Prometheus metrics; empty: none"},
+      {"network", "reflection", &C::reflection, "serve gRPC reflection"},
+      {"network", "max_message_bytes", &C::max_message_bytes, "largest request", 1024, kInt},
+      {"network", "max_concurrent_streams", &C::max_concurrent_streams, "calls per connection", 1,
+       1 << 20},
+      {"network", "max_undelivered_bytes", &C::max_undelivered_bytes,
+       "text waiting for a slow reader before its call is ended", 1024, kInt},
+
+      {"scheduler", "max_context", &C::max_context,
+       "prompt and output tokens of a sequence; 0: what model and cache allow", 0, kInt},
+      {"scheduler", "max_num_seqs", &C::max_num_seqs, "sequences running at once", 1, 4096},
+      {"scheduler", "max_batch_tokens", &C::max_batch_tokens, "tokens computed in one step", 1,
+       65536},
+      {"scheduler", "max_prefill_chunk", &C::max_prefill_chunk,
+       "prompt tokens of one sequence in one step", 1, 65536},
+      {"scheduler", "max_queued_requests", &C::max_queued_requests,
+       "sequences waiting; one more is RESOURCE_EXHAUSTED", 1, 1 << 20},
+      {"scheduler", "max_queued_tokens", &C::max_queued_tokens, "their prompt tokens", 1,
+       1 << 30},
+      {"scheduler", "kv_cache_bytes", &C::kv_cache_bytes, "memory for keys and values", 1 << 16,
+       1e15},
+      {"scheduler", "page_tokens", &C::page_tokens, "tokens of a KV page", 1, 4096},
+
+      {"requests", "default_max_tokens", &C::default_max_tokens,
+       "max_tokens where a request has none", 1, kInt},
+      {"requests", "max_n", &C::max_n, "completions of one request", 1, 1024},
+      {"requests", "max_logprobs", &C::max_logprobs, "alternatives beside a token", 0, 1024},
+      {"requests", "max_stop_strings", &C::max_stop_strings, "stop strings of a request", 0, 1024},
+      {"requests", "max_stop_bytes", &C::max_stop_bytes, "bytes of one stop string", 1, 65536},
+      {"requests", "max_logit_bias", &C::max_logit_bias, "logit_bias entries of a request", 0,
+       1 << 20},
+
+      {"attention", "attention.mode", &C::attention_mode,
+       "where a request does not say; empty: the model's alcca.json, else dense", 0, 0,
+       {"", "dense", "alcca"}},
+      {"attention", "attention.theta", &C::attention_theta,
+       "near gate radius; negative: the model's, else 0", -1, 1e9},
+      {"attention", "attention.k", &C::attention_k, "nearest keys; 0: the model's, else 8", 0,
+       2048},
+      {"attention", "attention.epsilon", &C::attention_epsilon,
+       "added to distances; 0: the model's, else 1e-8", 0, 1e9},
+
+      {"operation", "drain_timeout_seconds", &C::drain_timeout_seconds,
+       "after SIGTERM, for requests in flight", 0, 86400},
+      {"operation", "watchdog_seconds", &C::watchdog_seconds,
+       "without a step while work waits before liveness fails", 1, 86400},
+      {"operation", "log_level", &C::log_level, "least severe line logged", 0, 0,
+       {"debug", "info", "warn", "error"}},
+      {"operation", "log_format", &C::log_format, "auto: text on a terminal, else JSON", 0, 0,
+       {"auto", "text", "json"}},
+  };
+  return keys;
+}
+
+std::string FlagOf(const Key& key) {
+  return absl::StrCat("--", absl::StrReplaceAll(key.name, {{"_", "-"}, {".", "-"}}));
+}
+
+// One value from text, as the table demands.
+absl::Status Set(const Key& key, const std::string& text, const std::string& where,
+                 ServerConfig* config) {
+  const auto bad = [&](const std::string& rule) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": ", key.name, ": expected ", rule, ", found '", text, "'"));
+  };
+  if (auto* field = std::get_if<std::string C::*>(&key.field)) {
+    if (!key.choices.empty() &&
+        std::find(key.choices.begin(), key.choices.end(), text) == key.choices.end()) {
+      return bad(absl::StrCat("one of ", absl::StrJoin(key.choices, " ")));
+    }
+    config->**field = text;
+  } else if (auto* field = std::get_if<bool C::*>(&key.field)) {
+    if (text != "true" && text != "false") {
+      return bad("true or false");
+    }
+    config->**field = text == "true";
+  } else if (auto* field = std::get_if<int64_t C::*>(&key.field)) {
+    int64_t value = 0;
+    if (!absl::SimpleAtoi(text, &value) || static_cast<double>(value) < key.min ||
+        static_cast<double>(value) > key.max) {
+      return bad(absl::StrCat("an integer in [", static_cast<int64_t>(key.min), ", ",
+                              static_cast<int64_t>(key.max), "]"));
+    }
+    config->**field = value;
+  } else {
+    double value = 0;
+    if (!absl::SimpleAtod(text, &value) || !(value >= key.min && value <= key.max)) {
+      return bad(absl::StrCat("a number in [", key.min, ", ", key.max, "]"));
+    }
+    config->**std::get_if<double C::*>(&key.field) = value;
+  }
+  return absl::OkStatus();
+}
+
+std::string Get(const Key& key, const ServerConfig& config) {
+  if (auto* field = std::get_if<std::string C::*>(&key.field)) {
+    return config.**field;
+  }
+  if (auto* field = std::get_if<bool C::*>(&key.field)) {
+    return config.**field ? "true" : "false";
+  }
+  if (auto* field = std::get_if<int64_t C::*>(&key.field)) {
+    return absl::StrCat(config.**field);
+  }
+  return absl::StrCat(config.**std::get_if<double C::*>(&key.field));
+}
+
+size_t EditDistance(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) {
+    row[j] = j;
+  }
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t substitute = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substitute});
+    }
+  }
+  return row[b.size()];
+}
+
+absl::Status UnknownKey(const std::string& name, const std::string& where) {
+  const auto nearest = std::min_element(
+      Keys().begin(), Keys().end(), [&](const Key& a, const Key& b) {
+        return EditDistance(name, a.name) < EditDistance(name, b.name);
+      });
+  return absl::InvalidArgumentError(
+      absl::StrCat(where, ": unknown key '", name, "'; did you mean '", nearest->name, "'?"));
+}
+
+absl::Status ApplyNode(const YAML::Node& node, const std::string& prefix, const std::string& name,
+                       ServerConfig* config) {
+  for (const auto& entry : node) {
+    const std::string key_name = prefix + entry.first.as<std::string>();
+    if (entry.second.IsMap()) {
+      RETURN_IF_ERROR(ApplyNode(entry.second, key_name + ".", name, config));
+      continue;
+    }
+    const auto key = std::find_if(Keys().begin(), Keys().end(),
+                                  [&](const Key& k) { return key_name == k.name; });
+    if (key == Keys().end()) {
+      return UnknownKey(key_name, name);
+    }
+    if (!entry.second.IsScalar() && !entry.second.IsNull()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(name, ": ", key_name, ": expected a single value"));
+    }
+    const std::string text = entry.second.IsNull() ? "" : entry.second.as<std::string>();
+    RETURN_IF_ERROR(Set(*key, text, name, config));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRelations(const ServerConfig& c) {
+  if (c.max_prefill_chunk > c.max_batch_tokens) {
+    return absl::InvalidArgumentError(absl::StrCat("max_prefill_chunk (", c.max_prefill_chunk,
+                                                   ") is above max_batch_tokens (",
+                                                   c.max_batch_tokens, ")"));
+  }
+  if (c.max_num_seqs > c.max_batch_tokens) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_num_seqs (", c.max_num_seqs, ") is above max_batch_tokens (",
+                     c.max_batch_tokens, "): every running sequence decodes a token a step"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ApplyYaml(const std::string& text, const std::string& name, ServerConfig* config) {
+  try {
+    const YAML::Node root = YAML::Load(text);
+    if (root.IsNull()) {
+      return absl::OkStatus();
+    }
+    if (!root.IsMap()) {
+      return absl::InvalidArgumentError(absl::StrCat(name, ": expected a map of keys"));
+    }
+    return ApplyNode(root, "", name, config);
+  } catch (const YAML::Exception& e) {
+    return absl::InvalidArgumentError(absl::StrCat(name, ": ", e.what()));
+  }
+}
+
+absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& args) {
+  CommandLine result;
+  CLI::App app("alccad: streams completions over gRPC with attention that each request may dial",
+               "alccad");
+  std::string file;
+  bool check = false, print = false;
+  app.add_option("--config", file, "YAML file of the keys below");
+  app.add_flag("--check", check, "validate configuration and model, then exit");
+  app.add_flag("--print-config", print, "print what applies, as YAML, then exit");
+  app.set_version_flag("--version", "alccad " ALCCA_VERSION);
+  std::map<const Key*, std::string> given;
+  for (const Key& key : Keys()) {
+    std::string help = key.help;
+    if (!key.choices.empty()) {
+      absl::StrAppend(&help, " {", absl::StrJoin(key.choices, ","), "}");
+    }
+    const std::string preset = Get(key, result.config);
+    if (!preset.empty()) {
+      absl::StrAppend(&help, " [", preset, "]");
+    }
+    app.add_option_function<std::string>(
+           FlagOf(key), [&given, k = &key](const std::string& value) { given[k] = value; }, help)
+        ->group(key.group)
+        ->type_name("");
+  }
+  try {
+    std::vector<std::string> reversed(args.rbegin(), args.rend());  // as CLI11 wants it
+    app.parse(reversed);
+  } catch (const CLI::CallForHelp&) {
+    result.action = CommandLine::Action::kExit;
+    result.text = app.help();
+    return result;
+  } catch (const CLI::CallForVersion&) {
+    result.action = CommandLine::Action::kExit;
+    result.text = "alccad " ALCCA_VERSION "\n";
+    return result;
+  } catch (const CLI::Error& e) {
+    return absl::InvalidArgumentError(absl::StrCat(e.what(), " (see alccad --help)"));
+  }
+  if (!file.empty()) {
+    std::ifstream in(file, std::ios::binary);
+    if (!in) {
+      return absl::NotFoundError(absl::StrCat(file, ": cannot be opened"));
+    }
+    std::stringstream text;
+    text << in.rdbuf();
+    RETURN_IF_ERROR(ApplyYaml(text.str(), file, &result.config));
+  }
+  for (const auto& [key, value] : given) {
+    RETURN_IF_ERROR(Set(*key, value, "command line", &result.config));
+  }
+  RETURN_IF_ERROR(CheckRelations(result.config));
+  result.action = print   ? CommandLine::Action::kPrintConfig
+                  : check ? CommandLine::Action::kCheck
+                          : CommandLine::Action::kServe;
+  return result;
+}
+
+std::string PrintConfig(const ServerConfig& config) {
+  std::string out;
+  std::string group;
+  for (const Key& key : Keys()) {
+    const bool nested = std::string(key.name).find('.') != std::string::npos;
+    if (group != key.group) {
+      group = key.group;
+      absl::StrAppend(&out, out.empty() ? "" : "\n", "# --- ", group, "\n");
+      if (nested) {
+        absl::StrAppend(&out, group, ":\n");
+      }
+    }
+    const std::string name = nested ? std::string(key.name).substr(group.size() + 1) : key.name;
+    const std::string indent = nested ? "  " : "";
+    std::string value = Get(key, config);
+    if (std::holds_alternative<std::string C::*>(key.field)) {
+      value = absl::StrCat("\"", absl::StrReplaceAll(value, {{"\\", "\\\\"}, {"\"", "\\\""}}),
+                           "\"");
+    }
+    absl::StrAppend(&out, indent, "# ", key.help);
+    if (!key.choices.empty()) {
+      absl::StrAppend(&out, " (", absl::StrJoin(key.choices, "|"), ")");
+    }
+    absl::StrAppend(&out, "\n", indent, name, ": ", value, "\n");
+  }
+  return out;
+}
+
+}  // namespace alcca

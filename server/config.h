@@ -1,0 +1,74 @@
+#pragma once
+
+// Everything that can be set, in one table: config.cc gives each key its type, default, range, help
+// and flag. A key is `name` in YAML ("attention.mode" is nested) and `--name` on the command line
+// with dashes. A flag wins over the file, the file over the default.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace alcca {
+
+struct ServerConfig {
+  // Model
+  std::string model;              // folder; empty: the embedded models/afia-5m
+  std::string served_model_name;  // empty: the folder's name
+  std::string device = "auto";
+  std::string weight_dtype = "auto";
+  std::string isa = "auto";
+  int64_t threads = 0;            // 0: one per core
+  // Network
+  std::string listen = "127.0.0.1:50051";
+  std::string metrics_listen = "127.0.0.1:9090";  // empty: no metrics endpoint
+  bool reflection = true;
+  int64_t max_message_bytes = 8 << 20;
+  int64_t max_concurrent_streams = 1024;    // per connection
+  int64_t max_undelivered_bytes = 4 << 20;  // per call, before a slow reader is ended
+  // Scheduler
+  int64_t max_context = 0;        // 0: what model and cache allow
+  int64_t max_num_seqs = 32;
+  int64_t max_batch_tokens = 512;
+  int64_t max_prefill_chunk = 256;
+  int64_t max_queued_requests = 256;
+  int64_t max_queued_tokens = 1 << 20;
+  int64_t kv_cache_bytes = int64_t{1} << 30;
+  int64_t page_tokens = 64;
+  // Requests
+  int64_t default_max_tokens = 256;
+  int64_t max_n = 16;
+  int64_t max_logprobs = 20;
+  int64_t max_stop_strings = 16;
+  int64_t max_stop_bytes = 256;   // of one stop string
+  int64_t max_logit_bias = 1024;  // entries
+  // Attention, where a request does not say
+  std::string attention_mode;     // empty: the model's alcca.json, else dense
+  double attention_theta = -1;    // negative: the model's, else 0
+  int64_t attention_k = 0;        // 0: the model's, else 8
+  double attention_epsilon = 0;   // 0: the model's, else 1e-8
+  // Operation
+  double drain_timeout_seconds = 30;
+  double watchdog_seconds = 30;
+  std::string log_level = "info";
+  std::string log_format = "auto";
+};
+
+// What the command line asked for.
+struct CommandLine {
+  ServerConfig config;
+  enum class Action { kServe, kCheck, kPrintConfig, kExit } action = Action::kServe;
+  std::string text;  // with kExit: what to print (help, version)
+};
+
+// Reads flags and the file of --config. INVALID_ARGUMENT names the key, the value and the rule;
+// NOT_FOUND a file.
+absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& args);
+// A YAML text over `config`; `name` is the file in errors.
+absl::Status ApplyYaml(const std::string& text, const std::string& name, ServerConfig* config);
+// Commented YAML that ApplyYaml reads back as `config`.
+std::string PrintConfig(const ServerConfig& config);
+
+}  // namespace alcca
