@@ -1,0 +1,249 @@
+"""Mistral in plain PyTorch, with two attentions: softmax ("dense") and the published ALCCA formula.
+
+Names, shapes and arithmetic are those of Hugging Face `MistralForCausalLM`: RMSNorm, RoPE in the
+rotate-half convention, grouped queries, SwiGLU, no biases, output head tied to the embedding. A
+state_dict of `Mistral` is a Hugging Face state dict without `lm_head.weight`.
+"""
+
+import ctypes
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import pathlib
+import subprocess
+import tempfile
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+@dataclasses.dataclass
+class Config:
+    vocab_size: int = 4096
+    hidden_size: int = 256
+    intermediate_size: int = 704
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 8
+    num_key_value_heads: int = 4
+    head_dim: int = 32
+    rope_theta: float = 10000.0
+    rms_norm_eps: float = 1e-5
+    max_position_embeddings: int = 1024
+
+
+@dataclasses.dataclass
+class Attention:
+    """What attention computes. theta, epsilon and k belong to ALCCA."""
+
+    mode: str = "alcca"
+    k: int = 8
+    theta: float = 0.0
+    epsilon: float = 0.05
+    near: list = dataclasses.field(default_factory=list)  # Near share, one entry per call, if wanted.
+
+
+DELTA = 1e-3  # Training differentiates sqrt(d^2 + DELTA^2): d itself has no gradient at 0.
+
+
+def dense_attention(q, k, v):
+    """q [.., T, D], k and v the same: causal softmax(q.k / sqrt(D)) v."""
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+def alcca_attention(q, k, v, a: Attention):
+    """The reference. q, k, v are float32 [.., T, D], after RoPE, one key head per query head.
+
+    c = mean of the causal keys, the query's own included. Where ||q - c|| < theta: mean of the
+    causal values. Elsewhere: the k nearest keys (all, where there are fewer), weighted by
+    1 / (distance + epsilon), normalised.
+    """
+    T = q.shape[-2]
+    # Differences, not |q|^2 - 2 q.k + |k|^2, which cancels; cdist would choose that for speed.
+    d = torch.cdist(q, k, compute_mode="donot_use_mm_for_euclid_dist")
+    future = torch.ones(T, T, dtype=torch.bool).triu(1)
+    d = d.masked_fill(future, math.inf)
+    nearest = d.topk(min(a.k, T), dim=-1, largest=False)
+    w = 1.0 / ((nearest.values.square() + DELTA**2).sqrt() + a.epsilon)  # 0 at infinite distance.
+    w = torch.zeros_like(d).scatter(-1, nearest.indices, w)
+    out = (w / w.sum(-1, keepdim=True)) @ v
+    if a.theta > 0:
+        count = torch.arange(1, T + 1, dtype=q.dtype)[:, None]
+        near = (q - k.cumsum(-2) / count).norm(dim=-1, keepdim=True) < a.theta
+        a.near.append(near.float().mean().item())
+        out = torch.where(near, v.cumsum(-2) / count, out)
+    return out
+
+
+def _kernel(head_dim):
+    """alcca_attention.cc, compiled for this machine on first use."""
+    source = pathlib.Path(__file__).with_name("alcca_attention.cc")
+    tag = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    lib = pathlib.Path(tempfile.gettempdir()) / f"alcca_attention_{os.getuid()}_{head_dim}_{tag}.so"
+    if not lib.exists():
+        part = lib.with_suffix(f".{os.getpid()}")
+        subprocess.run(["c++", "-O3", "-march=native", "-ffast-math", "-fno-finite-math-only",
+                        "-shared", "-fPIC", f"-DHEAD_DIM={head_dim}", str(source), "-o", str(part)],
+                       check=True)
+        part.replace(lib)
+    return ctypes.CDLL(str(lib))
+
+
+def _pointer(t):
+    return ctypes.c_void_p(t.data_ptr())
+
+
+class FastAlcca(torch.autograd.Function):
+    """The same with theta = 0, several times faster on a CPU, with its own gradient.
+
+    q [N, G, T, D] are the G query heads of each of N key heads; k and v are [N, T, D].
+    """
+
+    @staticmethod
+    def forward(ctx, q, k, v, top, epsilon):
+        q, k, v = (t.float().contiguous() for t in (q, k, v))
+        N, G, T, D = q.shape
+        out, index = torch.empty_like(q), torch.empty(N, G, T, top, dtype=torch.int32)
+        weight = torch.empty(N, G, T, top)
+        ctx.lib = _kernel(D)
+        ctx.lib.alcca_forward(*map(_pointer, (q, k, v, out, index, weight)), N, G, T, top,
+                              ctypes.c_float(epsilon), ctypes.c_float(DELTA**2))
+        ctx.save_for_backward(q, k, v, out, index, weight)
+        ctx.top, ctx.epsilon = top, epsilon
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        q, k, v, out, index, weight = ctx.saved_tensors
+        N, G, T, _ = q.shape
+        gq, gk, gv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        grad = grad.float().contiguous()
+        ctx.lib.alcca_backward(*map(_pointer, (q, k, v, out, index, weight, grad, gq, gk, gv)),
+                               N, G, T, ctx.top, ctypes.c_float(ctx.epsilon))
+        return gq, gk, gv, None, None
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, size, eps):
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(size)), eps
+
+    def forward(self, x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
+
+
+def rope(x, cos, sin):
+    a, b = x.chunk(2, -1)
+    return x * cos + torch.cat([-b, a], -1) * sin
+
+
+class SelfAttention(nn.Module):
+    def __init__(self, c: Config):
+        super().__init__()
+        self.c = c
+        self.q_proj = nn.Linear(c.hidden_size, c.num_attention_heads * c.head_dim, bias=False)
+        self.k_proj = nn.Linear(c.hidden_size, c.num_key_value_heads * c.head_dim, bias=False)
+        self.v_proj = nn.Linear(c.hidden_size, c.num_key_value_heads * c.head_dim, bias=False)
+        self.o_proj = nn.Linear(c.num_attention_heads * c.head_dim, c.hidden_size, bias=False)
+
+    def forward(self, x, cos, sin, a: Attention, fast):
+        B, T, _ = x.shape
+        D, G = self.c.head_dim, self.c.num_attention_heads // self.c.num_key_value_heads
+        q, k, v = (p(x).view(B, T, -1, D).transpose(1, 2).float()
+                   for p in (self.q_proj, self.k_proj, self.v_proj))
+        q, k = rope(q, cos, sin), rope(k, cos, sin)
+        if a.mode == "alcca" and fast and a.theta == 0:
+            out = FastAlcca.apply(q.reshape(-1, G, T, D), k.reshape(-1, T, D),
+                                  v.reshape(-1, T, D), a.k, a.epsilon).view(q.shape)
+        else:
+            k, v = k.repeat_interleave(G, 1), v.repeat_interleave(G, 1)
+            out = dense_attention(q, k, v) if a.mode == "dense" else alcca_attention(q, k, v, a)
+        return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
+
+
+class MLP(nn.Module):
+    def __init__(self, c: Config):
+        super().__init__()
+        self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=False)
+
+    def forward(self, x):
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    def __init__(self, c: Config):
+        super().__init__()
+        self.input_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
+        self.self_attn = SelfAttention(c)
+        self.post_attention_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
+        self.mlp = MLP(c)
+
+    def forward(self, x, cos, sin, a, fast):
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, a, fast)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Mistral(nn.Module):
+    def __init__(self, config: Config = Config()):
+        super().__init__()
+        c = self.config = config
+        self.model = nn.ModuleDict(dict(
+            embed_tokens=nn.Embedding(c.vocab_size, c.hidden_size),
+            layers=nn.ModuleList(Layer(c) for _ in range(c.num_hidden_layers)),
+            norm=RMSNorm(c.hidden_size, c.rms_norm_eps)))
+        for name, p in self.named_parameters():
+            if p.dim() == 2:
+                residual = "o_proj" in name or "down_proj" in name
+                nn.init.normal_(p, 0, 0.02 / math.sqrt(2 * c.num_hidden_layers if residual else 1))
+
+    def forward(self, ids, a: Attention = Attention(), fast=False):
+        """ids [B, T] -> logits [B, T, vocab]. fast: the compiled kernel where theta is 0."""
+        c = self.config
+        inv = c.rope_theta ** (-torch.arange(0, c.head_dim, 2).float() / c.head_dim)
+        angle = torch.outer(torch.arange(ids.shape[1]).float(), inv)
+        angle = torch.cat([angle, angle], -1)
+        x = self.model.embed_tokens(ids)
+        for layer in self.model.layers:
+            x = layer(x, angle.cos(), angle.sin(), a, fast)
+        return F.linear(self.model.norm(x), self.model.embed_tokens.weight)
+
+    @torch.no_grad()
+    def generate(self, ids, count, a, temperature=0.8, top_p=0.95, seed=0, eos=2):
+        """Plain sampling without a cache. temperature 0 is greedy."""
+        generator, ids = torch.Generator().manual_seed(seed), list(ids)
+        for _ in range(count):
+            logits = self(torch.tensor([ids]), a, fast=True)[0, -1].float()
+            if temperature == 0:
+                token = int(logits.argmax())
+            else:
+                p, order = (logits / temperature).softmax(-1).sort(descending=True)
+                p[p.cumsum(-1) - p >= top_p] = 0
+                token = int(order[torch.multinomial(p, 1, generator=generator)])
+            ids.append(token)
+            if token == eos:
+                break
+        return ids
+
+
+def load(path):
+    """(model, attention) from a Hugging Face folder, or from a checkpoint of train.py."""
+    path = pathlib.Path(path)
+    if path.is_dir():
+        from safetensors.torch import load_file
+        known = {f.name for f in dataclasses.fields(Config)}
+        config = json.loads((path / "config.json").read_text())
+        config = Config(**{k: v for k, v in config.items() if k in known})
+        alcca = json.loads((path / "alcca.json").read_text())
+        attention = Attention(**{k: alcca[k] for k in ("mode", "k", "theta", "epsilon")})
+        state = load_file(path / "model.safetensors")
+    else:
+        checkpoint = torch.load(path)
+        config, attention = Config(**checkpoint["config"]), Attention(**checkpoint["attention"])
+        state = checkpoint["model"]
+    model = Mistral(config)
+    model.load_state_dict({k: v.float() for k, v in state.items()})
+    return model.eval(), attention
