@@ -1,0 +1,237 @@
+#include "server/call.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "server/logging.h"
+#include "server/status.h"
+#include "server/wire.h"
+
+namespace alcca {
+namespace {
+
+double Seconds(TimePoint from, TimePoint to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+// Which of two sequences' ends names the whole request's.
+int Severity(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kNone: return 0;
+    case FinishReason::kStop: return 1;
+    case FinishReason::kLength: return 2;
+    case FinishReason::kAbort: return 3;
+    case FinishReason::kDeadline: return 4;
+    case FinishReason::kError: return 5;
+  }
+  return 0;
+}
+
+}  // namespace
+
+void Call::Begin(const Request& request, bool stream) {
+  key_ = request.key;
+  id_ = request.id;
+  stream_ = stream;
+  arrival_ = request.arrival;
+  unfinished_ = request.sampling.n;
+  completions_.resize(request.sampling.n);
+}
+
+void Call::Reject(const grpc::Status& status, RejectReason reason) {
+  hooks_.metrics->Rejected(reason);
+  const std::lock_guard lock(mutex_);
+  FinishWhenWritten(status);
+}
+
+void Call::OnEvent(const Event& event, TimePoint now) {
+  const std::lock_guard lock(mutex_);
+  Completion& completion = completions_[event.index];
+  Observe(event, &completion, now);
+  const bool news = !event.token_ids.empty() || !event.text.empty() ||
+                    !event.prompt_logprobs.empty();
+  if (stream_ && news) {
+    Enqueue(Chunk(event));
+  }
+  if (event.finish == FinishReason::kNone) {
+    return;
+  }
+  hooks_.metrics->SequenceDone(event);
+  if (Severity(event.finish) > Severity(worst_)) {
+    worst_ = event.finish;
+    error_ = event.error;
+  }
+  if (event.finish != FinishReason::kError && event.finish != FinishReason::kDeadline) {
+    Enqueue(Complete(event, completion, now));
+  }
+  if (--unfinished_ == 0) {
+    hooks_.metrics->Finished(worst_, Seconds(arrival_, now));
+    FinishWhenWritten(FinalStatus());
+  }
+}
+
+void Call::Observe(const Event& event, Completion* completion, TimePoint now) {
+  completion->token_ids.insert(completion->token_ids.end(), event.token_ids.begin(),
+                               event.token_ids.end());
+  completion->text += event.text;
+  completion->logprobs.insert(completion->logprobs.end(), event.logprobs.begin(),
+                              event.logprobs.end());
+  if (!event.prompt_logprobs.empty()) {
+    completion->prompt_logprobs = event.prompt_logprobs;
+  }
+  const int32_t fresh = event.completion_tokens - completion->completion_tokens;
+  if (event.first_token) {
+    hooks_.metrics->FirstToken(Seconds(arrival_, now));
+  } else if (fresh > 0) {
+    hooks_.metrics->NextTokens(Seconds(completion->last_token, now), fresh);
+  }
+  if (fresh > 0) {
+    completion->completion_tokens = event.completion_tokens;
+    completion->last_token = now;
+    output_tokens_ += fresh;
+  }
+  prompt_tokens_ = event.prompt_tokens;
+}
+
+v1::GenerateResponse Call::Chunk(const Event& event) const {
+  v1::GenerateResponse message;
+  v1::GenerateStreamChunk& chunk = *message.mutable_chunk();
+  chunk.mutable_token_ids()->Assign(event.token_ids.begin(), event.token_ids.end());
+  chunk.set_text(event.text);
+  chunk.set_prompt_tokens(event.prompt_tokens);
+  chunk.set_completion_tokens(event.completion_tokens);
+  chunk.set_index(event.index);
+  if (!event.logprobs.empty()) {
+    SetLogprobs(event.logprobs, chunk.mutable_output_logprobs());
+  }
+  if (!event.prompt_logprobs.empty()) {
+    SetLogprobs(event.prompt_logprobs, chunk.mutable_input_logprobs());
+  }
+  return message;
+}
+
+v1::GenerateResponse Call::Complete(const Event& event, const Completion& completion,
+                                    TimePoint now) const {
+  v1::GenerateResponse message;
+  v1::GenerateComplete& out = *message.mutable_complete();
+  out.mutable_output_ids()->Assign(completion.token_ids.begin(), completion.token_ids.end());
+  out.set_text(completion.text);
+  out.set_finish_reason(FinishReasonName(event.finish));
+  out.set_prompt_tokens(event.prompt_tokens);
+  out.set_completion_tokens(event.completion_tokens);
+  out.set_index(event.index);
+  out.set_request_id(id_);
+  if (const int32_t* id = std::get_if<int32_t>(&event.matched_stop)) {
+    out.set_matched_token_id(*id);
+  } else if (const std::string* text = std::get_if<std::string>(&event.matched_stop)) {
+    out.set_matched_stop_str(*text);
+  }
+  if (!completion.logprobs.empty()) {
+    SetLogprobs(completion.logprobs, out.mutable_output_logprobs());
+  }
+  if (!completion.prompt_logprobs.empty()) {
+    SetLogprobs(completion.prompt_logprobs, out.mutable_input_logprobs());
+  }
+  out.mutable_usage()->set_prompt_tokens(event.prompt_tokens);
+  out.mutable_usage()->set_completion_tokens(event.completion_tokens);
+  out.mutable_usage()->set_total_tokens(event.prompt_tokens + event.completion_tokens);
+  v1::Timings& timings = *out.mutable_timings();
+  timings.set_queue_seconds(event.timings.queue_seconds);
+  timings.set_prefill_seconds(event.timings.prefill_seconds);
+  timings.set_decode_seconds(event.timings.decode_seconds);
+  timings.set_total_seconds(Seconds(arrival_, now));
+  timings.set_preemptions(event.timings.preemptions);
+  SetReport(event, out.mutable_attention());
+  return message;
+}
+
+grpc::Status Call::FinalStatus() const {
+  switch (worst_) {
+    case FinishReason::kError: return ToGrpc(error_);
+    case FinishReason::kDeadline:
+      return {grpc::StatusCode::DEADLINE_EXCEEDED, "the call's deadline passed"};
+    case FinishReason::kAbort: return aborted_;
+    default: return grpc::Status::OK;
+  }
+}
+
+void Call::EndAbortedWith(const grpc::Status& status) {
+  const std::lock_guard lock(mutex_);
+  aborted_ = status;
+}
+
+void Call::Enqueue(v1::GenerateResponse message) {
+  if (broken_) {
+    return;
+  }
+  queued_bytes_ += static_cast<int64_t>(message.ByteSizeLong());
+  queue_.push_back(std::move(message));
+  if (queued_bytes_ > hooks_.max_undelivered_bytes) {
+    aborted_ = {grpc::StatusCode::RESOURCE_EXHAUSTED,
+                "the client reads too slowly: max_undelivered_bytes reached"};
+    broken_ = true;
+    queue_.resize(writing_ ? 1 : 0);
+    hooks_.cancel(key_);
+    return;
+  }
+  WriteNext();
+}
+
+void Call::WriteNext() {
+  if (writing_ || finished_) {
+    return;
+  }
+  if (!queue_.empty()) {
+    writing_ = true;
+    StartWrite(&queue_.front());
+  } else if (finish_ready_) {
+    finished_ = true;
+    Finish(final_status_);
+  }
+}
+
+void Call::FinishWhenWritten(const grpc::Status& status) {
+  final_status_ = status;
+  finish_ready_ = true;
+  WriteNext();
+}
+
+void Call::OnWriteDone(bool ok) {
+  const std::lock_guard lock(mutex_);
+  writing_ = false;
+  queued_bytes_ -= static_cast<int64_t>(queue_.front().ByteSizeLong());
+  queue_.pop_front();
+  if (!ok) {  // the client is gone; OnCancel ends its sequences
+    broken_ = true;
+    queue_.clear();
+  }
+  WriteNext();
+}
+
+void Call::OnCancel() {
+  uint64_t key = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    broken_ = true;
+    queue_.resize(writing_ ? 1 : 0);
+    key = key_;
+  }
+  if (key != 0) {
+    hooks_.cancel(key);
+  }
+}
+
+void Call::OnDone() {
+  hooks_.forget(*this);
+  Log(LogLevel::kInfo, "call",
+      {{"method", method_},
+       {"request_id", id_},
+       {"code", static_cast<int>(final_status_.error_code())},
+       {"reason", FinishReasonName(worst_)},
+       {"prompt_tokens", prompt_tokens_},
+       {"output_tokens", output_tokens_},
+       {"seconds", Seconds(arrival_, Clock::now())}});
+  delete this;
+}
+
+}  // namespace alcca

@@ -1,0 +1,90 @@
+#pragma once
+
+// One Generate or Chat call: turns its sequences' events into messages and writes them in order.
+
+#include <grpcpp/grpcpp.h>
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "alcca/v1/inference.pb.h"
+#include "engine/event.h"
+#include "engine/request.h"
+#include "server/metrics.h"
+
+namespace alcca {
+
+// What a call needs of its surroundings; all outlive it.
+struct CallHooks {
+  std::function<void(uint64_t key)> cancel;  // Engine::Cancel
+  std::function<void(const class Call&)> forget;  // Delivery::Forget
+  Metrics* metrics = nullptr;
+  int64_t max_undelivered_bytes = 0;
+};
+
+// Deletes itself in OnDone, which gRPC calls once after Finish and the last reaction.
+class Call final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
+ public:
+  Call(CallHooks hooks, const char* method) : hooks_(std::move(hooks)), method_(method) {}
+
+  // Before Register: who this is.
+  void Begin(const Request& request, bool stream);
+  // Ends a call that never reached the engine.
+  void Reject(const grpc::Status& status, RejectReason reason);
+
+  uint64_t key() const { return key_; }
+  const std::string& id() const { return id_; }
+
+  void OnEvent(const Event& event, TimePoint now);
+  void EndAbortedWith(const grpc::Status& status);
+
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+ private:
+  // What one of the n sequences has produced so far.
+  struct Completion {
+    std::vector<int32_t> token_ids;
+    std::string text;
+    std::vector<TokenLogprob> logprobs, prompt_logprobs;
+    TimePoint last_token;
+    int32_t completion_tokens = 0;
+  };
+
+  // All below: mutex_ held.
+  void Observe(const Event& event, Completion* completion, TimePoint now);
+  void Enqueue(v1::GenerateResponse message);
+  void WriteNext();
+  void FinishWhenWritten(const grpc::Status& status);
+  v1::GenerateResponse Chunk(const Event& event) const;
+  v1::GenerateResponse Complete(const Event& event, const Completion& completion,
+                                TimePoint now) const;
+  grpc::Status FinalStatus() const;
+
+  const CallHooks hooks_;
+  const char* const method_;
+  uint64_t key_ = 0;
+  std::string id_;
+  bool stream_ = true;
+  TimePoint arrival_ = Clock::now();
+
+  std::mutex mutex_;
+  std::vector<Completion> completions_;  // [n]
+  int32_t unfinished_ = 0;
+  FinishReason worst_ = FinishReason::kNone;
+  absl::Status error_;
+  grpc::Status aborted_{grpc::StatusCode::CANCELLED, "the request was cancelled"};
+  int32_t output_tokens_ = 0, prompt_tokens_ = 0;
+
+  std::deque<v1::GenerateResponse> queue_;  // front is being written while writing_
+  int64_t queued_bytes_ = 0;
+  bool writing_ = false, broken_ = false, finish_ready_ = false, finished_ = false;
+  grpc::Status final_status_;
+};
+
+}  // namespace alcca

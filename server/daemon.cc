@@ -1,0 +1,135 @@
+#include "server/daemon.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+
+#include <chrono>
+#include <cstdio>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/status_macros.h"
+#include "server/logging.h"
+
+namespace alcca {
+namespace {
+
+constexpr int kMaxMetadataBytes = 16 << 10;
+
+void SetChannelArguments(const ServerConfig& config, grpc::ServerBuilder* builder) {
+  builder->SetMaxReceiveMessageSize(static_cast<int>(config.max_message_bytes));
+  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second daemon must fail, not share
+  builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                              static_cast<int>(config.max_concurrent_streams));
+  // Dead peers are found within 40 s; clients may ping every 10 s, also while a long prompt is read.
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
+}
+
+std::string HostOf(const std::string& address) { return address.substr(0, address.rfind(':')); }
+
+}  // namespace
+
+Daemon::Daemon(const ServerConfig& config)
+    : config_(config),
+      metrics_(ALCCA_VERSION),
+      delivery_(&metrics_),
+      service_(&delivery_, &metrics_, config.max_undelivered_bytes) {}
+
+absl::Status Daemon::Listen() {
+  if (!config_.metrics_listen.empty()) {
+    ASSIGN_OR_RETURN(const int port, metrics_.Listen(config_.metrics_listen));
+    metrics_address_ = absl::StrCat(HostOf(config_.metrics_listen), ":", port);
+  }
+  if (config_.reflection) {
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  }
+  grpc::EnableDefaultHealthCheckService(false);  // ours has List and truthful unknown names
+  grpc::ServerBuilder builder;
+  SetChannelArguments(config_, &builder);
+  builder.AddListeningPort(config_.listen, grpc::InsecureServerCredentials(), &grpc_port_);
+  builder.RegisterService(&service_);
+  builder.RegisterService(&health_);
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr || grpc_port_ == 0) {
+    return absl::UnavailableError(absl::StrCat(
+        "listen: cannot listen on ", config_.listen, " (is another alccad running there?)"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::Load(ModelPlan plan) {
+  ASSIGN_OR_RETURN(model_, LoadModel(config_, std::move(plan), &delivery_));
+  metrics_.ModelLoaded(model_->load_seconds, model_->weight_bytes, model_->kv_pages);
+  service_.Serve(&model_->serving);
+  watchdog_ = std::thread([this] { Watchdog(); });
+  health_.SetLive(true);
+  health_.SetReady(true);
+  // The one line on stdout that scripts may rely on (docs/operations.md).
+  std::printf("listening grpc=%s:%d metrics=%s\n", HostOf(config_.listen).c_str(), grpc_port_,
+              metrics_address_.c_str());
+  std::fflush(stdout);
+  Log(LogLevel::kInfo, "serving",
+      {{"grpc", absl::StrCat(HostOf(config_.listen), ":", grpc_port_)},
+       {"metrics", metrics_address_}});
+  return absl::OkStatus();
+}
+
+void Daemon::Watchdog() {
+  std::unique_lock lock(watchdog_mutex_);
+  bool live = true;
+  while (!watchdog_stop_.wait_for(lock, std::chrono::seconds(1), [this] { return stopping_; })) {
+    const EngineLoad load = model_->engine->Load();
+    const double silent = std::chrono::duration<double>(Clock::now() - load.last_step).count();
+    const bool now_live = silent < config_.watchdog_seconds;
+    if (now_live != live) {
+      Log(now_live ? LogLevel::kInfo : LogLevel::kError,
+          now_live ? "the step loop goes on" : "the step loop makes no progress",
+          {{"seconds_since_step", silent}, {"running", load.running}, {"waiting", load.waiting}});
+      health_.SetLive(now_live);
+      live = now_live;
+    }
+  }
+}
+
+void Daemon::Drain() {
+  health_.SetReady(false);
+  service_.SetDraining();
+  if (model_ != nullptr) {
+    Engine& engine = *model_->engine;
+    engine.Drain();
+    Log(LogLevel::kInfo, "draining", {{"active", delivery_.active()}});
+    const TimePoint end =
+        Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                           std::chrono::duration<double>(config_.drain_timeout_seconds));
+    while (delivery_.active() > 0 && Clock::now() < end) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    if (const int32_t left = delivery_.active(); left > 0) {
+      Log(LogLevel::kWarn, "drain timed out: ending what is left", {{"active", left}});
+    }
+    delivery_.EndAbortedWith(
+        {grpc::StatusCode::UNAVAILABLE, "the server shut down before the request finished"});
+    engine.Stop();
+  }
+  health_.Shutdown();
+  if (server_ != nullptr) {  // grace for the last messages to leave
+    server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(2));
+    server_->Wait();
+  }
+}
+
+Daemon::~Daemon() {
+  {
+    const std::lock_guard lock(watchdog_mutex_);
+    stopping_ = true;
+  }
+  watchdog_stop_.notify_all();
+  if (watchdog_.joinable()) {
+    watchdog_.join();
+  }
+}
+
+}  // namespace alcca

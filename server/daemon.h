@@ -1,0 +1,55 @@
+#pragma once
+
+// The objects of a running server and their order: listen, load, serve, drain.
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "absl/status/status.h"
+#include "server/config.h"
+#include "server/delivery.h"
+#include "server/health.h"
+#include "server/metrics.h"
+#include "server/model_setup.h"
+#include "server/service.h"
+
+namespace alcca {
+
+class Daemon {
+ public:
+  explicit Daemon(const ServerConfig& config);
+  ~Daemon();
+
+  // Opens both ports; health answers NOT_SERVING from here on. UNAVAILABLE: a port is taken.
+  absl::Status Listen();
+  // Loads the model and says SERVING.
+  absl::Status Load(ModelPlan plan);
+  // NOT_SERVING at once; new calls are UNAVAILABLE; what is in flight may finish until the drain
+  // timeout, then ends with UNAVAILABLE and its tokens so far. Returns when all is delivered.
+  void Drain();
+
+ private:
+  void Watchdog();
+
+  const ServerConfig config_;
+  Metrics metrics_;
+  Delivery delivery_;
+  HealthService health_;
+  InferenceService service_;
+  std::unique_ptr<LoadedModel> model_;
+  std::unique_ptr<grpc::Server> server_;
+  int grpc_port_ = 0;
+  std::string metrics_address_ = "none";
+
+  std::mutex watchdog_mutex_;
+  std::condition_variable watchdog_stop_;
+  bool stopping_ = false;
+  std::thread watchdog_;
+};
+
+}  // namespace alcca

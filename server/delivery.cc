@@ -1,0 +1,59 @@
+#include "server/delivery.h"
+
+#include "absl/strings/str_cat.h"
+#include "server/call.h"
+
+namespace alcca {
+
+absl::Status Delivery::Register(Call* call) {
+  const std::lock_guard lock(mutex_);
+  if (!keys_.emplace(call->id(), call->key()).second) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("request_id: '", call->id(), "' is in use by a running request"));
+  }
+  calls_.emplace(call->key(), call);
+  return absl::OkStatus();
+}
+
+void Delivery::Forget(const Call& call) {
+  const std::lock_guard lock(mutex_);
+  if (calls_.erase(call.key()) > 0) {
+    keys_.erase(call.id());
+  }
+}
+
+std::vector<uint64_t> Delivery::KeysOf(const std::vector<std::string>& ids) {
+  const std::lock_guard lock(mutex_);
+  std::vector<uint64_t> keys;
+  for (const std::string& id : ids) {
+    if (const auto it = keys_.find(id); it != keys_.end()) {
+      keys.push_back(it->second);
+    }
+  }
+  return keys;
+}
+
+void Delivery::EndAbortedWith(const grpc::Status& status) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [key, call] : calls_) {
+    call->EndAbortedWith(status);
+  }
+}
+
+int32_t Delivery::active() const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<int32_t>(calls_.size());
+}
+
+void Delivery::OnStep(std::vector<Event> events, const StepStats& stats) {
+  metrics_->Step(stats);
+  const TimePoint now = Clock::now();
+  const std::lock_guard lock(mutex_);
+  for (const Event& event : events) {
+    if (const auto it = calls_.find(event.request_key); it != calls_.end()) {
+      it->second->OnEvent(event, now);
+    }
+  }
+}
+
+}  // namespace alcca

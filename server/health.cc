@@ -1,0 +1,149 @@
+#include "server/health.h"
+
+#include <optional>
+
+namespace alcca {
+
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
+using grpc::health::v1::HealthListRequest;
+using grpc::health::v1::HealthListResponse;
+
+// One Watch call. All members are guarded by the service's mutex; states that change faster than
+// the client reads are merged, the latest always arrives.
+class HealthService::Watcher final : public grpc::ServerWriteReactor<HealthCheckResponse> {
+ public:
+  Watcher(HealthService* health, std::string service)
+      : health_(health), service_(std::move(service)) {}
+
+  const std::string& service() const { return service_; }
+
+  void Notify(Status status) {
+    if (finished_ || (!writing_ && last_ == status)) {
+      return;
+    }
+    pending_ = status;
+    WriteNext();
+  }
+  void End(const grpc::Status& status) {
+    if (!finished_) {
+      finished_ = true;
+      Finish(status);
+    }
+  }
+
+  void OnWriteDone(bool ok) override {
+    const std::lock_guard lock(health_->mutex_);
+    writing_ = false;
+    if (!ok) {
+      End(grpc::Status::CANCELLED);
+    } else if (!finished_) {
+      WriteNext();
+    }
+  }
+  void OnCancel() override {
+    const std::lock_guard lock(health_->mutex_);
+    End(grpc::Status::CANCELLED);
+  }
+  void OnDone() override {
+    {
+      const std::lock_guard lock(health_->mutex_);
+      health_->watchers_.erase(this);
+    }
+    delete this;
+  }
+
+ private:
+  void WriteNext() {
+    if (writing_ || !pending_.has_value() || pending_ == last_) {
+      return;
+    }
+    last_ = pending_;
+    pending_.reset();
+    message_.set_status(*last_);
+    writing_ = true;
+    StartWrite(&message_);
+  }
+
+  HealthService* const health_;
+  const std::string service_;
+  HealthCheckResponse message_;
+  std::optional<Status> last_, pending_;
+  bool writing_ = false, finished_ = false;
+};
+
+HealthService::HealthService() {
+  for (const char* name : {"", "alcca.v1.Inference", "readiness", "liveness"}) {
+    statuses_[name] = HealthCheckResponse::NOT_SERVING;
+  }
+}
+
+void HealthService::SetReady(bool ready) { Set({"", "alcca.v1.Inference", "readiness"}, ready); }
+void HealthService::SetLive(bool live) { Set({"liveness"}, live); }
+
+void HealthService::Set(std::initializer_list<const char*> services, bool serving) {
+  const std::lock_guard lock(mutex_);
+  for (const char* service : services) {
+    statuses_[service] =
+        serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;
+  }
+  for (Watcher* watcher : watchers_) {
+    watcher->Notify(StatusOf(watcher->service()));
+  }
+}
+
+void HealthService::Shutdown() {
+  const std::lock_guard lock(mutex_);
+  shut_down_ = true;
+  for (Watcher* watcher : watchers_) {
+    watcher->End(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the server is shutting down"));
+  }
+}
+
+HealthService::Status HealthService::StatusOf(const std::string& service) const {
+  const auto it = statuses_.find(service);
+  return it == statuses_.end() ? HealthCheckResponse::SERVICE_UNKNOWN : it->second;
+}
+
+grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* context,
+                                               const HealthCheckRequest* request,
+                                               HealthCheckResponse* response) {
+  auto* reactor = context->DefaultReactor();
+  const std::lock_guard lock(mutex_);
+  const Status status = StatusOf(request->service());
+  if (status == HealthCheckResponse::SERVICE_UNKNOWN) {
+    reactor->Finish(grpc::Status(grpc::StatusCode::NOT_FOUND,
+                                 "unknown service '" + request->service() + "'"));
+  } else {
+    response->set_status(status);
+    reactor->Finish(grpc::Status::OK);
+  }
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* HealthService::List(grpc::CallbackServerContext* context,
+                                              const HealthListRequest*,
+                                              HealthListResponse* response) {
+  auto* reactor = context->DefaultReactor();
+  const std::lock_guard lock(mutex_);
+  for (const auto& [service, status] : statuses_) {
+    (*response->mutable_statuses())[service].set_status(status);
+  }
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+grpc::ServerWriteReactor<HealthCheckResponse>* HealthService::Watch(
+    grpc::CallbackServerContext*, const HealthCheckRequest* request) {
+  auto* watcher = new Watcher(this, request->service());
+  const std::lock_guard lock(mutex_);
+  watchers_.insert(watcher);
+  if (shut_down_) {
+    watcher->End(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the server is shutting down"));
+  } else {
+    watcher->Notify(StatusOf(watcher->service()));
+  }
+  return watcher;
+}
+
+}  // namespace alcca

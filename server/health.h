@@ -1,0 +1,51 @@
+#pragma once
+
+// grpc.health.v1 to the letter: Check, List, and a Watch that pushes every change.
+
+#include <grpcpp/grpcpp.h>
+
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+
+#include "grpc/health/v1/health.grpc.pb.h"
+
+namespace alcca {
+
+class HealthService final : public grpc::health::v1::Health::CallbackService {
+ public:
+  // All known services start NOT_SERVING: "", "alcca.v1.Inference", "readiness", "liveness".
+  HealthService();
+
+  // Can admit requests: "", "alcca.v1.Inference" and "readiness".
+  void SetReady(bool ready);
+  // The step loop makes progress: "liveness".
+  void SetLive(bool live);
+  // Ends all watches, as a server must before it shuts down.
+  void Shutdown();
+
+  grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context,
+                                  const grpc::health::v1::HealthCheckRequest* request,
+                                  grpc::health::v1::HealthCheckResponse* response) override;
+  grpc::ServerUnaryReactor* List(grpc::CallbackServerContext* context,
+                                 const grpc::health::v1::HealthListRequest* request,
+                                 grpc::health::v1::HealthListResponse* response) override;
+  grpc::ServerWriteReactor<grpc::health::v1::HealthCheckResponse>* Watch(
+      grpc::CallbackServerContext* context,
+      const grpc::health::v1::HealthCheckRequest* request) override;
+
+ private:
+  using Status = grpc::health::v1::HealthCheckResponse::ServingStatus;
+  class Watcher;
+
+  void Set(std::initializer_list<const char*> services, bool serving);
+  Status StatusOf(const std::string& service) const;  // SERVICE_UNKNOWN if not known; locked
+
+  mutable std::mutex mutex_;
+  std::map<std::string, Status> statuses_;
+  std::set<Watcher*> watchers_;
+  bool shut_down_ = false;
+};
+
+}  // namespace alcca

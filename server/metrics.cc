@@ -1,0 +1,249 @@
+#include "server/metrics.h"
+
+#include <prometheus/counter.h>
+#include <prometheus/exposer.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+
+#include <array>
+#include <exception>
+#include <map>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace alcca {
+namespace {
+
+using prometheus::Counter;
+using prometheus::Gauge;
+using prometheus::Histogram;
+using Labels = std::map<std::string, std::string>;
+using Buckets = Histogram::BucketBoundaries;
+
+const Buckets kFirstToken = {.001, .0025, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1,
+                             2.5,  5,     7.5,  10,  20,  40,  80,  160, 640, 2560};
+const Buckets kTokenGap = {.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .3,
+                           .4,   .5,    .75,  1,   2.5,  5,   7.5,  10, 20,  40, 80};
+const Buckets kRequest = {.01, .05, .1, .2, .3, .5, .8, 1,   1.5, 2,   2.5, 5,    10,  15,
+                          20,  30,  40, 50, 60, 120, 240, 480, 960, 1920, 7680};
+const Buckets kStep = {.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30};
+const Buckets kSizes = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192};
+const Buckets kBuild = {.00001, .0001, .001, .01, .1, 1, 10, 100};
+
+constexpr std::array kFinished = {FinishReason::kStop, FinishReason::kLength, FinishReason::kAbort,
+                                  FinishReason::kDeadline, FinishReason::kError};
+constexpr const char* RejectName(RejectReason reason) {
+  switch (reason) {
+    case RejectReason::kInvalid: return "invalid";
+    case RejectReason::kUnimplemented: return "unimplemented";
+    case RejectReason::kQueueFull: return "queue_full";
+    case RejectReason::kUnavailable: return "unavailable";
+    case RejectReason::kDuplicateId: return "duplicate_id";
+  }
+  return "invalid";
+}
+constexpr std::array kRejected = {RejectReason::kInvalid, RejectReason::kUnimplemented,
+                                  RejectReason::kQueueFull, RejectReason::kUnavailable,
+                                  RejectReason::kDuplicateId};
+
+struct Kind {
+  const char* name;
+  int64_t AttentionCounters::*field;
+};
+constexpr std::array kKinds = {Kind{"qk_exact", &AttentionCounters::qk_exact},
+                               Kind{"qk_centroid", &AttentionCounters::qk_centroid},
+                               Kind{"com_test", &AttentionCounters::com_test},
+                               Kind{"index_build", &AttentionCounters::index_build},
+                               Kind{"pv_exact", &AttentionCounters::pv_exact},
+                               Kind{"pv_centroid", &AttentionCounters::pv_centroid},
+                               Kind{"running_sums", &AttentionCounters::running_sums}};
+constexpr std::array kPhaseNames = {"prefill", "decode"};
+
+}  // namespace
+
+// Every series exists from the start, at zero.
+struct Metrics::Families {
+  std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
+  std::unique_ptr<prometheus::Exposer> exposer;
+
+  Gauge& MakeGauge(const char* name, const char* help, const Labels& labels = {}) {
+    return prometheus::BuildGauge().Name(name).Help(help).Register(*registry).Add(labels);
+  }
+  Counter& MakeCounter(const char* name, const char* help, const Labels& labels = {}) {
+    return prometheus::BuildCounter().Name(name).Help(help).Register(*registry).Add(labels);
+  }
+  Histogram& MakeHistogram(const char* name, const char* help, const Buckets& buckets) {
+    return prometheus::BuildHistogram().Name(name).Help(help).Register(*registry).Add({}, buckets);
+  }
+
+  Gauge& running = MakeGauge("alcca_num_requests_running", "Sequences holding cache pages.");
+  Gauge& waiting = MakeGauge("alcca_num_requests_waiting", "Sequences queued.");
+  Gauge& waiting_tokens =
+      MakeGauge("alcca_num_waiting_prompt_tokens", "Prompt tokens of queued sequences.");
+  Gauge& kv_usage = MakeGauge("alcca_kv_cache_usage_ratio", "Share of KV cache pages in use.");
+  Gauge& kv_pages = MakeGauge("alcca_kv_cache_pages", "Pages of the KV cache.");
+  Gauge& index_bytes = MakeGauge(
+      "alcca_index_bytes", "Memory of key indices and running sums beside the KV pages.");
+  Gauge& weight_bytes = MakeGauge("alcca_model_weight_bytes", "Memory of the model's weights.");
+  Gauge& load_seconds = MakeGauge("alcca_model_load_seconds", "Time the model took to load.");
+
+  Counter& started = MakeCounter("alcca_requests_started_total", "Generate and Chat calls begun.");
+  Counter& prompt_tokens = MakeCounter("alcca_prompt_tokens_total", "Prompt tokens of finished sequences.");
+  Counter& generation_tokens = MakeCounter("alcca_generation_tokens_total", "Tokens generated.");
+  Counter& preemptions = MakeCounter(
+      "alcca_num_preemptions_total", "Sequences evicted from the KV cache, to be recomputed.");
+  std::array<Counter*, kFinished.size()> finished;
+  std::array<Counter*, kRejected.size()> rejected;
+  Counter* interactions[kAttentionModeCount][kPhaseCount][kKinds.size()];
+  Counter* dense_equivalent[kAttentionModeCount][kPhaseCount];
+  Counter* queries[kAttentionModeCount];
+  Counter* near_queries[kAttentionModeCount];
+  Counter* kv_bytes_read[kAttentionModeCount];
+
+  Histogram& ttft = MakeHistogram("alcca_time_to_first_token_seconds",
+                                  "Arrival to a sequence's first token.", kFirstToken);
+  Histogram& itl = MakeHistogram("alcca_inter_token_latency_seconds",
+                                 "Time between a sequence's tokens.", kTokenGap);
+  Histogram& tpot = MakeHistogram("alcca_time_per_output_token_seconds",
+                                  "Decode time of a sequence over its tokens after the first.",
+                                  kTokenGap);
+  Histogram& e2e = MakeHistogram("alcca_e2e_request_latency_seconds",
+                                 "Arrival to the end of a request.", kRequest);
+  Histogram& queue = MakeHistogram("alcca_request_queue_time_seconds",
+                                   "Arrival to first scheduled.", kRequest);
+  Histogram& prefill = MakeHistogram("alcca_request_prefill_time_seconds",
+                                     "First scheduled to first token.", kRequest);
+  Histogram& index_build =
+      MakeHistogram("alcca_index_build_seconds",
+                    "Time a sequence spent on its key indices and running sums.", kBuild);
+  Histogram& step = MakeHistogram("alcca_step_duration_seconds", "Duration of an engine step.", kStep);
+  Histogram& batch = MakeHistogram("alcca_batch_tokens", "Tokens computed in a step.", kSizes);
+
+  explicit Families(std::string_view version) {
+    MakeGauge("alcca_build_info", "Always 1; the version is a label.",
+              {{"version", std::string(version)}})
+        .Set(1);
+    for (size_t i = 0; i < kFinished.size(); ++i) {
+      finished[i] = &MakeCounter("alcca_requests_finished_total", "Requests ended, by reason.",
+                                 {{"reason", FinishReasonName(kFinished[i])}});
+    }
+    for (size_t i = 0; i < kRejected.size(); ++i) {
+      rejected[i] = &MakeCounter("alcca_requests_rejected_total",
+                                 "Requests refused before they were queued, by reason.",
+                                 {{"reason", RejectName(kRejected[i])}});
+    }
+    for (int mode = 0; mode < kAttentionModeCount; ++mode) {
+      const Labels by_mode = {{"mode", AttentionModeName(static_cast<AttentionMode>(mode))}};
+      queries[mode] = &MakeCounter("alcca_attention_queries_total",
+                                   "Attention queries: token, layer and query head.", by_mode);
+      near_queries[mode] = &MakeCounter("alcca_attention_near_queries_total",
+                                        "Queries answered by the mean value.", by_mode);
+      kv_bytes_read[mode] = &MakeCounter("alcca_attention_kv_bytes_read_total",
+                                         "Bytes of keys and values read by attention.", by_mode);
+      for (int phase = 0; phase < kPhaseCount; ++phase) {
+        Labels labels = by_mode;
+        labels["phase"] = kPhaseNames[phase];
+        dense_equivalent[mode][phase] = &MakeCounter(
+            "alcca_attention_dense_equivalent_total",
+            "Interactions that dense attention would have done, causal, QK and PV.", labels);
+        for (size_t kind = 0; kind < kKinds.size(); ++kind) {
+          labels["kind"] = kKinds[kind].name;
+          interactions[mode][phase][kind] = &MakeCounter(
+              "alcca_attention_interactions_total",
+              "Interactions performed: one d-vector product, distance or accumulation.", labels);
+        }
+      }
+    }
+  }
+};
+
+Metrics::Metrics(std::string_view version) : f_(std::make_unique<Families>(version)) {}
+Metrics::~Metrics() = default;
+
+absl::StatusOr<int> Metrics::Listen(const std::string& address) {
+  try {
+    f_->exposer = std::make_unique<prometheus::Exposer>(address, 2);
+    f_->exposer->RegisterCollectable(f_->registry);
+    return f_->exposer->GetListeningPorts().at(0);
+  } catch (const std::exception& e) {
+    return absl::UnavailableError(
+        absl::StrCat("metrics_listen: cannot listen on ", address, ": ", e.what()));
+  }
+}
+
+void Metrics::ModelLoaded(double seconds, int64_t weight_bytes, int64_t kv_pages) {
+  f_->load_seconds.Set(seconds);
+  f_->weight_bytes.Set(static_cast<double>(weight_bytes));
+  f_->kv_pages.Set(static_cast<double>(kv_pages));
+}
+
+void Metrics::Started() { f_->started.Increment(); }
+
+void Metrics::Rejected(RejectReason reason) {
+  f_->rejected[static_cast<size_t>(reason)]->Increment();
+}
+
+void Metrics::Finished(FinishReason reason, double e2e_seconds) {
+  for (size_t i = 0; i < kFinished.size(); ++i) {
+    if (kFinished[i] == reason) {
+      f_->finished[i]->Increment();
+    }
+  }
+  f_->e2e.Observe(e2e_seconds);
+}
+
+void Metrics::FirstToken(double seconds) {
+  f_->ttft.Observe(seconds);
+  f_->generation_tokens.Increment();
+}
+
+void Metrics::NextTokens(double seconds, int64_t tokens) {
+  f_->itl.Observe(seconds);
+  f_->generation_tokens.Increment(static_cast<double>(tokens));
+}
+
+void Metrics::SequenceDone(const Event& event) {
+  f_->prompt_tokens.Increment(event.prompt_tokens);
+  f_->queue.Observe(event.timings.queue_seconds);
+  if (event.completion_tokens > 0) {
+    f_->prefill.Observe(event.timings.prefill_seconds);
+  }
+  if (event.completion_tokens > 1) {
+    f_->tpot.Observe(event.timings.decode_seconds / (event.completion_tokens - 1));
+  }
+  if (event.attention.mode == AttentionMode::kAlcca) {
+    f_->index_build.Observe(event.timings.index_build_seconds);
+  }
+}
+
+void Metrics::Step(const StepStats& s) {
+  f_->running.Set(s.running);
+  f_->waiting.Set(s.waiting);
+  f_->waiting_tokens.Set(static_cast<double>(s.waiting_tokens));
+  f_->kv_usage.Set(s.kv_pages_total > 0 ? double(s.kv_pages_used) / s.kv_pages_total : 0);
+  f_->index_bytes.Set(static_cast<double>(s.index_bytes));
+  f_->preemptions.Increment(s.preemptions);
+  if (s.batch_tokens > 0) {
+    f_->step.Observe(s.step_seconds);
+    f_->batch.Observe(s.batch_tokens);
+  }
+  for (int mode = 0; mode < kAttentionModeCount; ++mode) {
+    for (int phase = 0; phase < kPhaseCount; ++phase) {
+      const AttentionCounters& c = s.counters[mode][phase];
+      if (c.queries == 0) {
+        continue;
+      }
+      for (size_t kind = 0; kind < kKinds.size(); ++kind) {
+        f_->interactions[mode][phase][kind]->Increment(static_cast<double>(c.*kKinds[kind].field));
+      }
+      f_->dense_equivalent[mode][phase]->Increment(static_cast<double>(c.dense_equivalent()));
+      f_->queries[mode]->Increment(static_cast<double>(c.queries));
+      f_->near_queries[mode]->Increment(static_cast<double>(c.near_queries));
+      f_->kv_bytes_read[mode]->Increment(static_cast<double>(c.kv_bytes_read));
+    }
+  }
+}
+
+}  // namespace alcca

@@ -1,0 +1,300 @@
+#include "server/model_setup.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/status_macros.h"
+#include "server/logging.h"
+#include "server/wire.h"
+
+namespace alcca {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr double kGiB = 1 << 30;
+
+std::string Gib(double bytes) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.2f GiB", bytes / kGiB);
+  return text;
+}
+
+// What this process may use: the machine's available memory, or what is left of its cgroup.
+size_t AvailableBytes() {
+  size_t available = SIZE_MAX;
+  std::ifstream meminfo("/proc/meminfo");
+  for (std::string line; std::getline(meminfo, line);) {
+    if (line.rfind("MemAvailable:", 0) == 0) {
+      available = std::strtoull(line.c_str() + 13, nullptr, 10) * 1024;
+    }
+  }
+  std::ifstream max_file("/sys/fs/cgroup/memory.max"), now_file("/sys/fs/cgroup/memory.current");
+  size_t limit = 0, now = 0;
+  if (max_file >> limit && now_file >> now) {  // "max" does not parse: no limit
+    available = std::min(available, limit > now ? limit - now : 0);
+  }
+  return available;
+}
+
+WeightDType ChooseWeights(const ServerConfig& config, const ModelConfig& model,
+                          MistralOptions options) {
+  if (config.weight_dtype == "f32") return WeightDType::kF32;
+  if (config.weight_dtype == "bf16") return WeightDType::kBF16;
+  if (config.weight_dtype == "int8") return WeightDType::kInt8;
+  options.weight_dtype =
+      model.torch_dtype == "float32" ? WeightDType::kF32 : WeightDType::kBF16;
+  const size_t wanted = EstimateFootprint(model, options).total();
+  return wanted < AvailableBytes() / 10 * 9 ? options.weight_dtype : WeightDType::kInt8;
+}
+
+// How many tokens the cache holds within its bytes, and how long a sequence may be.
+absl::Status SizeCache(const ServerConfig& config, ModelPlan* plan) {
+  MistralOptions& options = plan->options;
+  options.page_tokens = static_cast<int32_t>(config.page_tokens);
+  const KvShape page{.layers = static_cast<int32_t>(plan->config.num_layers),
+                     .kv_heads = static_cast<int32_t>(plan->config.num_kv_heads),
+                     .head_dim = static_cast<int32_t>(plan->config.head_dim),
+                     .page_tokens = options.page_tokens,
+                     .pages = 1};
+  const int64_t page_bytes = static_cast<int64_t>(page.PageBytes(sizeof(float)));
+  const int64_t model_context = plan->config.max_position_embeddings;
+  const int64_t wanted = config.max_context > 0 ? config.max_context : model_context;
+  if (wanted > model_context) {
+    return absl::InvalidArgumentError(absl::StrCat("max_context (", wanted,
+                                                   ") is above the model's ", model_context,
+                                                   " positions"));
+  }
+  const int64_t useful = (wanted + page.page_tokens - 1) / page.page_tokens * config.max_num_seqs;
+  const int64_t pages = std::min(config.kv_cache_bytes / page_bytes, useful);
+  if (pages < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("kv_cache_bytes (", config.kv_cache_bytes, ") holds no page of ", page_bytes,
+                     " bytes; raise it or lower page_tokens"));
+  }
+  options.kv_pages = static_cast<int32_t>(pages);
+  const int64_t fits = pages * page.page_tokens;
+  if (config.max_context > 0 && config.max_context > fits) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_context (", config.max_context, ") does not fit kv_cache_bytes (",
+                     config.kv_cache_bytes, "), which holds ", fits, " tokens"));
+  }
+  plan->max_context = static_cast<int32_t>(std::min(wanted, fits));
+  return absl::OkStatus();
+}
+
+// A bar on a terminal, a line each tenth elsewhere.
+class Progress {
+ public:
+  void operator()(int64_t done, int64_t all) {
+    const int64_t tenth = done * 10 / all;
+    if (isatty(STDERR_FILENO) != 0) {
+      const int64_t full = done * 40 / all;
+      std::fprintf(stderr, "\rloading [%.*s%.*s] %3d %%%s", static_cast<int>(full),
+                   "########################################", static_cast<int>(40 - full),
+                   "                                        ", static_cast<int>(done * 100 / all),
+                   done == all ? "\n" : "");
+    } else if (tenth > last_) {
+      Log(LogLevel::kInfo, "loading", {{"percent", tenth * 10}});
+    }
+    last_ = tenth;
+  }
+
+ private:
+  int64_t last_ = 0;
+};
+
+AttentionParams DefaultAttention(const ServerConfig& config, const AlccaConfig& model) {
+  AttentionParams out;
+  const std::string mode = !config.attention_mode.empty() ? config.attention_mode : model.mode;
+  out.mode = mode == "alcca" ? AttentionMode::kAlcca : AttentionMode::kDense;
+  out.theta = config.attention_theta >= 0 ? static_cast<float>(config.attention_theta)
+                                          : model.theta.value_or(out.theta);
+  out.k = config.attention_k > 0 ? static_cast<int32_t>(config.attention_k)
+                                 : model.k.value_or(out.k);
+  out.epsilon = config.attention_epsilon > 0 ? static_cast<float>(config.attention_epsilon)
+                                             : model.epsilon.value_or(out.epsilon);
+  return out;
+}
+
+std::string DefaultSamplingJson(const GenerationConfig& g) {
+  nlohmann::json json = nlohmann::json::object();
+  if (g.temperature) json["temperature"] = *g.temperature;
+  if (g.top_p) json["top_p"] = *g.top_p;
+  if (g.top_k) json["top_k"] = *g.top_k;
+  if (g.min_p) json["min_p"] = *g.min_p;
+  if (g.repetition_penalty) json["repetition_penalty"] = *g.repetition_penalty;
+  return json.dump();
+}
+
+v1::GetModelInfoResponse ModelInfo(const ServerConfig& config, const ModelPlan& plan,
+                                   const MistralModel& model, const AttentionParams& attention) {
+  v1::GetModelInfoResponse info;
+  const std::string folder = fs::path(plan.dir).lexically_normal().filename();
+  info.set_model_path(folder);
+  info.set_is_generation(true);
+  info.set_max_context_length(plan.max_context);
+  info.set_vocab_size(static_cast<uint32_t>(plan.config.vocab_size));
+  info.set_served_model_name(config.served_model_name.empty() ? folder : config.served_model_name);
+  info.set_tokenizer_path(folder + "/tokenizer.model");
+  info.set_model_type("mistral");
+  info.add_architectures(plan.config.architecture);
+  info.mutable_eos_token_ids()->Assign(plan.config.eos_token_ids.begin(),
+                                       plan.config.eos_token_ids.end());
+  if (plan.config.bos_token_id >= 0) {
+    info.set_bos_token_id(plan.config.bos_token_id);
+  }
+  info.set_max_req_input_len(plan.max_context - 1);
+  info.set_default_sampling_params_json(DefaultSamplingJson(plan.generation));
+  SetAttention(attention, info.mutable_default_attention());
+  info.set_weight_dtype(WeightDTypeName(plan.options.weight_dtype));
+  info.set_device(model.backend().Describe());
+  info.set_weight_bytes(model.weight_bytes());
+  info.set_kv_cache_bytes(model.kv_bytes());
+  info.set_num_layers(static_cast<uint32_t>(plan.config.num_layers));
+  info.set_num_attention_heads(static_cast<uint32_t>(plan.config.num_heads));
+  info.set_num_key_value_heads(static_cast<uint32_t>(plan.config.num_kv_heads));
+  info.set_head_dim(static_cast<uint32_t>(plan.config.head_dim));
+  return info;
+}
+
+RequestRules MakeRules(const ServerConfig& config, const ModelPlan& plan,
+                       const Tokenizer* tokenizer) {
+  return {.tokenizer = tokenizer,
+          .chat_format = DetectChatFormat(*tokenizer),
+          .vocab_size = static_cast<int32_t>(plan.config.vocab_size),
+          .max_context = plan.max_context,
+          .default_max_tokens = static_cast<int32_t>(config.default_max_tokens),
+          .max_n = static_cast<int32_t>(config.max_n),
+          .max_logprobs = static_cast<int32_t>(config.max_logprobs),
+          .max_stop_strings = static_cast<int32_t>(config.max_stop_strings),
+          .max_stop_bytes = static_cast<int32_t>(config.max_stop_bytes),
+          .max_logit_bias = static_cast<int32_t>(config.max_logit_bias),
+          .defaults = plan.generation,
+          .attention = DefaultAttention(config, plan.alcca)};
+}
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config) {
+  const BackendLimits limits{.batch_tokens = static_cast<int32_t>(config.max_batch_tokens)};
+  if (config.device == "cuda") {
+    return MakeCudaBackend({.device = 0, .limits = limits});
+  }
+  return MakeCpuBackend({.threads = static_cast<int32_t>(config.threads),
+                         .isa = config.isa,
+                         .limits = limits});
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> FindModelDir(const std::string& configured) {
+  if (!configured.empty()) {
+    if (!fs::is_directory(configured)) {
+      return absl::NotFoundError(absl::StrCat("model: '", configured, "' is not a folder"));
+    }
+    return configured;
+  }
+  std::error_code error;
+  const fs::path bin = fs::read_symlink("/proc/self/exe", error).parent_path();
+  for (const fs::path& candidate :
+       {bin / "../../../models/afia-5m", bin / "../share/alcca/models/afia-5m"}) {
+    if (fs::exists(candidate / "config.json", error)) {
+      return fs::canonical(candidate).string();
+    }
+  }
+  return absl::NotFoundError("model: no embedded model beside the executable; give --model DIR");
+}
+
+absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
+  ModelPlan plan;
+  ASSIGN_OR_RETURN(plan.dir, FindModelDir(config.model));
+  ASSIGN_OR_RETURN(plan.config, LoadModelConfig(plan.dir));
+  ASSIGN_OR_RETURN(plan.generation, LoadGenerationConfig(plan.dir));
+  ASSIGN_OR_RETURN(plan.alcca, LoadAlccaConfig(plan.dir));
+  ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(plan.dir + "/tokenizer.model"));
+  plan.tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
+  if (plan.tokenizer->vocab_size() > plan.config.vocab_size) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(plan.dir, "/tokenizer.model has ", plan.tokenizer->vocab_size(),
+                     " pieces, config.json 'vocab_size' is ", plan.config.vocab_size));
+  }
+  for (const std::string& mode : {plan.alcca.mode}) {
+    if (!mode.empty() && mode != "dense" && mode != "alcca") {
+      return absl::UnimplementedError(
+          absl::StrCat(plan.dir, "/alcca.json: 'mode': '", mode,
+                       "' is not in this version; override with --attention-mode"));
+    }
+  }
+  ASSIGN_OR_RETURN(plan.checkpoint, Checkpoint::Open(plan.dir));
+  RETURN_IF_ERROR(plan.checkpoint->Validate(plan.config));
+
+  plan.options.max_batch_tokens = static_cast<int32_t>(config.max_batch_tokens);
+  // Logits are large (vocabulary x 4 bytes a row): a row for each sequence, and some for prompts.
+  plan.options.max_logit_rows = std::min(
+      plan.options.max_batch_tokens, static_cast<int32_t>(std::max<int64_t>(config.max_num_seqs, 64)));
+  RETURN_IF_ERROR(SizeCache(config, &plan));
+  plan.options.weight_dtype = ChooseWeights(config, plan.config, plan.options);
+  plan.footprint = EstimateFootprint(plan.config, plan.options);
+  const size_t available = AvailableBytes();
+  Log(LogLevel::kInfo, "memory plan",
+      {{"weights", Gib(plan.footprint.weight_bytes)},
+       {"weight_dtype", WeightDTypeName(plan.options.weight_dtype)},
+       {"kv_cache", Gib(plan.footprint.kv_bytes)},
+       {"activations", Gib(plan.footprint.activation_bytes)},
+       {"available", Gib(available)},
+       {"max_context", plan.max_context},
+       {"kv_tokens", int64_t{plan.options.kv_pages} * plan.options.page_tokens}});
+  if (plan.footprint.total() > available) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the model needs ", Gib(plan.footprint.total()), " and ", Gib(available),
+                     " are available; use --weight-dtype int8 or a smaller --kv-cache-bytes"));
+  }
+  return plan;
+}
+
+absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const ServerConfig& config, ModelPlan plan,
+                                                       EventSink* sink) {
+  const TimePoint start = Clock::now();
+  auto loaded = std::make_unique<LoadedModel>();
+  ASSIGN_OR_RETURN(auto backend, MakeBackend(config));
+  Progress progress;
+  ASSIGN_OR_RETURN(auto model, MistralModel::Load(*plan.checkpoint, plan.config,
+                                                  std::move(backend), plan.options,
+                                                  std::ref(progress)));
+  plan.checkpoint.reset();  // the files are not needed any more
+  loaded->load_seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  loaded->weight_bytes = static_cast<int64_t>(model->weight_bytes());
+  loaded->kv_pages = plan.options.kv_pages;
+  loaded->tokenizer = std::move(plan.tokenizer);
+  loaded->serving.rules = MakeRules(config, plan, loaded->tokenizer.get());
+  loaded->serving.model_info =
+      ModelInfo(config, plan, *model, loaded->serving.rules.attention);
+  loaded->serving.max_num_seqs = static_cast<int32_t>(config.max_num_seqs);
+  Log(LogLevel::kInfo, "model loaded",
+      {{"model", loaded->serving.model_info.served_model_name()},
+       {"device", loaded->serving.model_info.device()},
+       {"weights", Gib(static_cast<double>(loaded->weight_bytes))},
+       {"attention", AttentionModeName(loaded->serving.rules.attention.mode)},
+       {"seconds", loaded->load_seconds}});
+  const EngineOptions options{
+      .max_num_seqs = static_cast<int32_t>(config.max_num_seqs),
+      .max_batch_tokens = static_cast<int32_t>(config.max_batch_tokens),
+      .max_prefill_chunk = static_cast<int32_t>(config.max_prefill_chunk),
+      .max_logit_rows = plan.options.max_logit_rows,
+      .max_queued_requests = static_cast<int32_t>(config.max_queued_requests),
+      .max_queued_tokens = config.max_queued_tokens,
+      .max_context = plan.max_context,
+      .eos_token_ids = plan.config.eos_token_ids};
+  ASSIGN_OR_RETURN(loaded->engine,
+                   Engine::Create(options, std::move(model), loaded->tokenizer.get(), sink));
+  loaded->serving.engine = loaded->engine.get();
+  return loaded;
+}
+
+}  // namespace alcca

@@ -1,0 +1,47 @@
+#pragma once
+
+// From configuration and files to an engine: everything that can be wrong with a checkpoint or with
+// how much memory it wants is found here, before anything large is allocated.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/engine.h"
+#include "engine/mistral_model.h"
+#include "engine/tokenizer.h"
+#include "server/config.h"
+#include "server/service.h"
+
+namespace alcca {
+
+// The folder of --model, or the embedded model beside this executable.
+absl::StatusOr<std::string> FindModelDir(const std::string& configured);
+
+// A checkpoint that has passed every check, and how it will be loaded.
+struct ModelPlan {
+  std::string dir;
+  ModelConfig config;
+  GenerationConfig generation;
+  AlccaConfig alcca;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<Checkpoint> checkpoint;
+  MistralOptions options;
+  MistralFootprint footprint;
+  int32_t max_context = 0;
+};
+absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config);
+
+struct LoadedModel {
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<Engine> engine;
+  Serving serving;
+  double load_seconds = 0;
+  int64_t weight_bytes = 0;
+  int32_t kv_pages = 0;
+};
+absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const ServerConfig& config, ModelPlan plan,
+                                                       EventSink* sink);
+
+}  // namespace alcca
