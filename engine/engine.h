@@ -3,34 +3,31 @@
 // The face of the engine and its loop. One thread owns every sequence, page and index; the doors
 // are Submit and Cancel (bounded, thread-safe) on one side and EventSink on the other.
 
-#include <atomic>
+#include <array>
+#include <condition_variable>
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/event.h"
 #include "engine/model.h"
 #include "engine/request.h"
+#include "engine/sampler.h"
+#include "engine/scheduler.h"
 #include "engine/tokenizer.h"
 
 namespace alcca {
 
-struct EngineOptions {
-  int32_t max_num_seqs = 32;             // sequences running at once
-  int32_t max_batch_tokens = 512;        // rows of a step: decode rows and prefill chunks together
-  int32_t max_prefill_chunk = 256;       // prompt tokens of one sequence in one step
-  int32_t max_queued_requests = 256;     // waiting sequences; one more is RESOURCE_EXHAUSTED
-  int64_t max_queued_tokens = 1 << 20;   // their prompt tokens
-  int32_t max_context = 0;               // prompt + output tokens of a sequence
-  std::vector<int32_t> eos_token_ids;
-};
-
 // A snapshot that any thread may take.
 struct EngineLoad {
   int32_t running = 0;
-  int32_t waiting = 0;
-  int64_t waiting_tokens = 0;
+  int32_t waiting = 0;         // sequences, those still at the door included
+  int64_t waiting_tokens = 0;  // their prompt tokens
   int32_t kv_pages_used = 0;
   int32_t kv_pages_total = 0;
   int32_t page_tokens = 0;
@@ -38,28 +35,91 @@ struct EngineLoad {
   TimePoint last_step;                      // of the loop's last turn, idle turns included
 };
 
+// Tokens per second over the last few whole seconds.
+class TokenRate {
+ public:
+  void Add(int64_t tokens, TimePoint now);
+  double PerSecond(TimePoint now) const;
+
+ private:
+  static constexpr int64_t kSeconds = 5;
+  struct Bucket {
+    int64_t second = -1;
+    int64_t tokens = 0;
+  };
+  std::array<Bucket, kSeconds + 1> buckets_;  // the current second is not whole yet
+};
+
 class Engine {
  public:
-  // Starts the engine thread. `tokenizer` and `sink` outlive the engine.
+  // Starts the engine thread. `tokenizer` (may be null: events carry no text) and `sink` outlive
+  // the engine.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options,
                                                         std::unique_ptr<Model> model,
                                                         const Tokenizer* tokenizer,
                                                         EventSink* sink);
-  virtual ~Engine() = default;
+  ~Engine();  // Stop
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
 
   // Thread-safe; never blocks on a step. On OK exactly n finishing events follow (one per index).
   // INVALID_ARGUMENT: prompt + max_tokens can never fit (context or KV pool; the message has both
-  //   numbers). RESOURCE_EXHAUSTED: the queue is full. UNAVAILABLE: draining or stopped.
-  virtual absl::Status Submit(Request request) = 0;
+  //   numbers), or a token id is outside the vocabulary. RESOURCE_EXHAUSTED: the queue is full.
+  //   UNAVAILABLE: draining or stopped. ALREADY_EXISTS: the key is in flight.
+  absl::Status Submit(Request request);
   // Ends every sequence of the request with kAbort within one step; unknown keys are ignored.
-  virtual void Cancel(uint64_t request_key) = 0;
+  void Cancel(uint64_t request_key);
   // From now on Submit is UNAVAILABLE. What is queued or running goes on.
-  virtual void Drain() = 0;
-  // True when nothing is queued or running.
-  virtual bool Idle() const = 0;
-  // Aborts what is left (finishing events are delivered) and joins the thread. Idempotent.
-  virtual void Stop() = 0;
-  virtual EngineLoad Load() const = 0;
+  void Drain();
+  // True when nothing is queued or running, and every finishing event has been delivered.
+  bool Idle() const;
+  // Aborts what is left (finishing events are delivered) and joins the thread. Idempotent. Never
+  // called from the sink.
+  void Stop();
+  EngineLoad Load() const;
+
+ private:
+  // A request between Submit and its last finishing event.
+  struct InFlight {
+    int32_t sequences = 0;  // not finished yet
+    bool cancelled = false;
+  };
+
+  Engine(const EngineOptions& options, std::unique_ptr<Model> model, const Tokenizer* tokenizer,
+         EventSink* sink);
+
+  void Loop();
+  // Blocks while there is nothing to do; false: stop.
+  bool AwaitWork();
+  void Step();
+  std::vector<Request> TakeInbox();
+  std::vector<uint64_t> TakeCancels();
+  void Publish(const StepStats& stats);  // to Load
+  void Deliver(Scheduler::Outcome outcome, TimePoint began);
+  absl::Status CheckTokens(const Request& request) const;
+
+  const EngineOptions options_;
+  EventSink* const sink_;
+
+  // The engine thread's own.
+  std::unique_ptr<Model> model_;  // outlives the attention states in scheduler_
+  Scheduler scheduler_;           // CheckFits apart
+  Sampler sampler_;
+  TokenRate rate_;
+  bool idle_reported_ = false;
+
+  // The doors.
+  mutable std::mutex mutex_;
+  std::condition_variable work_;
+  std::vector<Request> inbox_;                        // bounded by options_.max_queued_*
+  std::vector<uint64_t> cancels_;                     // bounded by in_flight_
+  std::unordered_map<uint64_t, InFlight> in_flight_;  // by request key
+  EngineLoad load_;
+  bool draining_ = false;
+  bool stopping_ = false;
+
+  std::once_flag join_once_;
+  std::thread thread_;  // last: starts when everything else is there
 };
 
 }  // namespace alcca

@@ -2,13 +2,14 @@
 
 // What leaves the engine's door: text and tokens as they become certain, and how a request ended.
 
-#include <chrono>
+#include <array>
 #include <cstdint>
 #include <string>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "kernels/attention_params.h"
 
 namespace alcca {
@@ -19,6 +20,7 @@ enum class FinishReason : uint8_t {
   kLength,    // max_tokens, or the context is full
   kAbort,     // cancelled by the client, Abort, or the end of a drain
   kDeadline,  // the request's deadline passed
+  kError,     // this sequence cannot go on: Event::error says why; the others do
 };
 constexpr const char* FinishReasonName(FinishReason reason) {
   switch (reason) {
@@ -27,6 +29,7 @@ constexpr const char* FinishReasonName(FinishReason reason) {
     case FinishReason::kLength: return "length";
     case FinishReason::kAbort: return "abort";
     case FinishReason::kDeadline: return "deadline";
+    case FinishReason::kError: return "error";
   }
   return "none";
 }
@@ -39,7 +42,7 @@ struct TokenLogprob {
 
 // Seconds on the engine's clock.
 struct Timings {
-  double queue_seconds = 0;    // arrival to first scheduled
+  double queue_seconds = 0;    // arrival to first scheduled, or to the end if that came before
   double prefill_seconds = 0;  // first scheduled to first token
   double decode_seconds = 0;   // first token to last token
   double index_build_seconds = 0;
@@ -53,12 +56,15 @@ struct Event {
   std::vector<int32_t> token_ids;       // new tokens, without the end token
   std::string text;                     // new text: whole UTF-8 characters, stop strings held back
   std::vector<TokenLogprob> logprobs;   // of token_ids, when asked for
-  std::vector<TokenLogprob> prompt_logprobs;  // in the first event, when asked for; [0] is empty
+  // When asked for: once, in the event of index 0 with first_token. One per prompt token; nothing
+  // precedes the first, so [0] is only its id.
+  std::vector<TokenLogprob> prompt_logprobs;
   int32_t prompt_tokens = 0;
   int32_t completion_tokens = 0;        // so far
-  bool first_token = false;             // this event carries the sequence's first token
+  bool first_token = false;             // the first token (it may be an end token) was sampled
 
   FinishReason finish = FinishReason::kNone;
+  absl::Status error;                   // not OK exactly with finish == kError
   // Only with finish == kStop: what matched, if not an end token of the model.
   std::variant<std::monostate, int32_t, std::string> matched_stop;
   Timings timings;                      // complete when finished
@@ -75,6 +81,7 @@ struct StepStats {
   int32_t kv_pages_used = 0;
   int32_t kv_pages_total = 0;
   int32_t batch_tokens = 0;   // rows of this step
+  int32_t generated_tokens = 0;  // in this step, all sequences
   int32_t preemptions = 0;    // in this step
   double step_seconds = 0;
   int64_t index_bytes = 0;    // memory of all attention states now
@@ -82,7 +89,9 @@ struct StepStats {
   std::array<PhaseCounters, kAttentionModeCount> counters{};
 };
 
-// The engine's only way out. Called on the engine thread after every step; must not block.
+// The engine's only way out. Called on the engine thread after every step, and once more without
+// events when the last sequence has left, so that gauges return to zero. Must not block, nor call
+// Engine::Stop.
 class EventSink {
  public:
   virtual ~EventSink() = default;

@@ -130,6 +130,10 @@ Daemon::~Daemon() {
   if (watchdog_.joinable()) {
     watchdog_.join();
   }
+  health_.Shutdown();  // after a failed start, too: an open Watch would keep the server up
+  if (server_ != nullptr) {
+    server_->Shutdown(std::chrono::system_clock::now());
+  }
 }
 
 }  // namespace alcca

@@ -1,0 +1,254 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <span>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/check.h"
+#include "kernels/status_macros.h"
+
+namespace alcca {
+namespace {
+
+constexpr auto kHeartbeat = std::chrono::milliseconds(100);  // between idle turns of the loop
+
+int64_t WholeSeconds(TimePoint time) {
+  return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
+}
+
+}  // namespace
+
+void TokenRate::Add(int64_t tokens, TimePoint now) {
+  const int64_t second = WholeSeconds(now);
+  Bucket& bucket = buckets_[second % buckets_.size()];
+  if (bucket.second != second) {
+    bucket = {.second = second};
+  }
+  bucket.tokens += tokens;
+}
+
+double TokenRate::PerSecond(TimePoint now) const {
+  const int64_t second = WholeSeconds(now);
+  int64_t tokens = 0;
+  for (const Bucket& bucket : buckets_) {
+    tokens += bucket.second >= second - kSeconds && bucket.second < second ? bucket.tokens : 0;
+  }
+  return static_cast<double>(tokens) / kSeconds;
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options,
+                                                       std::unique_ptr<Model> model,
+                                                       const Tokenizer* tokenizer,
+                                                       EventSink* sink) {
+  RETURN_IF_ERROR(ValidateEngineOptions(options));
+  for (const int32_t id : options.eos_token_ids) {
+    if (id < 0 || id >= model->vocab_size()) {
+      return absl::InvalidArgumentError(absl::StrCat("eos_token_ids has ", id, ", outside the ",
+                                                     model->vocab_size(), " ids of the model"));
+    }
+  }
+  return std::unique_ptr<Engine>(new Engine(options, std::move(model), tokenizer, sink));
+}
+
+Engine::Engine(const EngineOptions& options, std::unique_ptr<Model> model,
+               const Tokenizer* tokenizer, EventSink* sink)
+    : options_(options),
+      sink_(sink),
+      model_(std::move(model)),
+      scheduler_(
+          options, model_->kv_shape(), tokenizer,
+          [this](const AttentionParams& params) { return model_->MakeAttentionState(params); }),
+      sampler_(model_->vocab_size(), options.eos_token_ids) {
+  load_.kv_pages_total = model_->kv_shape().pages;
+  load_.page_tokens = model_->kv_shape().page_tokens;
+  load_.last_step = Clock::now();
+  thread_ = std::thread([this] { Loop(); });
+}
+
+Engine::~Engine() {
+  Stop();
+}
+
+void Engine::Loop() {
+  while (AwaitWork()) {
+    Step();
+  }
+  scheduler_.Admit(TakeInbox());
+  scheduler_.CancelAll();
+  const TimePoint now = Clock::now();
+  Deliver(scheduler_.Commit(scheduler_.MakePlan(now), now), now);
+}
+
+void Engine::Step() {
+  const TimePoint now = Clock::now();
+  scheduler_.Admit(TakeInbox());
+  scheduler_.Cancel(TakeCancels());
+  Plan& plan = scheduler_.MakePlan(now);
+  Publish(scheduler_.Stats());
+  std::span<const float> logits;
+  if (plan.batch.tokens() > 0) {
+    logits = model_->Forward(plan.batch);
+  }
+  sampler_.Sample(logits, plan);
+  Deliver(scheduler_.Commit(plan, Clock::now()), now);
+}
+
+bool Engine::AwaitWork() {
+  std::unique_lock lock(mutex_);
+  const auto awake = [this] { return stopping_ || !in_flight_.empty(); };
+  if (!awake() && !idle_reported_) {
+    idle_reported_ = true;
+    lock.unlock();
+    sink_->OnStep({}, scheduler_.Stats());
+    lock.lock();
+  }
+  while (!awake()) {
+    work_.wait_for(lock, kHeartbeat, awake);
+    load_.last_step = Clock::now();
+    load_.generation_tokens_per_second = rate_.PerSecond(load_.last_step);
+  }
+  return !stopping_;
+}
+
+std::vector<Request> Engine::TakeInbox() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(inbox_, {});
+}
+
+std::vector<uint64_t> Engine::TakeCancels() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(cancels_, {});
+}
+
+void Engine::Publish(const StepStats& stats) {
+  const TimePoint now = Clock::now();
+  const std::lock_guard lock(mutex_);
+  load_.running = stats.running;
+  load_.kv_pages_used = stats.kv_pages_used;
+  load_.waiting = stats.waiting;
+  load_.waiting_tokens = stats.waiting_tokens;
+  for (const Request& request : inbox_) {
+    load_.waiting += request.sampling.n;
+    load_.waiting_tokens += int64_t{request.sampling.n} * std::ssize(request.prompt);
+  }
+  load_.generation_tokens_per_second = rate_.PerSecond(now);
+  load_.last_step = now;
+}
+
+// The load is up to date before the events go out, and a request is in flight until after.
+void Engine::Deliver(Scheduler::Outcome outcome, TimePoint began) {
+  const TimePoint now = Clock::now();
+  StepStats& stats = outcome.stats;
+  stats.step_seconds = std::chrono::duration<double>(now - began).count();
+  rate_.Add(stats.generated_tokens, now);
+  idle_reported_ = false;
+  std::vector<uint64_t> finished;
+  for (const Event& event : outcome.events) {
+    if (event.finish != FinishReason::kNone) {
+      finished.push_back(event.request_key);
+    }
+  }
+  Publish(stats);
+  sink_->OnStep(std::move(outcome.events), stats);
+  const std::lock_guard lock(mutex_);
+  for (const uint64_t key : finished) {
+    const auto it = in_flight_.find(key);
+    ALCCA_CHECK(it != in_flight_.end());
+    if (--it->second.sequences == 0) {
+      in_flight_.erase(it);
+    }
+  }
+}
+
+absl::Status Engine::CheckTokens(const Request& request) const {
+  const int32_t vocab = model_->vocab_size();
+  const auto check = [vocab](const char* where, int32_t id) {
+    return id >= 0 && id < vocab
+               ? absl::OkStatus()
+               : absl::InvalidArgumentError(absl::StrCat(where, " has token id ", id,
+                                                         ", outside the ", vocab, " of the model"));
+  };
+  for (const int32_t id : request.prompt) {
+    RETURN_IF_ERROR(check("prompt", id));
+  }
+  for (const int32_t id : request.sampling.stop_token_ids) {
+    RETURN_IF_ERROR(check("stop_token_ids", id));
+  }
+  for (const auto& [id, bias] : request.sampling.logit_bias) {
+    RETURN_IF_ERROR(check("logit_bias", id));
+  }
+  if (request.prompt.empty() || request.sampling.n < 1 || request.sampling.max_tokens < 1) {
+    return absl::InvalidArgumentError("a request has a prompt, n >= 1 and max_tokens >= 1");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Submit(Request request) {
+  RETURN_IF_ERROR(CheckTokens(request));
+  RETURN_IF_ERROR(scheduler_.CheckFits(request));
+  const int32_t n = request.sampling.n;
+  const int64_t tokens = int64_t{n} * std::ssize(request.prompt);
+  if (n > options_.max_queued_requests || tokens > options_.max_queued_tokens) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("n = ", n, " sequences of ", request.prompt.size(),
+                     " prompt tokens exceed the whole queue of ", options_.max_queued_requests,
+                     " sequences and ", options_.max_queued_tokens, " tokens"));
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    if (draining_ || stopping_) {
+      return absl::UnavailableError("the server is shutting down");
+    }
+    if (load_.waiting + n > options_.max_queued_requests ||
+        load_.waiting_tokens + tokens > options_.max_queued_tokens) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("the queue is full: ", load_.waiting, " of ", options_.max_queued_requests,
+                       " sequences, ", load_.waiting_tokens, " of ", options_.max_queued_tokens,
+                       " prompt tokens"));
+    }
+    if (!in_flight_.try_emplace(request.key, InFlight{.sequences = n}).second) {
+      return absl::AlreadyExistsError(absl::StrCat("request key ", request.key, " is in flight"));
+    }
+    load_.waiting += n;
+    load_.waiting_tokens += tokens;
+    inbox_.push_back(std::move(request));
+  }
+  work_.notify_one();
+  return absl::OkStatus();
+}
+
+void Engine::Cancel(uint64_t request_key) {
+  const std::lock_guard lock(mutex_);
+  const auto it = in_flight_.find(request_key);
+  if (it != in_flight_.end() && !std::exchange(it->second.cancelled, true)) {
+    cancels_.push_back(request_key);
+  }
+}
+
+void Engine::Drain() {
+  const std::lock_guard lock(mutex_);
+  draining_ = true;
+}
+
+bool Engine::Idle() const {
+  const std::lock_guard lock(mutex_);
+  return in_flight_.empty();
+}
+
+void Engine::Stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  work_.notify_one();
+  std::call_once(join_once_, [this] { thread_.join(); });
+}
+
+EngineLoad Engine::Load() const {
+  const std::lock_guard lock(mutex_);
+  return load_;
+}
+
+}  // namespace alcca

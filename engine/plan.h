@@ -1,0 +1,45 @@
+#pragma once
+
+// One step: what the scheduler decided, filled in by the model and the sampler, applied by Commit.
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/event.h"
+#include "kernels/attention_params.h"
+#include "kernels/batch.h"
+
+namespace alcca {
+
+class Sequence;
+
+// The part of one sequence in the step; entry i of Plan::sequences is entry i of Batch::sequences.
+struct PlannedSequence {
+  Sequence* sequence = nullptr;  // owned by the scheduler
+  int32_t query_count = 0;       // rows
+  Phase phase = Phase::kPrefill;
+
+  // Its rows of the logits are [logit_start, logit_start + prompt_logits + samples): first those
+  // that give prompt_logprobs, then the one that the next token is drawn from.
+  int32_t logit_start = 0;
+  int32_t prompt_logits = 0;
+  bool samples = false;
+
+  // The sampler's answer.
+  bool failed = false;                        // NaN, infinite or wholly masked logits
+  TokenLogprob choice;                        // if samples; log-probabilities only if asked for
+  std::vector<TokenLogprob> prompt_logprobs;  // [prompt_logits]
+};
+
+struct Plan {
+  Batch batch;
+  std::vector<PlannedSequence> sequences;
+  int32_t preemptions = 0;
+  void Clear() {
+    batch.Clear();
+    sequences.clear();
+    preemptions = 0;
+  }
+};
+
+}  // namespace alcca

@@ -1,0 +1,297 @@
+#include "engine/scheduler.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/check.h"
+#include "kernels/status_macros.h"
+
+namespace alcca {
+namespace {
+
+absl::Status CheckPositive(const char* name, int64_t value) {
+  return value > 0 ? absl::OkStatus()
+                   : absl::InvalidArgumentError(absl::StrCat(name, " is ", value, ", must be > 0"));
+}
+
+EngineOptions Resolve(EngineOptions options) {
+  if (options.max_logit_rows == 0) {
+    options.max_logit_rows = options.max_batch_tokens;
+  }
+  return options;
+}
+
+}  // namespace
+
+absl::Status ValidateEngineOptions(const EngineOptions& unresolved) {
+  const EngineOptions o = Resolve(unresolved);
+  RETURN_IF_ERROR(CheckPositive("max_num_seqs", o.max_num_seqs));
+  RETURN_IF_ERROR(CheckPositive("max_batch_tokens", o.max_batch_tokens));
+  RETURN_IF_ERROR(CheckPositive("max_prefill_chunk", o.max_prefill_chunk));
+  RETURN_IF_ERROR(CheckPositive("max_queued_requests", o.max_queued_requests));
+  RETURN_IF_ERROR(CheckPositive("max_queued_tokens", o.max_queued_tokens));
+  RETURN_IF_ERROR(CheckPositive("max_context", o.max_context));
+  if (o.max_num_seqs > o.max_batch_tokens || o.max_num_seqs > o.max_logit_rows) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_num_seqs is ", o.max_num_seqs, ", must be <= max_batch_tokens (",
+                     o.max_batch_tokens, ") and max_logit_rows (", o.max_logit_rows, ")"));
+  }
+  return absl::OkStatus();
+}
+
+Scheduler::Scheduler(const EngineOptions& options, const KvShape& kv_shape,
+                     const Tokenizer* tokenizer, MakeState make_state)
+    : options_(Resolve(options)),
+      tokenizer_(tokenizer),
+      make_state_(std::move(make_state)),
+      pool_(kv_shape.pages, kv_shape.page_tokens) {
+  ALCCA_CHECK(ValidateEngineOptions(options_).ok());
+  running_.reserve(options_.max_num_seqs);
+  plan_.sequences.reserve(options_.max_num_seqs);
+  plan_.batch.sequences.reserve(options_.max_num_seqs);
+  plan_.batch.token_ids.reserve(options_.max_batch_tokens);
+  plan_.batch.positions.reserve(options_.max_batch_tokens);
+  plan_.batch.logit_rows.reserve(options_.max_logit_rows);
+}
+
+absl::Status Scheduler::CheckFits(const Request& request) const {
+  const int64_t prompt = static_cast<int64_t>(request.prompt.size());
+  const int64_t needed = prompt + request.sampling.max_tokens;
+  const int64_t pool = int64_t{pool_.total()} * pool_.page_tokens();
+  if (needed > options_.max_context || needed > pool) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "prompt of ", prompt, " tokens + max_tokens ", request.sampling.max_tokens, " = ", needed,
+        " exceeds ", needed > options_.max_context ? "the context" : "the KV cache", " of ",
+        needed > options_.max_context ? options_.max_context : pool, " tokens"));
+  }
+  return absl::OkStatus();
+}
+
+void Scheduler::Admit(std::vector<Request> requests) {
+  for (Request& request : requests) {
+    const int32_t n = request.sampling.n;
+    for (int32_t i = 0; i + 1 < n; ++i) {
+      waiting_.push_back(std::make_unique<Sequence>(request, i, tokenizer_, &pool_));
+    }
+    waiting_.push_back(std::make_unique<Sequence>(std::move(request), n - 1, tokenizer_, &pool_));
+  }
+}
+
+void Scheduler::End(std::unique_ptr<Sequence> sequence, FinishReason reason, absl::Status error) {
+  sequence->Release();
+  ended_.push_back({std::move(sequence), reason, std::move(error)});
+}
+
+void Scheduler::EndWhere(FinishReason reason,
+                         const std::function<bool(const Sequence&)>& predicate) {
+  const auto end_in = [&](auto& sequences) {
+    for (std::unique_ptr<Sequence>& sequence : sequences) {
+      if (predicate(*sequence)) {
+        End(std::move(sequence), reason);
+      }
+    }
+    std::erase(sequences, nullptr);
+  };
+  end_in(running_);
+  end_in(waiting_);
+}
+
+void Scheduler::Cancel(std::vector<uint64_t> keys) {
+  if (keys.empty()) {
+    return;
+  }
+  std::sort(keys.begin(), keys.end());
+  EndWhere(FinishReason::kAbort, [&](const Sequence& sequence) {
+    return std::binary_search(keys.begin(), keys.end(), sequence.key());
+  });
+}
+
+void Scheduler::CancelAll() {
+  EndWhere(FinishReason::kAbort, [](const Sequence&) { return true; });
+}
+
+Plan& Scheduler::MakePlan(TimePoint now) {
+  plan_.Clear();
+  EndWhere(FinishReason::kDeadline, [now](const Sequence& sequence) {
+    const std::optional<TimePoint>& deadline = sequence.request().deadline;
+    return deadline && *deadline <= now;
+  });
+  PlanDecodes();
+  PlanPrefills();
+  if (plan_.preemptions == 0) {
+    PlanAdmissions(now);
+  }
+  ALCCA_CHECK(plan_.batch.tokens() > 0 || (running_.empty() && waiting_.empty()));
+  return plan_;
+}
+
+// Oldest first, so that a victim, the youngest, has not been planned yet.
+void Scheduler::PlanDecodes() {
+  for (size_t i = 0; i < running_.size(); ++i) {
+    Sequence& sequence = *running_[i];
+    if (sequence.prefilling()) {
+      continue;
+    }
+    bool preempted_itself = false;
+    while (!preempted_itself && !sequence.pages().Grow(sequence.length())) {
+      preempted_itself = running_.back().get() == &sequence;
+      PreemptYoungest();
+    }
+    if (!preempted_itself) {
+      AddRows(sequence, 1);
+    }
+  }
+}
+
+void Scheduler::PreemptYoungest() {
+  ALCCA_CHECK(running_.size() > 1);  // the oldest alone fits: CheckFits
+  std::unique_ptr<Sequence> youngest = std::move(running_.back());
+  running_.pop_back();
+  youngest->Preempt();
+  waiting_.push_front(std::move(youngest));
+  ++plan_.preemptions;
+}
+
+void Scheduler::PlanPrefills() {
+  for (const std::unique_ptr<Sequence>& sequence : running_) {
+    if (sequence->prefilling()) {
+      PlanPrefill(*sequence);
+    }
+  }
+}
+
+// First come, first served: a head that does not fit yet is not overtaken. Its pages are taken
+// whole, with the next token's; beside others, one more page for each of them, so that it is not
+// preempted right away.
+void Scheduler::PlanAdmissions(TimePoint now) {
+  while (!waiting_.empty() && running() < options_.max_num_seqs &&
+         plan_.batch.tokens() < options_.max_batch_tokens) {
+    Sequence& head = *waiting_.front();
+    if (pool_.free() < pool_.PagesFor(head.length() + 1) + running()) {
+      return;
+    }
+    auto state = make_state_(head.request().attention);
+    std::unique_ptr<Sequence> sequence = std::move(waiting_.front());
+    waiting_.pop_front();
+    if (!state.ok()) {
+      End(std::move(sequence), FinishReason::kError, state.status());
+      continue;
+    }
+    ALCCA_CHECK(sequence->pages().Grow(sequence->length()));
+    sequence->Start(*std::move(state), now);
+    running_.push_back(std::move(sequence));
+    PlanPrefill(*running_.back());
+  }
+}
+
+// As large a chunk as the limits leave; none at all is fine, the next step goes on.
+void Scheduler::PlanPrefill(Sequence& sequence) {
+  const Batch& batch = plan_.batch;
+  const int32_t logits_left =
+      options_.max_logit_rows - static_cast<int32_t>(batch.logit_rows.size());
+  int32_t count = std::min({sequence.length() - sequence.computed(), options_.max_prefill_chunk,
+                            options_.max_batch_tokens - batch.tokens()});
+  const bool logits_of_all = sequence.wants_prompt_logprobs() &&
+                             int32_t(sequence.prompt_logprobs_done()) < sequence.prompt_size();
+  if (logits_of_all || logits_left == 0) {
+    count = std::min(count, logits_left);
+  }
+  if (count > 0) {
+    AddRows(sequence, count);
+  }
+}
+
+void Scheduler::AddRows(Sequence& sequence, int32_t count) {
+  Batch& batch = plan_.batch;
+  const int32_t begin = sequence.computed(), end = begin + count, row = batch.tokens();
+  PlannedSequence& planned = plan_.sequences.emplace_back();
+  planned.sequence = &sequence;
+  planned.query_count = count;
+  planned.phase = sequence.prefilling() ? Phase::kPrefill : Phase::kDecode;
+  planned.logit_start = static_cast<int32_t>(batch.logit_rows.size());
+  planned.samples = end == sequence.length();
+  for (int32_t position = begin; position < end; ++position) {
+    batch.token_ids.push_back(sequence.tokens()[position]);
+    batch.positions.push_back(position);
+    // The logits of a position are about the token after it.
+    const int32_t next = position + 1;
+    const bool prompt_logit = sequence.wants_prompt_logprobs() && next < sequence.prompt_size() &&
+                              next >= static_cast<int32_t>(sequence.prompt_logprobs_done());
+    planned.prompt_logits += prompt_logit ? 1 : 0;
+    if (prompt_logit || next == sequence.length()) {
+      batch.logit_rows.push_back(row + position - begin);
+    }
+  }
+  batch.sequences.push_back({.query_start = row,
+                             .query_count = count,
+                             .kv_len = end,
+                             .pages = sequence.pages().data(),
+                             .attention = sequence.request().attention,
+                             .state = sequence.state(),
+                             .counters = sequence.step_counters()});
+}
+
+Scheduler::Outcome Scheduler::Commit(Plan& plan, TimePoint now) {
+  Outcome outcome;
+  outcome.events.reserve(ended_.size() + plan.sequences.size());
+  for (Ended& ended : ended_) {
+    Event event = ended.sequence->MakeEvent();
+    ended.sequence->Finish(ended.reason, std::move(ended.error), now, &event);
+    outcome.events.push_back(std::move(event));
+  }
+  ended_.clear();
+  StepStats step;
+  for (PlannedSequence& planned : plan.sequences) {
+    Apply(planned, now, &outcome.events, &step);
+  }
+  // Whatever has ended has released its state.
+  std::erase_if(running_, [](const auto& sequence) { return sequence->state() == nullptr; });
+  outcome.stats = Stats();
+  outcome.stats.batch_tokens = plan.batch.tokens();
+  outcome.stats.preemptions = plan.preemptions;
+  outcome.stats.generated_tokens = step.generated_tokens;
+  outcome.stats.counters = step.counters;
+  return outcome;
+}
+
+void Scheduler::Apply(PlannedSequence& planned, TimePoint now, std::vector<Event>* events,
+                      StepStats* step) {
+  Sequence& sequence = *planned.sequence;
+  const auto mode = static_cast<size_t>(sequence.request().attention.mode);
+  step->counters[mode][static_cast<size_t>(planned.phase)] += sequence.Advance(planned);
+  if (!planned.samples && !planned.failed) {
+    return;
+  }
+  Event event = sequence.MakeEvent();
+  FinishReason reason = FinishReason::kError;
+  absl::Status error;
+  if (planned.failed) {
+    error = absl::InternalError("the model's logits are not finite, or every token is masked");
+  } else {
+    reason = sequence.Accept(planned, options_.eos_token_ids, now, &event);
+    step->generated_tokens += static_cast<int32_t>(event.token_ids.size());
+  }
+  if (reason != FinishReason::kNone) {
+    sequence.Finish(reason, std::move(error), now, &event);
+  }
+  events->push_back(std::move(event));
+}
+
+StepStats Scheduler::Stats() const {
+  StepStats stats;
+  stats.running = running();
+  stats.waiting = waiting();
+  for (const std::unique_ptr<Sequence>& sequence : waiting_) {
+    stats.waiting_tokens += sequence->prompt_size();
+  }
+  stats.kv_pages_used = pool_.used();
+  stats.kv_pages_total = pool_.total();
+  for (const std::unique_ptr<Sequence>& sequence : running_) {
+    stats.index_bytes += sequence->index_bytes();
+  }
+  return stats;
+}
+
+}  // namespace alcca

@@ -1,0 +1,108 @@
+#pragma once
+
+// Who runs in the next step, on which pages, and what a step's results mean. Pure: time is an
+// argument and the model is never called, so a test is a table of states.
+//
+// Sequences run in order of arrival: everything running is older than everything waiting. Each step
+// takes one row of every decoding sequence, then prefill chunks, then admits from the queue's head.
+// When a decoding sequence finds no free page, the youngest running one is preempted: it gives up
+// pages and attention state, returns to the head of the queue, and later computes its prompt and
+// output again, of which nothing is sampled or emitted twice. The oldest sequence is never
+// preempted, and CheckFits has made sure that the pool holds it alone, so it always progresses.
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/event.h"
+#include "engine/kv_pages.h"
+#include "engine/plan.h"
+#include "engine/request.h"
+#include "engine/sequence.h"
+#include "engine/tokenizer.h"
+#include "kernels/backend.h"
+
+namespace alcca {
+
+struct EngineOptions {
+  int32_t max_num_seqs = 32;            // sequences running at once
+  int32_t max_batch_tokens = 512;       // rows of a step: decode rows and prefill chunks together
+  int32_t max_prefill_chunk = 256;      // prompt tokens of one sequence in one step
+  int32_t max_logit_rows = 0;           // rows with logits in a step; 0: max_batch_tokens
+  int32_t max_queued_requests = 256;    // waiting sequences (a request is n of them)
+  int64_t max_queued_tokens = 1 << 20;  // their prompt tokens
+  int32_t max_context = 0;              // prompt + output tokens of a sequence
+  std::vector<int32_t> eos_token_ids;
+};
+
+// INVALID_ARGUMENT, naming the option, unless every limit is positive and they agree.
+absl::Status ValidateEngineOptions(const EngineOptions& options);
+
+class Scheduler {
+ public:
+  using MakeState =
+      std::function<absl::StatusOr<std::unique_ptr<AttentionState>>(const AttentionParams&)>;
+  struct Outcome {
+    std::vector<Event> events;
+    StepStats stats;  // without step_seconds
+  };
+
+  // `options` are valid; `tokenizer` may be null (no text). `make_state` is called at admission.
+  Scheduler(const EngineOptions& options, const KvShape& kv_shape, const Tokenizer* tokenizer,
+            MakeState make_state);
+
+  // INVALID_ARGUMENT if prompt + max_tokens exceeds the context or the whole pool. Thread-safe.
+  absl::Status CheckFits(const Request& request) const;
+
+  // Queues every sequence of the requests, which CheckFits has passed.
+  void Admit(std::vector<Request> requests);
+  // Ends every sequence of these requests at once; unknown keys are ignored.
+  void Cancel(std::vector<uint64_t> keys);
+  void CancelAll();
+
+  // Decides one step, valid until the next call. Its batch is empty only if nothing is left to run.
+  Plan& MakePlan(TimePoint now);
+  // Applies the step that MakePlan decided and the model and sampler have filled in. The events
+  // are those of the step and of whatever ended since the last Commit.
+  Outcome Commit(Plan& plan, TimePoint now);
+
+  bool Empty() const { return running_.empty() && waiting_.empty() && ended_.empty(); }
+  int32_t running() const { return static_cast<int32_t>(running_.size()); }
+  int32_t waiting() const { return static_cast<int32_t>(waiting_.size()); }
+  StepStats Stats() const;  // the gauges alone; the step's own figures are 0
+
+ private:
+  // Left without a step of its own; its last event is made in Commit.
+  struct Ended {
+    std::unique_ptr<Sequence> sequence;
+    FinishReason reason;
+    absl::Status error;
+  };
+
+  void EndWhere(FinishReason reason, const std::function<bool(const Sequence&)>& predicate);
+  void End(std::unique_ptr<Sequence> sequence, FinishReason reason, absl::Status error = {});
+  void PlanDecodes();
+  void PlanPrefills();
+  void PlanAdmissions(TimePoint now);
+  void PlanPrefill(Sequence& sequence);
+  void PreemptYoungest();
+  void AddRows(Sequence& sequence, int32_t count);
+  // Applies one entry of the plan.
+  void Apply(PlannedSequence& planned, TimePoint now, std::vector<Event>* events, StepStats* step);
+
+  const EngineOptions options_;
+  const Tokenizer* tokenizer_;
+  const MakeState make_state_;
+  KvPagePool pool_;                                 // outlives the sequences below
+  std::vector<std::unique_ptr<Sequence>> running_;  // in order of arrival
+  std::deque<std::unique_ptr<Sequence>> waiting_;   // likewise, all younger
+  std::vector<Ended> ended_;
+  Plan plan_;
+};
+
+}  // namespace alcca

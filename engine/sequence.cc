@@ -1,0 +1,165 @@
+#include "engine/sequence.h"
+
+#include <algorithm>
+#include <iterator>
+#include <string>
+#include <utility>
+
+#include "kernels/check.h"
+
+namespace alcca {
+namespace {
+
+double Seconds(TimePoint from, TimePoint to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+bool Contains(std::span<const int32_t> ids, int32_t id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
+
+}  // namespace
+
+Sequence::Sequence(Request request, int32_t index, const Tokenizer* tokenizer, KvPagePool* pool)
+    : request_(std::move(request)),
+      index_(index),
+      prompt_size_(static_cast<int32_t>(request_.prompt.size())),
+      tokens_(std::move(request_.prompt)),
+      pages_(pool),
+      stop_matcher_(request_.sampling.stop, request_.sampling.include_stop_str_in_output) {
+  if (tokenizer != nullptr) {
+    detokenizer_.emplace(tokenizer, request_.sampling.skip_special_tokens);
+    detokenizer_->Prime(tokens_);
+  }
+}
+
+void Sequence::Start(std::unique_ptr<AttentionState> state, TimePoint now) {
+  ALCCA_CHECK(state != nullptr && state_ == nullptr && computed_ == 0);
+  state_ = std::move(state);
+  step_counters_ = {};
+  prefill_end_ = length();
+  // Never again while it runs: the step must not allocate.
+  tokens_.reserve(size_t(prompt_size_) + request_.sampling.max_tokens);
+  if (!started_) {
+    started_ = now;
+    if (wants_prompt_logprobs()) {
+      prompt_logprobs_.reserve(prompt_size_);
+      prompt_logprobs_.emplace_back().token = tokens_[0];
+      prompt_logprobs_done_ = 1;
+    }
+  }
+}
+
+void Sequence::Release() {
+  if (state_ != nullptr) {
+    index_build_seconds_ += state_->build_seconds();
+    index_bytes_max_ = std::max(index_bytes_max_, index_bytes());
+  }
+  state_.reset();
+  pages_.Release();
+  computed_ = 0;
+  prefill_end_ = 0;
+}
+
+void Sequence::Preempt() {
+  Release();
+  ++preemptions_;
+}
+
+AttentionCounters Sequence::Advance(PlannedSequence& planned) {
+  computed_ += planned.query_count;
+  const AttentionCounters spent = std::exchange(step_counters_, {});
+  counters_[static_cast<size_t>(planned.phase)] += spent;
+  prompt_logprobs_done_ += planned.prompt_logprobs.size();
+  std::move(planned.prompt_logprobs.begin(), planned.prompt_logprobs.end(),
+            std::back_inserter(prompt_logprobs_));
+  return spent;
+}
+
+FinishReason Sequence::Accept(PlannedSequence& planned, std::span<const int32_t> eos_token_ids,
+                              TimePoint now, Event* event) {
+  const SamplingParams& params = request_.sampling;
+  last_token_ = now;
+  if (!first_token_) {
+    first_token_ = now;
+    event->first_token = true;
+    event->prompt_logprobs = std::exchange(prompt_logprobs_, {});
+  }
+  const int32_t token = planned.choice.token;
+  if (!params.ignore_eos && Contains(eos_token_ids, token)) {
+    return FinishReason::kStop;
+  }
+  if (Contains(params.stop_token_ids, token)) {
+    event->matched_stop = token;
+    return FinishReason::kStop;
+  }
+  return Append(std::move(planned.choice), event);
+}
+
+FinishReason Sequence::Append(TokenLogprob choice, Event* event) {
+  const SamplingParams& params = request_.sampling;
+  const int32_t token = choice.token;
+  tokens_.push_back(token);
+  event->token_ids.push_back(token);
+  event->completion_tokens = length() - prompt_size_;
+  if (params.logprobs >= 0) {
+    event->logprobs.push_back(std::move(choice));
+  }
+  const FinishReason reason =
+      detokenizer_ ? PushText(detokenizer_->Push(token), event) : FinishReason::kNone;
+  if (reason == FinishReason::kNone && event->completion_tokens >= params.max_tokens) {
+    return FinishReason::kLength;
+  }
+  return reason;
+}
+
+FinishReason Sequence::PushText(const std::string& text, Event* event) {
+  const bool may_match = length() - prompt_size_ >= request_.sampling.min_tokens;
+  if (!stop_matcher_.Push(text, may_match, &event->text)) {
+    return FinishReason::kNone;
+  }
+  event->matched_stop = request_.sampling.stop[stop_matcher_.matched()];
+  return FinishReason::kStop;
+}
+
+void Sequence::Finish(FinishReason reason, absl::Status error, TimePoint now, Event* event) {
+  ALCCA_CHECK(reason != FinishReason::kNone && (reason == FinishReason::kError) == !error.ok());
+  if (stop_matcher_.matched() < 0) {
+    // Bytes that never became a character, then what was held back as a possible stop string.
+    if (detokenizer_ && PushText(detokenizer_->Flush(), event) == FinishReason::kStop &&
+        reason == FinishReason::kLength) {
+      reason = FinishReason::kStop;
+    }
+    event->text += stop_matcher_.Flush();
+  }
+  if (reason != FinishReason::kStop) {
+    event->matched_stop = std::monostate();
+  }
+  Release();
+  event->finish = reason;
+  event->error = std::move(error);
+  event->counters = counters_;
+  event->index_bytes = index_bytes_max_;
+  Timings& t = event->timings;
+  t.queue_seconds = Seconds(request_.arrival, started_.value_or(now));
+  if (started_) {
+    t.prefill_seconds = Seconds(*started_, first_token_.value_or(now));
+  }
+  if (first_token_) {
+    t.decode_seconds = Seconds(*first_token_, last_token_);
+  }
+  t.index_build_seconds = index_build_seconds_;
+  t.preemptions = preemptions_;
+}
+
+Event Sequence::MakeEvent() const {
+  Event event;
+  event.request_key = request_.key;
+  event.index = index_;
+  event.prompt_tokens = prompt_size_;
+  event.completion_tokens = length() - prompt_size_;
+  event.attention = request_.attention;
+  return event;
+}
+
+}  // namespace alcca

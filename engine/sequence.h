@@ -1,0 +1,100 @@
+#pragma once
+
+// One completion on its way: its tokens, its pages and attention state, its text and its costs.
+// Everything it owns dies with it. Only the engine thread touches it, through the scheduler.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "engine/detokenizer.h"
+#include "engine/event.h"
+#include "engine/kv_pages.h"
+#include "engine/plan.h"
+#include "engine/request.h"
+#include "engine/stop_strings.h"
+#include "kernels/backend.h"
+
+namespace alcca {
+
+class Sequence {
+ public:
+  // `tokenizer` (null: events carry no text) and `pool` outlive this.
+  Sequence(Request request, int32_t index, const Tokenizer* tokenizer, KvPagePool* pool);
+  Sequence(const Sequence&) = delete;
+  Sequence& operator=(const Sequence&) = delete;
+
+  const Request& request() const { return request_; }  // its prompt has moved to tokens()
+  uint64_t key() const { return request_.key; }
+  int32_t index() const { return index_; }
+  std::span<const int32_t> tokens() const { return tokens_; }  // prompt, then output
+  std::span<const int32_t> prompt() const { return tokens().first(prompt_size_); }
+  std::span<const int32_t> output() const { return tokens().subspan(prompt_size_); }
+  int32_t prompt_size() const { return prompt_size_; }
+  int32_t length() const { return static_cast<int32_t>(tokens_.size()); }
+
+  // --- Planning --------------------------------------------------------------------------------
+  int32_t computed() const { return computed_; }  // tokens in the KV cache
+  // Between Start and the step that computes the last token known at Start.
+  bool prefilling() const { return computed_ < prefill_end_; }
+  KvPages& pages() { return pages_; }
+  AttentionState* state() const { return state_.get(); }
+  // Zeroed by Start and after every step: this step's share.
+  AttentionCounters* step_counters() { return &step_counters_; }
+  bool wants_prompt_logprobs() const {
+    return index_ == 0 && request_.sampling.prompt_logprobs >= 0;
+  }
+  // Prompt tokens whose log-probabilities are known; survives a preemption.
+  size_t prompt_logprobs_done() const { return prompt_logprobs_done_; }
+
+  void Start(std::unique_ptr<AttentionState> state, TimePoint now);
+  // Gives back pages and attention state; what was computed is lost, the tokens are not.
+  void Release();
+  void Preempt();
+
+  // --- Applying a step -------------------------------------------------------------------------
+  // `planned` rows are computed: takes their counters (returned) and prompt log-probabilities.
+  AttentionCounters Advance(PlannedSequence& planned);
+  // Takes planned.choice as the next token and fills in `event`; not kNone: it was the last one.
+  FinishReason Accept(PlannedSequence& planned, std::span<const int32_t> eos_token_ids,
+                      TimePoint now, Event* event);
+  // Completes `event` as this sequence's last.
+  void Finish(FinishReason reason, absl::Status error, TimePoint now, Event* event);
+  Event MakeEvent() const;
+
+  int64_t index_bytes() const { return state_ ? static_cast<int64_t>(state_->bytes()) : 0; }
+
+ private:
+  // Adds a token that is no end token, and its text.
+  FinishReason Append(TokenLogprob choice, Event* event);
+  FinishReason PushText(const std::string& text, Event* event);
+
+  Request request_;
+  const int32_t index_;
+  const int32_t prompt_size_;
+  std::vector<int32_t> tokens_;
+
+  KvPages pages_;
+  std::unique_ptr<AttentionState> state_;
+  int32_t computed_ = 0;
+  int32_t prefill_end_ = 0;
+
+  std::optional<Detokenizer> detokenizer_;
+  StopMatcher stop_matcher_;  // views request_.sampling.stop
+  std::vector<TokenLogprob> prompt_logprobs_;
+  size_t prompt_logprobs_done_ = 0;
+
+  AttentionCounters step_counters_;
+  PhaseCounters counters_{};
+  int64_t index_bytes_max_ = 0;
+  double index_build_seconds_ = 0;  // of released states
+  int32_t preemptions_ = 0;
+  std::optional<TimePoint> started_;  // first Start
+  std::optional<TimePoint> first_token_;
+  TimePoint last_token_;
+};
+
+}  // namespace alcca

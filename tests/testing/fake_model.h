@@ -1,0 +1,59 @@
+#pragma once
+
+// A model without arithmetic for scheduler and engine tests. It keeps token ids in pages as a real
+// KV cache keeps keys, and its logits are a hash of everything read back through them. So a wrong
+// page, position, chunk or order, or a page shared by two sequences, changes the tokens.
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/model.h"
+#include "engine/tokenizer.h"
+
+namespace alcca::testing {
+
+struct FakeModelOptions {
+  int32_t vocab_size = 61;
+  int32_t page_tokens = 4;
+  int32_t pages = 64;
+  std::vector<int32_t> likely = {};  // ids whose logits are 8 higher
+  // Not empty: the token after position p is script[p % size], whatever came before.
+  std::vector<int32_t> script = {};
+  int32_t nan_after = -1;    // a row of this token has NaN logits
+  int32_t stateless_k = -1;  // attention with this k gets no state: RESOURCE_EXHAUSTED
+  std::function<void(const Batch&)> on_forward = nullptr;  // called first in every step
+};
+
+class FakeModel final : public Model {
+ public:
+  explicit FakeModel(FakeModelOptions options);
+
+  int32_t vocab_size() const override { return options_.vocab_size; }
+  const KvShape& kv_shape() const override { return shape_; }
+  std::span<const float> Forward(const Batch& batch) override;
+  absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
+      const AttentionParams& params) override;
+
+  // Attention states alive in all models of this process.
+  static int64_t live_states();
+
+ private:
+  uint64_t& Slot(const BatchSequence& sequence, int32_t position);
+  void Store(const Batch& batch, const BatchSequence& sequence);
+  void RowLogits(const Batch& batch, const BatchSequence& sequence, int32_t row, float* out);
+
+  FakeModelOptions options_;
+  KvShape shape_;
+  std::vector<uint64_t> memory_;  // [pages, page_tokens]
+  std::vector<float> logits_;
+};
+
+// Ids 0 <unk>, 1 <s>, 2 </s>, 3 + b for each byte b, then `pieces`.
+Tokenizer MakeByteTokenizer(const std::vector<std::string>& pieces);
+
+}  // namespace alcca::testing
