@@ -67,7 +67,7 @@ def main():
         "theta": attention["theta"] if args.theta is None else args.theta,
         "epsilon": attention["epsilon"],
         "search": "exact",
-        "trained_with": {
+        "_trained_with": {
             "k": attention["k"],
             "theta": attention["theta"],
             "epsilon": attention["epsilon"],
