@@ -79,6 +79,8 @@ class WeightLoader {
 
 namespace {
 
+constexpr char kEmbedding[] = "model.embed_tokens.weight";
+
 // LLM.int8() leaves the output head at full precision: its errors reach the logits undamped.
 WeightDType HeadDType(WeightDType dtype) {
   return dtype == WeightDType::kInt8 ? WeightDType::kBF16 : dtype;
@@ -148,16 +150,17 @@ absl::Status MistralModel::LoadWeights(const Checkpoint& checkpoint, WeightDType
   int64_t all_bytes = 0;
   for (const TensorSpec& spec : MistralTensors(config_)) {
     ASSIGN_OR_RETURN(const TensorRef ref, checkpoint.Find(spec.name, spec.shape));
-    all_bytes += static_cast<int64_t>(ref.bytes);
+    const bool read_twice = config_.tie_word_embeddings && spec.name == kEmbedding;
+    all_bytes += static_cast<int64_t>(ref.bytes) * (read_twice ? 2 : 1);
   }
   const WeightLoader loader(checkpoint, *backend_, dtype, all_bytes, progress);
   const int64_t vocab = config_.vocab_size, hidden = config_.hidden_size;
-  ASSIGN_OR_RETURN(embedding_, loader.Embedding("model.embed_tokens.weight", vocab, hidden));
+  ASSIGN_OR_RETURN(embedding_, loader.Embedding(kEmbedding, vocab, hidden));
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
     ASSIGN_OR_RETURN(layers_.emplace_back(), LoadLayer(loader, layer));
   }
   ASSIGN_OR_RETURN(final_norm_, loader.Vector("model.norm.weight", hidden));
-  const char* head = config_.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+  const char* head = config_.tie_word_embeddings ? kEmbedding : "lm_head.weight";
   ASSIGN_OR_RETURN(head_, loader.Stack({{head, vocab}}, hidden, HeadDType(dtype)));
   return absl::OkStatus();
 }

@@ -14,14 +14,20 @@ trap 'kill -TERM $daemon 2>/dev/null || true; wait $daemon 2>/dev/null || true' 
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-if ! "$bin/alcca" health --target "$listen" --wait 60; then
-  echo "the daemon did not become healthy; its log is above" >&2
+# Either it serves, or it has ended and said why; never wait for a daemon that is gone.
+serving=
+for _ in $(seq 60); do
+  if "$bin/alcca" health --target "$listen" --wait 1 >/dev/null 2>&1; then serving=yes; break; fi
+  kill -0 $daemon 2>/dev/null || break
+done
+if [ -z "$serving" ]; then
+  echo "alccad did not start; its log is above" >&2
   exit 1
 fi
 echo
-"$bin/alcca" generate --target "$listen" --max-tokens 160 --seed 7 --stats "$prompt"
+"$bin/alcca" generate --target "$listen" --echo --max-tokens 200 --seed 7 --stats "$prompt"
 echo
 echo "Serving on $listen (metrics: http://$metrics/metrics). Try:"
-echo "  $bin/alcca generate \"The old bear\"     $bin/alcca chat     $bin/alcca bench"
+echo "  $bin/alcca generate --echo \"The old bear\"    $bin/alcca chat    $bin/alcca bench"
 echo "Ctrl-C stops it."
 wait $daemon

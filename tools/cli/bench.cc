@@ -1,0 +1,290 @@
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tools/cli/bench_stats.h"
+#include "tools/cli/commands.h"
+#include "tools/cli/options.h"
+#include "tools/cli/stream.h"
+
+namespace alcca::cli {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+struct Options {
+  ConnectionOptions connection;
+  AttentionOptions attention;
+  int requests = 32;
+  int warmup = 1;
+  int concurrency = 1;
+  double request_rate = 0;  // per second; 0: as fast as concurrency allows
+  uint32_t input_len = 128, output_len = 128;
+  float temperature = 0;
+  uint32_t seed = 0;
+  std::vector<std::string> goodput;
+  std::string json_file;
+};
+
+struct Totals {
+  std::vector<RequestTimes> requests;
+  double seconds = 0;
+  int64_t performed = 0, dense = 0, queries = 0, near_queries = 0;
+  std::string mode, first_error;
+};
+
+double Seconds(SteadyClock::time_point from, SteadyClock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+// Prompts of random token ids of exactly input_len, output_len tokens whatever the model says: the
+// "random" workload of other engines' benchmarks.
+std::vector<v1::GenerateRequest> MakeRequests(const Options& options, uint32_t vocab_size,
+                                              int count) {
+  std::mt19937 random(options.seed);
+  // The lowest ids are control and byte pieces; real text has few.
+  std::uniform_int_distribution<uint32_t> id(vocab_size > 1024 ? 512 : 3, vocab_size - 1);
+  std::vector<v1::GenerateRequest> requests(count);
+  for (v1::GenerateRequest& request : requests) {
+    for (uint32_t i = 0; i < options.input_len; ++i) {
+      request.mutable_tokenized()->add_input_ids(id(random));
+    }
+    v1::SamplingParams& sampling = *request.mutable_sampling_params();
+    sampling.set_max_tokens(options.output_len);
+    sampling.set_ignore_eos(true);
+    sampling.set_temperature(options.temperature);
+    sampling.set_seed(static_cast<int32_t>(options.seed));
+    request.set_stream(true);
+    *request.mutable_attention() = options.attention.Params();
+  }
+  return requests;
+}
+
+// Seconds after the start at which each request is sent: a Poisson process, or all at once.
+std::vector<double> Arrivals(const Options& options, size_t count) {
+  std::vector<double> at(count, 0);
+  if (options.request_rate > 0) {
+    std::mt19937 random(options.seed + 1);
+    std::exponential_distribution<double> gap(options.request_rate);
+    for (size_t i = 1; i < count; ++i) {
+      at[i] = at[i - 1] + gap(random);
+    }
+  }
+  return at;
+}
+
+class Benchmark {
+ public:
+  explicit Benchmark(const Options& options)
+      : options_(options), stub_(options.connection.Stub()) {}
+
+  v1::Inference::Stub* stub() { return stub_.get(); }
+
+  Totals Run(const std::vector<v1::GenerateRequest>& requests) {
+    totals_ = {};
+    totals_.requests.resize(requests.size());
+    const std::vector<double> arrivals = Arrivals(options_, requests.size());
+    std::atomic<size_t> next = 0;
+    const auto start = SteadyClock::now();
+    std::vector<std::thread> workers;
+    for (int i = 0; i < options_.concurrency; ++i) {
+      workers.emplace_back([&] {
+        for (size_t at = next++; at < requests.size(); at = next++) {
+          std::this_thread::sleep_until(
+              start + std::chrono::duration_cast<SteadyClock::duration>(
+                          std::chrono::duration<double>(arrivals[at])));
+          totals_.requests[at] = Send(requests[at]);
+        }
+      });
+    }
+    for (std::thread& worker : workers) {
+      worker.join();
+    }
+    totals_.seconds = Seconds(start, SteadyClock::now());
+    return std::move(totals_);
+  }
+
+ private:
+  RequestTimes Send(const v1::GenerateRequest& request) {
+    RequestTimes times;
+    const auto context = options_.connection.Context();
+    const auto start = SteadyClock::now();
+    auto last = start;
+    const auto reader = stub_->Generate(context.get(), request);
+    for (v1::GenerateResponse message; reader->Read(&message);) {
+      const auto now = SteadyClock::now();
+      if (message.has_chunk()) {
+        if (times.ttft == 0) {
+          times.ttft = Seconds(start, now);
+        } else {
+          times.itl.push_back(Seconds(last, now));
+        }
+        last = now;
+        times.e2el = Seconds(start, now);
+      } else {
+        times.prompt_tokens = message.complete().prompt_tokens();
+        times.output_tokens = message.complete().completion_tokens();
+        Add(message.complete().attention());
+      }
+    }
+    const grpc::Status status = reader->Finish();
+    times.ok = status.ok();
+    if (!status.ok()) {
+      const std::lock_guard lock(mutex_);
+      if (totals_.first_error.empty()) {
+        totals_.first_error = status.error_message();
+      }
+    }
+    return times;
+  }
+
+  void Add(const v1::AttentionReport& report) {
+    const std::lock_guard lock(mutex_);
+    totals_.mode = ModeName(report.applied().mode());
+    for (const v1::AttentionCounters* c : {&report.prefill(), &report.decode()}) {
+      totals_.performed += Performed(*c);
+      totals_.dense += c->dense_equivalent_qk() + c->dense_equivalent_pv();
+      totals_.queries += c->queries();
+      totals_.near_queries += c->near_queries();
+    }
+  }
+
+  const Options& options_;
+  const std::unique_ptr<v1::Inference::Stub> stub_;
+  std::mutex mutex_;
+  Totals totals_;
+};
+
+// The figures, printed and (with --json) written: one list, so that both say the same.
+class ReportTable {
+ public:
+  void Add(const char* name, double value, const char* unit) {
+    std::printf("  %-34s %12.2f %s\n", name, value, unit);
+    json_[name] = value;
+  }
+  void AddMilliseconds(const char* name, const Summary& s) {
+    std::printf("  %-6s %10.2f %10.2f %10.2f %10.2f %10.2f\n", name, 1e3 * s.mean, 1e3 * s.p50,
+                1e3 * s.p90, 1e3 * s.p99, 1e3 * s.max);
+    json_[std::string(name) + "_ms"] = {{"mean", 1e3 * s.mean},
+                                        {"p50", 1e3 * s.p50},
+                                        {"p90", 1e3 * s.p90},
+                                        {"p99", 1e3 * s.p99},
+                                        {"max", 1e3 * s.max}};
+  }
+  nlohmann::json& json() { return json_; }
+
+ private:
+  nlohmann::json json_;
+};
+
+nlohmann::json Print(const Totals& totals, const Objectives& objectives) {
+  std::vector<double> ttft, tpot, itl, e2el;
+  int64_t done = 0, good = 0, prompt = 0, output = 0;
+  for (const RequestTimes& r : totals.requests) {
+    if (!r.ok) continue;
+    ++done;
+    good += objectives.Met(r);
+    prompt += r.prompt_tokens;
+    output += r.output_tokens;
+    ttft.push_back(r.ttft);
+    e2el.push_back(r.e2el);
+    if (r.output_tokens > 1) tpot.push_back(r.tpot());
+    itl.insert(itl.end(), r.itl.begin(), r.itl.end());
+  }
+  ReportTable table;
+  table.json()["attention_mode"] = totals.mode;
+  std::printf("attention: %s\n", totals.mode.c_str());
+  table.Add("requests finished", double(done), "");
+  table.Add("requests failed", double(totals.requests.size() - size_t(done)), "");
+  table.Add("duration", totals.seconds, "s");
+  table.Add("request throughput", double(done) / totals.seconds, "requests/s");
+  table.Add("output token throughput", double(output) / totals.seconds, "tokens/s");
+  table.Add("total token throughput", double(prompt + output) / totals.seconds, "tokens/s");
+  if (objectives.Any()) {
+    table.Add("goodput", double(good) / totals.seconds, "requests/s");
+  }
+  if (totals.dense > 0) {
+    table.Add("interactions of causal dense", 100.0 * double(totals.performed) / double(totals.dense), "%");
+    table.Add("near queries", 100.0 * double(totals.near_queries) / double(totals.queries), "%");
+  }
+  std::printf("  %-6s %10s %10s %10s %10s %10s\n", "ms", "mean", "p50", "p90", "p99", "max");
+  table.AddMilliseconds("TTFT", Summarise(std::move(ttft)));
+  table.AddMilliseconds("TPOT", Summarise(std::move(tpot)));
+  table.AddMilliseconds("ITL", Summarise(std::move(itl)));
+  table.AddMilliseconds("E2EL", Summarise(std::move(e2el)));
+  return table.json();
+}
+
+int Bench(const Options& options) {
+  Objectives objectives;
+  for (const std::string& text : options.goodput) {
+    (void)ParseObjective(text, &objectives);  // checked by the flag
+  }
+  Benchmark benchmark(options);
+  v1::GetModelInfoResponse info;
+  const grpc::Status status =
+      benchmark.stub()->GetModelInfo(options.connection.Context().get(), {}, &info);
+  if (!status.ok()) {
+    return Report(status);
+  }
+  std::vector<v1::GenerateRequest> requests =
+      MakeRequests(options, info.vocab_size(), options.warmup + options.requests);
+  benchmark.Run({requests.end() - options.warmup, requests.end()});
+  requests.resize(options.requests);
+  std::printf("%s, %s, %s: %d requests of %u + %u tokens, %d at once%s\n",
+              info.served_model_name().c_str(), info.weight_dtype().c_str(),
+              info.device().c_str(), options.requests, options.input_len, options.output_len,
+              options.concurrency, options.request_rate > 0 ? ", Poisson arrivals" : "");
+  const Totals totals = benchmark.Run(requests);
+  const nlohmann::json json = Print(totals, objectives);
+  if (!options.json_file.empty()) {
+    std::ofstream(options.json_file) << json.dump(2) << "\n";
+  }
+  if (!totals.first_error.empty()) {
+    std::fprintf(stderr, "alcca: a request failed: %s\n", totals.first_error.c_str());
+    return static_cast<int>(grpc::StatusCode::UNKNOWN);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void AddBench(CLI::App* app, Run* run) {
+  CLI::App* command = app->add_subcommand("bench", "Measure latency and throughput");
+  auto options = std::make_shared<Options>();
+  options->connection.AddTo(command);
+  options->attention.AddTo(command);
+  command->add_option("--requests", options->requests)->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+  command->add_option("--warmup", options->warmup, "requests sent first and not counted")
+      ->check(CLI::Range(0, 1000))->capture_default_str();
+  command->add_option("--concurrency", options->concurrency, "requests in flight at most")
+      ->check(CLI::Range(1, 4096))->capture_default_str();
+  command->add_option("--request-rate", options->request_rate,
+                      "Poisson arrivals a second; 0: as fast as concurrency allows")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--input-len", options->input_len, "prompt tokens (random ids)")
+      ->check(CLI::Range(1u, 1u << 20))->capture_default_str();
+  command->add_option("--output-len", options->output_len, "tokens generated, end token ignored")
+      ->check(CLI::Range(1u, 1u << 20))->capture_default_str();
+  command->add_option("--temperature", options->temperature)->capture_default_str();
+  command->add_option("--seed", options->seed)->capture_default_str();
+  command->add_option("--goodput", options->goodput, "objective, as ttft:200 (ms); also tpot, e2el")
+      ->check([](const std::string& text) {
+        Objectives unused;
+        return ParseObjective(text, &unused);
+      });
+  command->add_option("--json", options->json_file, "also write the figures to this file");
+  command->callback([options, run] { *run = [options] { return Bench(*options); }; });
+}
+
+}  // namespace alcca::cli

@@ -1,0 +1,23 @@
+#pragma once
+
+// One function a command: adds its subcommand to `app`; parsing it sets `*run`, which main calls and
+// whose result is the exit code.
+
+#include <functional>
+
+#include "CLI/CLI.hpp"
+
+namespace alcca::cli {
+
+using Run = std::function<int()>;
+
+void AddGenerate(CLI::App* app, Run* run);
+void AddChat(CLI::App* app, Run* run);
+void AddTokenize(CLI::App* app, Run* run);
+void AddDetokenize(CLI::App* app, Run* run);
+void AddInfo(CLI::App* app, Run* run);
+void AddHealth(CLI::App* app, Run* run);
+void AddBench(CLI::App* app, Run* run);
+void AddEval(CLI::App* app, Run* run);
+
+}  // namespace alcca::cli

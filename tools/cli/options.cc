@@ -1,0 +1,177 @@
+#include "tools/cli/options.h"
+
+#include <grpcpp/create_channel.h>
+
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+namespace alcca::cli {
+namespace {
+
+const char* CodeName(grpc::StatusCode code) {
+  static constexpr const char* kNames[] = {
+      "OK",           "CANCELLED",           "UNKNOWN",           "INVALID_ARGUMENT",
+      "DEADLINE_EXCEEDED", "NOT_FOUND",      "ALREADY_EXISTS",    "PERMISSION_DENIED",
+      "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED",     "OUT_OF_RANGE",
+      "UNIMPLEMENTED", "INTERNAL",           "UNAVAILABLE",       "DATA_LOSS",
+      "UNAUTHENTICATED"};
+  return code >= 0 && code <= 16 ? kNames[code] : "UNKNOWN";
+}
+
+std::string CheckLogitBias(const std::string& text) {
+  const size_t equals = text.find('=');
+  int32_t id = 0;
+  float bias = 0;
+  if (equals == std::string::npos || !absl::SimpleAtoi(text.substr(0, equals), &id) ||
+      !absl::SimpleAtof(text.substr(equals + 1), &bias)) {
+    return "'" + text + "' is not ID=BIAS";
+  }
+  return "";
+}
+
+}  // namespace
+
+void ConnectionOptions::AddTo(CLI::App* app) {
+  app->add_option("--target", target, "host:port of alccad")->capture_default_str();
+  app->add_option("--timeout", timeout_seconds, "seconds a call may take; 0: no limit")
+      ->check(CLI::NonNegativeNumber);
+}
+
+std::shared_ptr<grpc::Channel> ConnectionOptions::Channel() const {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(-1);
+  return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
+}
+
+std::unique_ptr<grpc::ClientContext> ConnectionOptions::Context() const {
+  auto context = std::make_unique<grpc::ClientContext>();
+  if (timeout_seconds > 0) {
+    context->set_deadline(std::chrono::system_clock::now() +
+                          std::chrono::microseconds(int64_t(timeout_seconds * 1e6)));
+  }
+  return context;
+}
+
+void SamplingOptions::AddTo(CLI::App* app) {
+  const std::string group = "Sampling";
+  app->add_option("--max-tokens", max_tokens, "tokens to generate at most")->group(group);
+  app->add_option("--min-tokens", min_tokens, "tokens to generate at least")->group(group);
+  app->add_option("--temperature", temperature, "0 is greedy")->group(group);
+  app->add_option("--top-p", top_p, "nucleus")->group(group);
+  app->add_option("--top-k", top_k, "most likely tokens kept; 0: all")->group(group);
+  app->add_option("--min-p", min_p, "share of the best token's probability")->group(group);
+  app->add_option("--repetition-penalty", repetition_penalty)->group(group);
+  app->add_option("--presence-penalty", presence_penalty)->group(group);
+  app->add_option("--frequency-penalty", frequency_penalty)->group(group);
+  app->add_option("--seed", seed, "makes sampling repeatable")->group(group);
+  app->add_option("--stop", stop, "ends before this text; may be given again")
+      ->allow_extra_args(false)
+      ->group(group);
+  app->add_option("--stop-token-id", stop_token_ids, "may be given again")
+      ->allow_extra_args(false)
+      ->group(group);
+  app->add_option("--logit-bias", logit_bias, "ID=BIAS; may be given again")
+      ->allow_extra_args(false)
+      ->check(CheckLogitBias)
+      ->group(group);
+  app->add_option("--logprobs", logprobs, "alternatives beside each token (with --json)")
+      ->group(group);
+  app->add_option("-n", n, "completions")->group(group);
+  app->add_flag("--ignore-eos", ignore_eos, "go on past the model's end token")->group(group);
+}
+
+v1::SamplingParams SamplingOptions::Params() const {
+  v1::SamplingParams out;
+  if (temperature) out.set_temperature(*temperature);
+  if (top_p) out.set_top_p(*top_p);
+  if (min_p) out.set_min_p(*min_p);
+  if (repetition_penalty) out.set_repetition_penalty(*repetition_penalty);
+  if (presence_penalty) out.set_presence_penalty(*presence_penalty);
+  if (frequency_penalty) out.set_frequency_penalty(*frequency_penalty);
+  if (top_k) out.set_top_k(*top_k);
+  if (max_tokens) out.set_max_tokens(*max_tokens);
+  if (min_tokens) out.set_min_tokens(*min_tokens);
+  if (n) out.set_n(*n);
+  if (seed) out.set_seed(*seed);
+  if (logprobs) out.set_logprobs(*logprobs);
+  if (ignore_eos) out.set_ignore_eos(true);
+  for (const std::string& text : stop) {
+    out.add_stop(text);
+  }
+  out.mutable_stop_token_ids()->Assign(stop_token_ids.begin(), stop_token_ids.end());
+  for (const std::string& text : logit_bias) {
+    const size_t equals = text.find('=');
+    int32_t id = 0;
+    float bias = 0;
+    (void)absl::SimpleAtoi(text.substr(0, equals), &id);
+    (void)absl::SimpleAtof(text.substr(equals + 1), &bias);
+    (*out.mutable_logit_bias())[id] = bias;
+  }
+  return out;
+}
+
+v1::AttentionMode ParseMode(const std::string& name) {
+  v1::AttentionMode mode = v1::ATTENTION_MODE_UNSPECIFIED;
+  (void)v1::AttentionMode_Parse("ATTENTION_MODE_" + absl::AsciiStrToUpper(name), &mode);
+  return mode;
+}
+
+std::string ModeName(v1::AttentionMode mode) {
+  return absl::AsciiStrToLower(v1::AttentionMode_Name(mode).substr(15));  // ATTENTION_MODE_
+}
+
+void AttentionOptions::AddTo(CLI::App* app) {
+  const std::string group = "Attention";
+  app->add_option("--mode", mode, "default: the server's choice")
+      ->check(CLI::IsMember({"dense", "alcca", "multipole", "window", "topk"}))
+      ->group(group);
+  app->add_option("--theta", theta, "alcca: radius of the near gate")->group(group);
+  app->add_option("--k", k, "alcca: nearest keys of a query")->group(group);
+  app->add_option("--epsilon", epsilon, "alcca: added to distances")->group(group);
+  app->add_option("--search", search, "alcca: how neighbours are found")
+      ->check(CLI::IsMember({"exact", "tree"}))
+      ->group(group);
+  app->add_option("--mass", mass, "multipole")->group(group);
+  app->add_option("--max-keys", max_keys, "multipole")->group(group);
+  app->add_option("--window", window, "window")->group(group);
+  app->add_option("--sparsity", sparsity, "topk")->group(group);
+}
+
+v1::AttentionParams AttentionOptions::Params() const {
+  v1::AttentionParams out;
+  out.set_mode(ParseMode(mode));
+  if (search == "exact") out.set_search(v1::ATTENTION_SEARCH_EXACT);
+  if (search == "tree") out.set_search(v1::ATTENTION_SEARCH_TREE);
+  if (theta) out.set_theta(*theta);
+  if (k) out.set_k(*k);
+  if (epsilon) out.set_epsilon(*epsilon);
+  if (mass) out.set_mass(*mass);
+  if (max_keys) out.set_max_keys(*max_keys);
+  if (window) out.set_window(*window);
+  if (sparsity) out.set_sparsity(*sparsity);
+  return out;
+}
+
+std::string TextOrStdin(const std::string& argument) {
+  if (argument != "-") {
+    return argument;
+  }
+  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+}
+
+int Report(const grpc::Status& status) {
+  if (!status.ok()) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "alcca: %s: %s\n", CodeName(status.error_code()),
+                 status.error_message().c_str());
+  }
+  return status.error_code();
+}
+
+}  // namespace alcca::cli

@@ -1,0 +1,64 @@
+#pragma once
+
+// What the commands share on the command line: where the server is, sampling, attention.
+
+#include <grpcpp/channel.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "alcca/v1/inference.grpc.pb.h"
+
+namespace alcca::cli {
+
+struct ConnectionOptions {
+  std::string target = "127.0.0.1:50051";
+  double timeout_seconds = 0;  // of one call; 0: none
+
+  void AddTo(CLI::App* app);
+  std::shared_ptr<grpc::Channel> Channel() const;
+  std::unique_ptr<v1::Inference::Stub> Stub() const { return v1::Inference::NewStub(Channel()); }
+  std::unique_ptr<grpc::ClientContext> Context() const;  // with the deadline set
+};
+
+// Only flags that were given are sent: the server's and the model's defaults stay theirs.
+struct SamplingOptions {
+  std::optional<float> temperature, top_p, min_p;
+  std::optional<float> repetition_penalty, presence_penalty, frequency_penalty;
+  std::optional<uint32_t> top_k, max_tokens, min_tokens, n;
+  std::optional<int32_t> seed, logprobs;
+  std::vector<std::string> stop;
+  std::vector<uint32_t> stop_token_ids;
+  std::vector<std::string> logit_bias;  // "id=bias"
+  bool ignore_eos = false;
+
+  void AddTo(CLI::App* app);
+  v1::SamplingParams Params() const;
+};
+
+struct AttentionOptions {
+  std::string mode;    // empty: the server's choice
+  std::string search;
+  std::optional<float> theta, epsilon, mass, sparsity;
+  std::optional<uint32_t> k, max_keys, window;
+
+  void AddTo(CLI::App* app);
+  v1::AttentionParams Params() const;
+};
+
+// "alcca", "dense", ... to the wire's enum and back; UNSPECIFIED for "".
+v1::AttentionMode ParseMode(const std::string& name);
+std::string ModeName(v1::AttentionMode mode);
+
+// Reads all of stdin for "-", else returns the argument.
+std::string TextOrStdin(const std::string& argument);
+
+// Prints the status on stderr, with the field violations of its details, and returns the process's
+// exit code: the gRPC code (0 is OK).
+int Report(const grpc::Status& status);
+
+}  // namespace alcca::cli

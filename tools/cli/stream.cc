@@ -1,0 +1,131 @@
+#include "tools/cli/stream.h"
+
+#include <google/protobuf/util/json_util.h>
+
+#include <chrono>
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+#include "tools/cli/options.h"
+
+namespace alcca::cli {
+namespace {
+
+double SecondsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void Put(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+// 1234567 -> "1,234,567".
+std::string Grouped(int64_t value) {
+  std::string digits = std::to_string(value);
+  for (int at = static_cast<int>(digits.size()) - 3; at > (value < 0 ? 1 : 0); at -= 3) {
+    digits.insert(at, ",");
+  }
+  return digits;
+}
+
+void PrintAttention(const v1::AttentionReport& report) {
+  const v1::AttentionParams& applied = report.applied();
+  std::string line = ModeName(applied.mode());
+  if (applied.mode() == v1::ATTENTION_MODE_ALCCA) {
+    absl::StrAppend(&line, " k=", applied.k(), " theta=", applied.theta(),
+                    " epsilon=", applied.epsilon());
+  }
+  std::printf("  attention  %s\n", line.c_str());
+  const int64_t performed = Performed(report.prefill()) + Performed(report.decode());
+  int64_t dense = 0, queries = 0;
+  for (const v1::AttentionCounters* c : {&report.prefill(), &report.decode()}) {
+    dense += c->dense_equivalent_qk() + c->dense_equivalent_pv();
+    queries += c->queries();
+  }
+  std::printf("  cost       %s interactions of causal dense's %s: %.1f %% (query-key side %.1f %%)\n",
+              Grouped(performed).c_str(), Grouped(dense).c_str(),
+              100 * report.performed_over_dense_causal(),
+              100 * report.qk_performed_over_dense_causal());
+  if (applied.mode() == v1::ATTENTION_MODE_ALCCA) {
+    std::printf("  near       %.2f %% of %s queries answered by the mean value\n",
+                100 * report.near_share(), Grouped(queries).c_str());
+    std::printf("  index      %s bytes beside the cache, %.2f ms to build\n",
+                Grouped(report.index_bytes()).c_str(), 1e3 * report.index_build_seconds());
+  }
+}
+
+void PrintStats(const v1::GenerateComplete& done, double first_token_seconds) {
+  const v1::Timings& t = done.timings();
+  const int later = static_cast<int>(done.completion_tokens()) - 1;
+  std::printf("\n--- %u prompt + %u completion tokens, finished: %s\n", done.prompt_tokens(),
+              done.completion_tokens(), done.finish_reason().c_str());
+  std::printf("  time       queue %.1f ms, prefill %.1f ms, decode %.1f ms", 1e3 * t.queue_seconds(),
+              1e3 * t.prefill_seconds(), 1e3 * t.decode_seconds());
+  if (later > 0 && t.decode_seconds() > 0) {
+    std::printf(" (%.2f ms a token, %.0f tokens/s)", 1e3 * t.decode_seconds() / later,
+                later / t.decode_seconds());
+  }
+  std::printf("; first token seen after %.1f ms\n", 1e3 * first_token_seconds);
+  PrintAttention(done.attention());
+  std::fflush(stdout);
+}
+
+void PrintJson(const v1::GenerateResponse& message) {
+  std::string line;
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  (void)google::protobuf::util::MessageToJsonString(message, &line, options);
+  Put(line + "\n");
+}
+
+}  // namespace
+
+int64_t Performed(const v1::AttentionCounters& c) {
+  return c.qk_exact() + c.qk_centroid() + c.com_test() + c.index_build() + c.pv_exact() +
+         c.pv_centroid() + c.running_sums();
+}
+
+StreamResult PrintStream(const std::function<std::unique_ptr<Reader>()>& send, int completions,
+                         const StreamStyle& style) {
+  StreamResult result;
+  result.completions.resize(completions);
+  const bool live = completions == 1 && !style.json;
+  const auto start = std::chrono::steady_clock::now();
+  const std::unique_ptr<Reader> reader = send();
+  v1::GenerateResponse message;
+  while (reader->Read(&message)) {
+    if (style.json) {
+      PrintJson(message);
+    }
+    if (message.has_chunk()) {
+      if (result.first_token_seconds == 0) {
+        result.first_token_seconds = SecondsSince(start);
+      }
+      if (live) {
+        Put(message.chunk().text());
+      }
+    } else if (message.complete().index() < result.completions.size()) {
+      const uint32_t index = message.complete().index();
+      result.completions[index] = std::move(*message.mutable_complete());
+    }
+  }
+  result.status = reader->Finish();
+  if (live) {
+    Put("\n");
+  }
+  if (!result.status.ok() || style.json) {
+    return result;
+  }
+  for (const v1::GenerateComplete& done : result.completions) {
+    if (!live) {
+      Put(absl::StrCat("[", done.index(), "] ", done.text(), "\n"));
+    }
+    if (style.stats) {
+      PrintStats(done, result.first_token_seconds);
+    }
+  }
+  return result;
+}
+
+}  // namespace alcca::cli
