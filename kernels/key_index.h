@@ -33,8 +33,14 @@ class KeyIndex {
   virtual size_t bytes() const = 0;
 };
 
-// A faiss::Index over blocks of `block_keys` keys (one KV page each), searched exactly by FAISS' own
-// L2 kernels. Every block but the last is full.
-absl::StatusOr<std::unique_ptr<KeyIndex>> MakeFaissKeyIndex(int32_t head_dim, int32_t block_keys);
+// out[j] = ||query - keys[j]||^2 for n keys of d floats each, contiguous. A key's result must not
+// depend on its company.
+using SquaredDistances = void (*)(float* out, const float* query, const float* keys, int32_t n,
+                                  int32_t d);
+
+// A flat faiss::Index over blocks of `block_keys` keys (one KV page each). Every block but the last
+// is full. `distances`: null for FAISS' own function, which Debian's build leaves scalar.
+absl::StatusOr<std::unique_ptr<KeyIndex>> MakeFaissKeyIndex(int32_t head_dim, int32_t block_keys,
+                                                            SquaredDistances distances = nullptr);
 
 }  // namespace alcca

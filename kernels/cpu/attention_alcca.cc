@@ -82,8 +82,9 @@ void AttentionAlcca(const AttentionTask& task, AttentionStateCpu::Head& head) {
     scratch.read.clear();
     bool any_far = false;
     for (int32_t g = 0; g < group; ++g) {
-      const float gap =
-          std::sqrt(task.kernels.squared_distance(task.Query(row, g), scratch.centre.data(), d));
+      float gap = 0;
+      task.kernels.squared_distances(&gap, task.Query(row, g), scratch.centre.data(), 1, d);
+      gap = std::sqrt(gap);
       task.counters->com_test += 1;
       if (gap < params.theta) {
         std::copy_n(scratch.mean_value.data(), d, task.Out(row, g));

@@ -57,19 +57,69 @@ inline Lanes ExpNegative(Lanes x) {
   return tiny ? Lanes{} : p * scale;
 }
 
-void Dots(float* out, const float* q, const float* rows, int32_t n, int32_t d) {
-  for (int32_t j = 0; j < n; ++j) {
-    const float* row = rows + size_t(j) * d;
-    Lanes sum{};
-    int32_t i = 0;
-    for (; i + kLanes <= d; i += kLanes) {
-      sum += Load(q + i) * Load(row + i);
+// Sum() of 16 vectors at once, by the same tree: lane r of the result is Sum(v[r]).
+inline Lanes SumEach(Lanes v[kLanes]) {
+  for (int r = 0; r < 8; ++r) {
+    v[r] = __builtin_shufflevector(v[r], v[r + 8], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21,
+                                   22, 23) +
+           __builtin_shufflevector(v[r], v[r + 8], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28,
+                                   29, 30, 31);
+  }
+  for (int r = 0; r < 4; ++r) {
+    v[r] = __builtin_shufflevector(v[r], v[r + 4], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25,
+                                   26, 27) +
+           __builtin_shufflevector(v[r], v[r + 4], 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28,
+                                   29, 30, 31);
+  }
+  for (int r = 0; r < 2; ++r) {
+    v[r] = __builtin_shufflevector(v[r], v[r + 2], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13,
+                                   28, 29) +
+           __builtin_shufflevector(v[r], v[r + 2], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14,
+                                   15, 30, 31);
+  }
+  return __builtin_shufflevector(v[0], v[1], 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14,
+                                 30) +
+         __builtin_shufflevector(v[0], v[1], 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15,
+                                 31);
+}
+
+struct Product {
+  template <typename T>
+  T operator()(T a, T b) const { return a * b; }
+};
+struct SquaredDifference {
+  template <typename T>
+  T operator()(T a, T b) const { return (a - b) * (a - b); }
+};
+
+// out[j] = sum_i Term(q[i], rows[j * d + i]), 16 rows at a time. A last group of fewer repeats its
+// last row, so that every row takes the same path and its result does not depend on its place.
+template <typename Term>
+void ReduceRows(float* out, const float* q, const float* rows, int32_t n, int32_t d) {
+  constexpr Term term;
+  const int32_t whole = d / kLanes * kLanes;
+  for (int32_t begin = 0; begin < n; begin += kLanes) {
+    const float* row[kLanes];
+    Lanes sum[kLanes];
+    for (int32_t r = 0; r < kLanes; ++r) {
+      row[r] = rows + size_t(std::min(begin + r, n - 1)) * d;
+      sum[r] = Lanes{};
     }
-    float tail = 0;
-    for (; i < d; ++i) {
-      tail += q[i] * row[i];
+    for (int32_t i = 0; i < whole; i += kLanes) {
+      const Lanes a = Load(q + i);
+      for (int32_t r = 0; r < kLanes; ++r) {
+        sum[r] += term(a, Load(row[r] + i));
+      }
     }
-    out[j] = Sum(sum) + tail;
+    float total[kLanes];
+    Store(total, SumEach(sum));
+    for (int32_t r = 0; r < std::min(kLanes, n - begin); ++r) {
+      float tail = 0;
+      for (int32_t i = whole; i < d; ++i) {
+        tail += term(q[i], row[r][i]);
+      }
+      out[begin + r] = total[r] + tail;
+    }
   }
 }
 
@@ -148,23 +198,11 @@ void Fold(float* acc, SoftmaxState* state, float* scores, const float* values, i
   }
 }
 
-float SquaredDistance(const float* a, const float* b, int32_t d) {
-  Lanes sum{};
-  int32_t i = 0;
-  for (; i + kLanes <= d; i += kLanes) {
-    const Lanes e = Load(a + i) - Load(b + i);
-    sum += e * e;
-  }
-  float tail = 0;
-  for (; i < d; ++i) {
-    const float e = a[i] - b[i];
-    tail += e * e;
-  }
-  return Sum(sum) + tail;
-}
-
 constexpr AttentionKernels kKernels{
-    .dots = Dots, .fold = Fold, .axpy = Axpy, .squared_distance = SquaredDistance};
+    .dots = ReduceRows<Product>,
+    .fold = Fold,
+    .axpy = Axpy,
+    .squared_distances = ReduceRows<SquaredDifference>};
 
 }  // namespace
 }  // namespace alcca

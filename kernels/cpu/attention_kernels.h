@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/cpu_features.h"
+#include "kernels/key_index.h"
 
 namespace alcca {
 
@@ -25,8 +26,8 @@ struct AttentionKernels {
                int32_t d);
   // acc[i] += w * row[i], i in [0, d)
   void (*axpy)(float* acc, float w, const float* row, int32_t d);
-  // sum_i (a[i] - b[i])^2
-  float (*squared_distance)(const float* a, const float* b, int32_t d);
+  // out[j] = sum_i (q[i] - rows[j * d + i])^2, j in [0, n)
+  SquaredDistances squared_distances;
 };
 
 const AttentionKernels& AttentionKernelsFor(CpuIsa isa);

@@ -4,12 +4,13 @@
 
 #include "absl/status/status.h"
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/attention_kernels.h"
 #include "kernels/status_macros.h"
 
 namespace alcca {
 
 absl::StatusOr<std::unique_ptr<AttentionStateCpu>> AttentionStateCpu::Make(
-    const KvShape& shape, const AttentionParams& params) {
+    const KvShape& shape, const AttentionParams& params, CpuIsa isa) {
   std::unique_ptr<AttentionStateCpu> state(new AttentionStateCpu(shape.kv_heads));
   if (params.mode != AttentionMode::kAlcca) {
     return state;
@@ -17,7 +18,8 @@ absl::StatusOr<std::unique_ptr<AttentionStateCpu>> AttentionStateCpu::Make(
   try {
     state->heads_.resize(size_t(shape.layers) * shape.kv_heads);
     for (Head& head : state->heads_) {
-      ASSIGN_OR_RETURN(head.index, MakeFaissKeyIndex(shape.head_dim, shape.page_tokens));
+      ASSIGN_OR_RETURN(head.index, MakeFaissKeyIndex(shape.head_dim, shape.page_tokens,
+                                                     AttentionKernelsFor(isa).squared_distances));
       head.key_sum.assign(shape.head_dim, 0.0);
       head.value_sum.assign(shape.head_dim, 0.0);
     }
@@ -45,9 +47,9 @@ double AttentionStateCpu::build_seconds() const {
 }
 
 absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionStateCpu(
-    const KvShape& shape, const AttentionParams& params) {
+    const KvShape& shape, const AttentionParams& params, CpuIsa isa) {
   ASSIGN_OR_RETURN(std::unique_ptr<AttentionStateCpu> state,
-                   AttentionStateCpu::Make(shape, params));
+                   AttentionStateCpu::Make(shape, params, isa));
   return std::unique_ptr<AttentionState>(std::move(state));
 }
 

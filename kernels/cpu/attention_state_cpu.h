@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
+#include "kernels/cpu/cpu_features.h"
 #include "kernels/key_index.h"
 
 namespace alcca {
@@ -27,7 +28,8 @@ class AttentionStateCpu final : public AttentionState {
 
   // Dense needs nothing: no heads are made.
   static absl::StatusOr<std::unique_ptr<AttentionStateCpu>> Make(const KvShape& shape,
-                                                                 const AttentionParams& params);
+                                                                 const AttentionParams& params,
+                                                                 CpuIsa isa);
   Head& head(int32_t layer, int32_t kv_head) { return heads_[layer * kv_heads_ + kv_head]; }
 
   size_t bytes() const override;

@@ -92,7 +92,7 @@ class CpuBackend final : public Backend {
 
   absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
       const KvShape& shape, const AttentionParams& params) override {
-    return MakeAttentionStateCpu(shape, params);
+    return MakeAttentionStateCpu(shape, params, isa_);
   }
 
   void Embed(TensorView out, const Matrix& table, std::span<const int32_t> token_ids) override {

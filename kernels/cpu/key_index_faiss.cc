@@ -1,12 +1,12 @@
 // The only file that includes FAISS.
 
 #include <faiss/Index.h>
-#include <faiss/impl/FaissException.h>
 #include <faiss/utils/distances.h>
-#include <omp.h>
 
 #include <algorithm>
-#include <limits>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -17,11 +17,15 @@
 namespace alcca {
 namespace {
 
-// Flat L2 search over keys that stay in the KV pages: faiss::IndexFlatL2 would copy each of them.
+// Flat L2 search over keys that stay in the KV pages: faiss::IndexFlatL2 would copy each of them,
+// and FAISS' own search of one query enters an OpenMP region, which costs more than 100 keys do.
 class PagedFlatIndex final : public faiss::Index {
  public:
-  PagedFlatIndex(int32_t head_dim, int32_t block_keys)
-      : faiss::Index(head_dim, faiss::METRIC_L2), block_keys_(block_keys) {
+  PagedFlatIndex(int32_t head_dim, int32_t block_keys, SquaredDistances distances)
+      : faiss::Index(head_dim, faiss::METRIC_L2),
+        block_keys_(block_keys),
+        distances_of_(distances),
+        block_distances_(block_keys) {
     is_trained = true;
   }
 
@@ -52,34 +56,31 @@ class PagedFlatIndex final : public faiss::Index {
   }
 
   // One query among the first `prefix` keys; unfilled places get label -1. Blocks are scanned in
-  // order and merged so that (distance, position) is the total order.
+  // order, so that (distance, position) is the total order.
   void SearchPrefix(const float* x, idx_t k, idx_t prefix, float* distances, idx_t* labels) const {
     std::fill_n(labels, k, -1);
     idx_t found = 0;
-    block_distances_.resize(std::min<idx_t>(k, block_keys_));
-    block_labels_.resize(block_distances_.size());
     for (idx_t begin = 0; begin < prefix; begin += block_keys_) {
       const idx_t keys = std::min<idx_t>(block_keys_, prefix - begin);
-      const idx_t wanted = std::min(k, keys);
-      // One query: FAISS takes its exact loop, which computes each difference, not the BLAS
-      // expansion, whose rounding depends on the company.
-      faiss::knn_L2sqr(x, blocks_[begin / block_keys_], d, 1, keys, wanted, block_distances_.data(),
-                       block_labels_.data());
-      for (idx_t i = 0; i < wanted && block_labels_[i] >= 0; ++i) {
-        if (!Insert(block_distances_[i], begin + block_labels_[i], k, &found, distances, labels)) {
-          break;  // sorted: the rest of the block is farther still
-        }
+      distances_of_(block_distances_.data(), x, blocks_[begin / block_keys_],
+                    static_cast<int32_t>(keys), d);
+      for (idx_t i = 0; i < keys; ++i) {
+        Insert(block_distances_[i], begin + i, k, &found, distances, labels);
       }
     }
   }
 
+  size_t bytes() const {
+    return blocks_.capacity() * sizeof(float*) + block_distances_.capacity() * sizeof(float);
+  }
+
  private:
-  // Into the ascending list of at most k; false if it is full of nearer ones. Positions arrive
-  // ascending at equal distance, so "not nearer" keeps the lower.
-  static bool Insert(float distance, idx_t label, idx_t k, idx_t* found, float* distances,
+  // Into the ascending list of at most k, unless it is full of nearer ones. Positions arrive
+  // ascending, so "not nearer" keeps the lower of two at the same distance. NaN is never in.
+  static void Insert(float distance, idx_t label, idx_t k, idx_t* found, float* distances,
                      idx_t* labels) {
-    if (*found == k && !(distance < distances[k - 1])) {
-      return false;
+    if (*found == k ? !(distance < distances[k - 1]) : std::isnan(distance)) {
+      return;
     }
     idx_t place = *found < k ? (*found)++ : k - 1;
     for (; place > 0 && distance < distances[place - 1]; --place) {
@@ -88,27 +89,23 @@ class PagedFlatIndex final : public faiss::Index {
     }
     distances[place] = distance;
     labels[place] = label;
-    return true;
   }
 
   const idx_t block_keys_;
   std::vector<const float*> blocks_;  // [ceil(ntotal / block_keys)], each [block_keys, d]
+  const SquaredDistances distances_of_;
   mutable std::vector<float> block_distances_;  // scratch; the index is not thread-safe anyway
-  mutable std::vector<idx_t> block_labels_;
 };
 
-// FAISS parallelises inside; our pool already runs one task a core.
-void UseOneOmpThread() {
-  thread_local const bool done = [] {
-    omp_set_num_threads(1);
-    return true;
-  }();
-  (void)done;
+void FaissSquaredDistances(float* out, const float* query, const float* keys, int32_t n,
+                           int32_t d) {
+  faiss::fvec_L2sqr_ny(out, query, keys, d, n);
 }
 
 class FaissKeyIndex final : public KeyIndex {
  public:
-  FaissKeyIndex(int32_t head_dim, int32_t block_keys) : index_(head_dim, block_keys) {}
+  FaissKeyIndex(int32_t head_dim, int32_t block_keys, SquaredDistances distances)
+      : index_(head_dim, block_keys, distances) {}
 
   void Append(const float* keys, int32_t count) override { index_.add(count, keys); }
   int32_t size() const override { return static_cast<int32_t>(index_.ntotal); }
@@ -116,7 +113,6 @@ class FaissKeyIndex final : public KeyIndex {
   int32_t Search(const float* query, int32_t k, int32_t prefix,
                  std::span<NearestKey> out) override {
     ALCCA_CHECK(prefix <= size() && k <= static_cast<int32_t>(out.size()));
-    UseOneOmpThread();
     const int32_t wanted = std::min(k, prefix);
     distances_.resize(wanted);
     labels_.resize(wanted);
@@ -135,7 +131,7 @@ class FaissKeyIndex final : public KeyIndex {
   }
 
   size_t bytes() const override {
-    return sizeof(*this) + (index_.ntotal + 63) / 64 * sizeof(float*) +
+    return sizeof(*this) + index_.bytes() +
            distances_.capacity() * (sizeof(float) + sizeof(int64_t));
   }
 
@@ -147,16 +143,11 @@ class FaissKeyIndex final : public KeyIndex {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<KeyIndex>> MakeFaissKeyIndex(int32_t head_dim, int32_t block_keys) {
-  // FAISS switches from its ordered heap to an unordered reservoir at 100 results: the heap breaks
-  // ties by position, the reservoir does not.
-  static const bool heap_always = [] {
-    faiss::distance_compute_min_k_reservoir = std::numeric_limits<int>::max();
-    return true;
-  }();
-  (void)heap_always;
+absl::StatusOr<std::unique_ptr<KeyIndex>> MakeFaissKeyIndex(int32_t head_dim, int32_t block_keys,
+                                                            SquaredDistances distances) {
   try {
-    return std::make_unique<FaissKeyIndex>(head_dim, block_keys);
+    return std::make_unique<FaissKeyIndex>(
+        head_dim, block_keys, distances != nullptr ? distances : FaissSquaredDistances);
   } catch (const std::exception& e) {
     return absl::InternalError(absl::StrCat("faiss: ", e.what()));
   }
