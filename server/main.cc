@@ -82,13 +82,14 @@ int Main(int argc, char** argv) {
     return plan.ok() ? 0 : Fail(plan.status(), ExitCodeOf(plan.status()));
   }
   const sigset_t signals = BlockStopSignals();
-  Daemon daemon(config);
-  if (const absl::Status status = daemon.Listen(); !status.ok()) {
-    return Fail(status, ExitCodeOf(status));
-  }
+  // Files are checked before a port is opened: a wrong folder fails in milliseconds.
   absl::StatusOr<ModelPlan> plan = PlanModel(config);
   if (!plan.ok()) {
     return Fail(plan.status(), ExitCodeOf(plan.status()));
+  }
+  Daemon daemon(config);
+  if (const absl::Status status = daemon.Listen(); !status.ok()) {
+    return Fail(status, ExitCodeOf(status));
   }
   if (const absl::Status status = daemon.Load(*std::move(plan)); !status.ok()) {
     return Fail(status, ExitCodeOf(status));

@@ -1,14 +1,20 @@
 #include "server/metrics.h"
 
+#include <netdb.h>
 #include <prometheus/counter.h>
 #include <prometheus/exposer.h>
 #include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
+#include <atomic>
+#include <chrono>
 #include <exception>
 #include <map>
+#include <thread>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -61,12 +67,25 @@ constexpr std::array kKinds = {Kind{"qk_exact", &AttentionCounters::qk_exact},
                                Kind{"running_sums", &AttentionCounters::running_sums}};
 constexpr std::array kPhaseNames = {"prefill", "decode"};
 
+// Opens a TCP connection and closes it again.
+void Connect(const std::string& host, const std::string& port) {
+  addrinfo* found = nullptr;
+  if (getaddrinfo(host.c_str(), port.c_str(), nullptr, &found) != 0) {
+    return;
+  }
+  const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  (void)connect(fd, found->ai_addr, found->ai_addrlen);
+  close(fd);
+  freeaddrinfo(found);
+}
+
 }  // namespace
 
 // Every series exists from the start, at zero.
 struct Metrics::Families {
   std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
   std::unique_ptr<prometheus::Exposer> exposer;
+  std::string host, port;  // of the exposer
 
   Gauge& MakeGauge(const char* name, const char* help, const Labels& labels = {}) {
     return prometheus::BuildGauge().Name(name).Help(help).Register(*registry).Add(labels);
@@ -160,13 +179,33 @@ struct Metrics::Families {
 };
 
 Metrics::Metrics(std::string_view version) : f_(std::make_unique<Families>(version)) {}
-Metrics::~Metrics() = default;
+Metrics::~Metrics() { StopListening(); }
+
+// The HTTP server looks at its stop flag only when a connection comes, or every two seconds: knock.
+void Metrics::StopListening() {
+  if (f_->exposer == nullptr) {
+    return;
+  }
+  std::atomic<bool> stopped = false;
+  std::thread stop([&] {
+    f_->exposer.reset();
+    stopped = true;
+  });
+  while (!stopped) {
+    Connect(f_->host, f_->port);
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  stop.join();
+}
 
 absl::StatusOr<int> Metrics::Listen(const std::string& address) {
   try {
     f_->exposer = std::make_unique<prometheus::Exposer>(address, 2);
     f_->exposer->RegisterCollectable(f_->registry);
-    return f_->exposer->GetListeningPorts().at(0);
+    const int port = f_->exposer->GetListeningPorts().at(0);
+    f_->host = address.substr(0, address.rfind(':'));
+    f_->port = std::to_string(port);
+    return port;
   } catch (const std::exception& e) {
     return absl::UnavailableError(
         absl::StrCat("metrics_listen: cannot listen on ", address, ": ", e.what()));

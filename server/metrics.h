@@ -40,6 +40,8 @@ class Metrics {
   void Step(const StepStats& stats);
 
  private:
+  void StopListening();
+
   struct Families;
   std::unique_ptr<Families> f_;
 };

@@ -1,0 +1,132 @@
+// The client `alcca` against a real daemon, as a user types it.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/e2e/client.h"
+#include "tests/testing/checkpoint_writer.h"
+
+namespace alcca::e2e {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+using testing::DaemonProcess;
+using testing::ProgramResult;
+using testing::RunProgram;
+
+class Cli : public ::testing::Test {
+ protected:
+  void SetUp() override { ASSERT_TRUE(daemon_.serving()); }
+
+  ProgramResult Alcca(std::vector<std::string> args, const std::string& input = "") {
+    args.push_back("--target=" + daemon_.grpc());
+    return RunProgram(ALCCA_CLI_PATH, args, input);
+  }
+
+  DaemonProcess daemon_;
+};
+
+TEST_F(Cli, GenerateStreamsTheSameTextAsTheService) {
+  const std::string expected =
+      Client(daemon_.grpc()).Generate(Greedy("Once upon a time", 30)).text;
+  const ProgramResult plain =
+      Alcca({"generate", "Once upon a time", "--max-tokens=30", "--temperature=0", "--ignore-eos"});
+  EXPECT_EQ(plain.exit_code, 0) << plain.err;
+  EXPECT_EQ(plain.out, expected + "\n");
+  const ProgramResult piped = Alcca(
+      {"generate", "-", "--max-tokens=30", "--temperature=0", "--ignore-eos"}, "Once upon a time");
+  EXPECT_EQ(piped.out, plain.out);
+  const ProgramResult stats = Alcca({"generate", "Once upon a time", "--echo", "--stats",
+                                     "--max-tokens=5", "--mode=alcca", "--k=4", "--theta=0"});
+  EXPECT_EQ(stats.out.rfind("Once upon a time", 0), 0u);
+  EXPECT_THAT(stats.out, HasSubstr("alcca k=4"));
+  EXPECT_THAT(stats.out, HasSubstr("% of"));
+}
+
+TEST_F(Cli, JsonIsOneMessageALine) {
+  const ProgramResult result =
+      Alcca({"generate", "Once", "--json", "--max-tokens=6", "--ignore-eos", "--logprobs=1"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  std::istringstream lines(result.out);
+  nlohmann::json last;
+  for (std::string line; std::getline(lines, line);) {
+    last = nlohmann::json::parse(line);
+  }
+  EXPECT_EQ(last["complete"]["completion_tokens"], 6);
+}
+
+TEST_F(Cli, ChatKeepsTheConversation) {
+  const ProgramResult one = Alcca({"chat", "Tell me a story.", "--max-tokens=12", "--seed=1"});
+  EXPECT_EQ(one.exit_code, 0) << one.err;
+  EXPECT_GT(one.out.size(), 10u);
+  const ProgramResult two = Alcca({"chat", "--max-tokens=12", "--seed=1"},
+                                  "Tell me a story.\nAnd then?\n");
+  EXPECT_EQ(two.exit_code, 0) << two.err;
+  EXPECT_EQ(two.out.rfind(one.out, 0), 0u) << two.out;  // the first answer, then another
+  EXPECT_GT(two.out.size(), one.out.size() + 5);
+}
+
+TEST_F(Cli, TokenizeAndDetokenizeAreInverse) {
+  const ProgramResult tokens = Alcca({"tokenize", "The bear"});
+  ASSERT_EQ(tokens.exit_code, 0) << tokens.err;
+  std::vector<std::string> args = {"detokenize"};
+  std::istringstream lines(tokens.out);
+  for (std::string line; std::getline(lines, line);) {
+    args.push_back(std::to_string(std::stoi(line)));
+  }
+  EXPECT_EQ(Alcca(args).out, "The bear\n");
+}
+
+TEST_F(Cli, HealthInfoAndErrors) {
+  EXPECT_EQ(Alcca({"health"}).out, "SERVING\n");
+  EXPECT_EQ(Alcca({"health", "--service=nobody"}).exit_code, 5);  // NOT_FOUND
+  EXPECT_THAT(Alcca({"info"}).out, HasSubstr("\"served_model_name\": \"afia-5m\""));
+  const ProgramResult bad = Alcca({"generate", "x", "--top-p=7"});
+  EXPECT_EQ(bad.exit_code, 3);  // INVALID_ARGUMENT
+  EXPECT_THAT(bad.err, HasSubstr("top_p"));
+  EXPECT_EQ(RunProgram(ALCCA_CLI_PATH, {"no-such-command"}).exit_code, 64);
+  const ProgramResult nobody = RunProgram(ALCCA_CLI_PATH, {"health", "--target=127.0.0.1:1"});
+  EXPECT_EQ(nobody.exit_code, 14);  // UNAVAILABLE
+}
+
+TEST_F(Cli, BenchReportsTheFourLatencies) {
+  const testing::TempDir dir;
+  const ProgramResult result =
+      Alcca({"bench", "--requests=6", "--concurrency=3", "--input-len=20", "--output-len=10",
+             "--goodput=ttft:100000", "--json=" + dir.File("bench.json")});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  for (const char* name : {"TTFT", "TPOT", "ITL", "E2EL", "goodput", "output token throughput"}) {
+    EXPECT_THAT(result.out, HasSubstr(name));
+  }
+  const ProgramResult file = RunProgram("cat", {dir.File("bench.json")});
+  const nlohmann::json json = nlohmann::json::parse(file.out);
+  EXPECT_EQ(json["requests finished"], 6);
+  EXPECT_GE(json["E2EL_ms"]["p50"], json["TTFT_ms"]["p50"]);
+  EXPECT_GE(json["TPOT_ms"]["p99"], json["TPOT_ms"]["p50"]);
+}
+
+TEST_F(Cli, EvalScoresEachModeAndTheTrainedOneWins) {
+  const ProgramResult result = Alcca({"eval", "--text=" ALCCA_MODEL_DIR "/heldout.txt", "--limit=4",
+                                      "--modes=alcca,dense"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  double loss[2] = {0, 0};
+  std::istringstream lines(result.out);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string name;
+    double value = 0;
+    words >> name >> value;
+    if (name == "alcca") loss[0] = value;
+    if (name == "dense") loss[1] = value;
+  }
+  EXPECT_GT(loss[0], 0.5);
+  EXPECT_LT(loss[0], 4);
+  EXPECT_GT(loss[1], loss[0] + 0.1);  // afia-5m was trained with alcca
+  EXPECT_THAT(Alcca({"eval", "--text=/no/such/file"}).err, HasSubstr("/no/such/file"));
+}
+
+}  // namespace
+}  // namespace alcca::e2e
