@@ -44,7 +44,7 @@ void Call::Reject(const grpc::Status& status, RejectReason reason) {
   FinishWhenWritten(status);
 }
 
-void Call::OnEvent(const Event& event, TimePoint now) {
+bool Call::OnEvent(const Event& event, TimePoint now) {
   const std::lock_guard lock(mutex_);
   Completion& completion = completions_[event.index];
   Observe(event, &completion, now);
@@ -54,7 +54,7 @@ void Call::OnEvent(const Event& event, TimePoint now) {
     Enqueue(Chunk(event));
   }
   if (event.finish == FinishReason::kNone) {
-    return;
+    return false;
   }
   hooks_.metrics->SequenceDone(event);
   if (Severity(event.finish) > Severity(worst_)) {
@@ -64,10 +64,12 @@ void Call::OnEvent(const Event& event, TimePoint now) {
   if (event.finish != FinishReason::kError && event.finish != FinishReason::kDeadline) {
     Enqueue(Complete(event, completion, now));
   }
-  if (--unfinished_ == 0) {
-    hooks_.metrics->Finished(worst_, Seconds(arrival_, now));
-    FinishWhenWritten(FinalStatus());
+  if (--unfinished_ > 0) {
+    return false;
   }
+  hooks_.metrics->Finished(worst_, Seconds(arrival_, now));
+  FinishWhenWritten(FinalStatus());
+  return true;
 }
 
 void Call::Observe(const Event& event, Completion* completion, TimePoint now) {

@@ -39,7 +39,8 @@ class Call final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
   uint64_t key() const { return key_; }
   const std::string& id() const { return id_; }
 
-  void OnEvent(const Event& event, TimePoint now);
+  // True with the last event of the last sequence: the call is about to finish.
+  bool OnEvent(const Event& event, TimePoint now);
   void EndAbortedWith(const grpc::Status& status);
 
   void OnWriteDone(bool ok) override;

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <limits>
 #include <map>
+#include <set>
 #include <sstream>
 #include <variant>
 
@@ -185,8 +186,12 @@ absl::Status UnknownKey(const std::string& name, const std::string& where) {
 
 absl::Status ApplyNode(const YAML::Node& node, const std::string& prefix, const std::string& name,
                        ServerConfig* config) {
+  std::set<std::string> seen;
   for (const auto& entry : node) {
     const std::string key_name = prefix + entry.first.as<std::string>();
+    if (!seen.insert(key_name).second) {
+      return absl::InvalidArgumentError(absl::StrCat(name, ": ", key_name, ": given twice"));
+    }
     if (entry.second.IsMap()) {
       RETURN_IF_ERROR(ApplyNode(entry.second, key_name + ".", name, config));
       continue;

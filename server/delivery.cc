@@ -17,8 +17,14 @@ absl::Status Delivery::Register(Call* call) {
 
 void Delivery::Forget(const Call& call) {
   const std::lock_guard lock(mutex_);
-  if (calls_.erase(call.key()) > 0) {
-    keys_.erase(call.id());
+  calls_.erase(call.key());
+  ReleaseId(call);
+}
+
+void Delivery::ReleaseId(const Call& call) {
+  const auto it = keys_.find(call.id());
+  if (it != keys_.end() && it->second == call.key()) {  // it may be another call's by now
+    keys_.erase(it);
   }
 }
 
@@ -51,7 +57,10 @@ void Delivery::OnStep(std::vector<Event> events, const StepStats& stats) {
   const std::lock_guard lock(mutex_);
   for (const Event& event : events) {
     if (const auto it = calls_.find(event.request_key); it != calls_.end()) {
-      it->second->OnEvent(event, now);
+      // Free the id before the client can know that its request has ended and use it again.
+      if (it->second->OnEvent(event, now)) {
+        ReleaseId(*it->second);
+      }
     }
   }
 }

@@ -37,6 +37,8 @@ class Delivery final : public EventSink {
   void OnStep(std::vector<Event> events, const StepStats& stats) override;
 
  private:
+  void ReleaseId(const Call& call);  // mutex_ is held
+
   Metrics* const metrics_;
   mutable std::mutex mutex_;  // taken before a Call's own
   std::unordered_map<uint64_t, Call*> calls_;

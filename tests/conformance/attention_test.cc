@@ -1,0 +1,805 @@
+// Attention of every backend against the reference, the independence from chunks and neighbours that
+// batching relies on, and the counters against closed formulas.
+//
+// Queries and keys lie on a grid of 1/8, so that a squared distance is exact in f32 and the order of
+// the nearest keys, ties included, is the same in every arithmetic. Only then does a difference
+// of outputs mean a wrong key and not a rounding.
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/cpu/kv_cache_host.h"
+#include "tests/conformance/backends.h"
+
+namespace alcca {
+namespace {
+
+// q, k, v of every token of one sequence: [layers], each [tokens, qkv_cols].
+using Tokens = std::vector<Host>;
+
+struct Geometry {
+  AttentionShape shape;
+  int32_t page_tokens = 8;
+  int32_t layers = 1;
+};
+
+Geometry MakeGeometry(int32_t heads, int32_t kv_heads, int32_t head_dim) {
+  return {.shape = {.heads = heads, .kv_heads = kv_heads, .head_dim = head_dim}};
+}
+
+AttentionParams Dense() { return {.mode = AttentionMode::kDense}; }
+AttentionParams Alcca(int32_t k, float theta = 0.0f, float epsilon = 1e-8f) {
+  return {.mode = AttentionMode::kAlcca, .theta = theta, .k = k, .epsilon = epsilon};
+}
+
+Tokens RandomTokens(const Geometry& geometry, int32_t count, uint64_t seed) {
+  Tokens tokens;
+  for (int32_t layer = 0; layer < geometry.layers; ++layer) {
+    tokens.push_back(RandomHost(count, geometry.shape.qkv_cols(), seed * 100 + layer));
+    const int32_t qk = (geometry.shape.heads + geometry.shape.kv_heads) * geometry.shape.head_dim;
+    for (int32_t t = 0; t < count; ++t) {
+      for (int32_t c = 0; c < qk; ++c) {
+        float& x = tokens.back().at(t, c);
+        x = std::round(x * 8.0f) / 8.0f;
+      }
+    }
+  }
+  return tokens;
+}
+
+// Columns of a token's row.
+int32_t KeyColumn(const AttentionShape& s, int32_t kv_head) {
+  return (s.heads + kv_head) * s.head_dim;
+}
+int32_t ValueColumn(const AttentionShape& s, int32_t kv_head) {
+  return (s.heads + s.kv_heads + kv_head) * s.head_dim;
+}
+
+// A cache and its sequences on one backend; a step is what the model does for each layer.
+class Rig {
+ public:
+  struct Piece {
+    int32_t sequence, count;
+  };
+
+  Rig(Backend& backend, const Geometry& geometry, int32_t pages = 97)
+      : backend_(backend), geometry_(geometry), pages_(pages) {
+    const AttentionShape& shape = geometry.shape;
+    kv_shape_ = {.layers = geometry.layers,
+                 .kv_heads = shape.kv_heads,
+                 .head_dim = shape.head_dim,
+                 .page_tokens = geometry.page_tokens,
+                 .pages = pages};
+    kv_ = backend.MakeKvCache(kv_shape_).value();
+    // What no token has written must not be read.
+    if (auto* host = dynamic_cast<KvCacheHost*>(kv_.get())) {
+      std::fill_n(host->Keys(0, 0, 0), host->bytes() / sizeof(float),
+                  std::numeric_limits<float>::quiet_NaN());
+    }
+  }
+
+  int32_t Add(Tokens tokens, const AttentionParams& params) {
+    Sequence sequence = {.tokens = std::move(tokens), .params = params};
+    for (const Host& layer : sequence.tokens) {
+      sequence.outputs.push_back(
+          Poison(layer.rows, geometry_.shape.heads * geometry_.shape.head_dim));
+    }
+    sequence.state = backend_.MakeAttentionState(kv_shape_, params).value();
+    sequences_.push_back(std::move(sequence));
+    return static_cast<int32_t>(sequences_.size()) - 1;
+  }
+
+  void Step(const std::vector<Piece>& pieces, Phase phase = Phase::kPrefill) {
+    Run(pieces, phase, /*attend=*/true);
+  }
+  // Writes keys and values only: enough for a backend whose states remember nothing.
+  void Store(int32_t sequence, int32_t count) {
+    Run({{sequence, count}}, Phase::kPrefill, /*attend=*/false);
+  }
+  // The whole sequence in chunks of `chunk`, then single tokens from `decode_from` on.
+  void RunAll(int32_t sequence, int32_t chunk, int32_t decode_from) {
+    while (sequences_[sequence].done < decode_from) {
+      Step({{sequence, std::min(chunk, decode_from - sequences_[sequence].done)}});
+    }
+    while (sequences_[sequence].done < sequences_[sequence].tokens[0].rows) {
+      Step({{sequence, 1}}, Phase::kDecode);
+    }
+  }
+
+  // [layers], each [tokens, heads * head_dim]; NaN where no step has been.
+  const Tokens& outputs(int32_t sequence) const { return sequences_[sequence].outputs; }
+  const AttentionCounters& counters(int32_t sequence, Phase phase) const {
+    return sequences_[sequence].counters[static_cast<size_t>(phase)];
+  }
+  const AttentionState& state(int32_t sequence) const { return *sequences_[sequence].state; }
+
+ private:
+  struct Sequence {
+    Tokens tokens;
+    AttentionParams params;
+    Tokens outputs;
+    int32_t done = 0;
+    std::vector<int32_t> pages;
+    std::unique_ptr<AttentionState> state;
+    PhaseCounters counters = {};
+  };
+
+  void Run(const std::vector<Piece>& pieces, Phase phase, bool attend) {
+    Batch batch;
+    for (const Piece& piece : pieces) {
+      Sequence& s = sequences_[piece.sequence];
+      const int32_t kv_len = s.done + piece.count;
+      while (static_cast<int32_t>(s.pages.size()) * geometry_.page_tokens < kv_len) {
+        ASSERT_LT(used_pages_, pages_);
+        s.pages.push_back((used_pages_++ * 31 + 5) % pages_);  // scattered; 31 and `pages` coprime
+      }
+      batch.sequences.push_back({.query_start = batch.tokens(),
+                                 .query_count = piece.count,
+                                 .kv_len = kv_len,
+                                 .pages = s.pages.data(),
+                                 .attention = s.params,
+                                 .state = s.state.get(),
+                                 .counters = &s.counters[static_cast<size_t>(phase)]});
+      batch.token_ids.resize(batch.token_ids.size() + piece.count, 0);
+    }
+    // At position 0 RoPE turns nothing: the cache gets the rows as they are.
+    batch.positions.assign(batch.token_ids.size(), 0);
+    for (int32_t layer = 0; layer < geometry_.layers; ++layer) {
+      Host rows(batch.tokens(), geometry_.shape.qkv_cols());
+      ForEachRow(pieces, [&](Sequence& s, int32_t position, int32_t row) {
+        std::copy_n(&s.tokens[layer].at(position, 0), rows.cols, &rows.at(row, 0));
+      });
+      const auto qkv = Upload(backend_, rows);
+      backend_.RopeAndStore(qkv->view(), *kv_, layer, batch, geometry_.shape, {});
+      if (attend) {
+        const int32_t cols = geometry_.shape.heads * geometry_.shape.head_dim;
+        const auto out = Upload(backend_, Poison(rows.rows, cols));
+        backend_.Attention(out->view(), qkv->view(), *kv_, layer, batch, geometry_.shape);
+        const Host result = Download(backend_, out->view());
+        ForEachRow(pieces, [&](Sequence& s, int32_t position, int32_t row) {
+          std::copy_n(&result.values[size_t(row) * cols], cols, &s.outputs[layer].at(position, 0));
+        });
+      }
+    }
+    for (const Piece& piece : pieces) {
+      sequences_[piece.sequence].done += piece.count;
+    }
+  }
+
+  template <typename Body>
+  void ForEachRow(const std::vector<Piece>& pieces, Body body) {
+    int32_t row = 0;
+    for (const Piece& piece : pieces) {
+      Sequence& s = sequences_[piece.sequence];
+      for (int32_t i = 0; i < piece.count; ++i) {
+        body(s, s.done + i, row++);
+      }
+    }
+  }
+
+  Backend& backend_;
+  const Geometry geometry_;
+  const int32_t pages_;
+  KvShape kv_shape_;
+  std::unique_ptr<KvCache> kv_;
+  int32_t used_pages_ = 0;
+  std::vector<Sequence> sequences_;
+};
+
+void ExpectSameBits(const Tokens& actual, const Tokens& expected, const std::string& what) {
+  for (size_t layer = 0; layer < expected.size(); ++layer) {
+    ExpectSameBits(actual[layer], expected[layer], what + " layer " + std::to_string(layer));
+  }
+}
+
+// ||q - c|| of the near gate in double, [position][head].
+std::vector<std::vector<double>> GateDistances(const Host& tokens, const AttentionShape& s) {
+  std::vector<std::vector<double>> distances;
+  std::vector<double> sum(static_cast<size_t>(s.kv_heads * s.head_dim), 0.0);
+  for (int32_t t = 0; t < tokens.rows; ++t) {
+    for (size_t i = 0; i < sum.size(); ++i) {
+      sum[i] += tokens.at(t, KeyColumn(s, 0) + static_cast<int32_t>(i));
+    }
+    distances.emplace_back();
+    for (int32_t head = 0; head < s.heads; ++head) {
+      const int32_t kv_head = head / (s.heads / s.kv_heads);
+      double squared = 0;
+      for (int32_t i = 0; i < s.head_dim; ++i) {
+        const double gap = tokens.at(t, head * s.head_dim + i) -
+                           sum[static_cast<size_t>(kv_head * s.head_dim + i)] / (t + 1);
+        squared += gap * gap;
+      }
+      distances.back().push_back(std::sqrt(squared));
+    }
+  }
+  return distances;
+}
+
+// A radius with about half of the queries on either side and none so close that rounding decides.
+float MidTheta(const Tokens& tokens, const AttentionShape& s) {
+  std::vector<double> all;
+  for (const Host& layer : tokens) {
+    for (const auto& row : GateDistances(layer, s)) {
+      all.insert(all.end(), row.begin(), row.end());
+    }
+  }
+  std::sort(all.begin(), all.end());
+  size_t best = all.size() / 3;
+  for (size_t i = best; i < all.size() * 2 / 3; ++i) {
+    if (all[i + 1] - all[i] > all[best + 1] - all[best]) {
+      best = i;
+    }
+  }
+  EXPECT_GT(all[best + 1] - all[best], 1e-4);
+  return static_cast<float>((all[best] + all[best + 1]) / 2);
+}
+
+class AttentionConformance : public ConformanceTest {
+ protected:
+  void SetUp() override {
+    ConformanceTest::SetUp();
+    if (backend_ != nullptr) {  // steps here are longer than the base allows
+      backend_ = MakeCpuBackend({.threads = GetParam().threads,
+                                 .isa = GetParam().isa,
+                                 .limits = {.batch_tokens = 512}})
+                     .value();
+    }
+  }
+
+  // Outputs of `tokens` on the reference, which needs no chunks.
+  Tokens Expected(const Geometry& geometry, const Tokens& tokens, const AttentionParams& params) {
+    Rig rig(*reference_, geometry);
+    const int32_t id = rig.Add(tokens, params);
+    rig.Step({{id, tokens[0].rows}});
+    return rig.outputs(id);
+  }
+
+  Tokens Actual(const Geometry& geometry, const Tokens& tokens, const AttentionParams& params,
+                int32_t chunk, int32_t decode_from) {
+    Rig rig(*backend_, geometry);
+    const int32_t id = rig.Add(tokens, params);
+    rig.RunAll(id, chunk, decode_from);
+    return rig.outputs(id);
+  }
+
+  // Both are averages of values, so the bound is relative to the largest of them.
+  void ExpectClose(const Tokens& actual, const Tokens& expected, const Geometry& geometry,
+                   const Tokens& tokens, const std::string& what) {
+    for (size_t layer = 0; layer < expected.size(); ++layer) {
+      const AttentionShape& s = geometry.shape;
+      float largest = 0;
+      for (int32_t t = 0; t < tokens[layer].rows; ++t) {
+        for (int32_t c = ValueColumn(s, 0); c < s.qkv_cols(); ++c) {
+          largest = std::max(largest, std::fabs(tokens[layer].at(t, c)));
+        }
+      }
+      const Host magnitude(expected[layer].rows, expected[layer].cols, largest);
+      ExpectNear(actual[layer], expected[layer], magnitude, 2e-6, 0.0,
+                 what + " layer " + std::to_string(layer));
+    }
+  }
+
+  // A prefill in one chunk, then up to three decoded tokens.
+  void Compare(const Geometry& geometry, const Tokens& tokens, const AttentionParams& params,
+               const std::string& what) {
+    const int32_t count = tokens[0].rows, prompt = std::max(1, count - 3);
+    ExpectClose(Actual(geometry, tokens, params, prompt, prompt),
+                Expected(geometry, tokens, params), geometry, tokens, what);
+  }
+};
+
+std::string Name(const Geometry& g, int32_t count, const AttentionParams& params) {
+  return std::string(AttentionModeName(params.mode)) + " heads " + std::to_string(g.shape.heads) +
+         "/" + std::to_string(g.shape.kv_heads) + " d " + std::to_string(g.shape.head_dim) +
+         " page " + std::to_string(g.page_tokens) + " tokens " + std::to_string(count) + " k " +
+         std::to_string(params.k) + " theta " + std::to_string(params.theta);
+}
+
+TEST_P(AttentionConformance, MatchesReference) {
+  for (const int32_t head_dim : {2, 16, 20, 32, 48, 64, 128, 160}) {
+    for (const int32_t group : {1, 2, 3, 4}) {
+      Geometry geometry = MakeGeometry(2 * group, 2, head_dim);
+      geometry.layers = 2;
+      const int32_t page = geometry.page_tokens;
+      for (const int32_t count : {1, 2, page - 1, page, page + 1, 3 * page + 5}) {
+        const Tokens tokens = RandomTokens(geometry, count, static_cast<uint64_t>(count));
+        for (const AttentionParams& params : {Dense(), Alcca(8)}) {
+          Compare(geometry, tokens, params, Name(geometry, count, params));
+        }
+      }
+    }
+  }
+}
+
+TEST_P(AttentionConformance, LongContextsAndPageSizes) {
+  for (const int32_t page : {1, 16, 17, 256}) {
+    Geometry geometry = MakeGeometry(4, 2, 64);
+    geometry.page_tokens = page;
+    const int32_t count = 323, checked = 3;
+    const int32_t pages = page == 1 ? 401 : 97;
+    const Tokens tokens = RandomTokens(geometry, count, 3);
+    for (const AttentionParams& params : {Dense(), Alcca(8), Alcca(100)}) {
+      Rig tuned(*backend_, geometry, pages), plain(*reference_, geometry, pages);
+      tuned.RunAll(tuned.Add(tokens, params), 100, count - 1);
+      plain.Store(plain.Add(tokens, params), count - checked);
+      plain.Step({{0, checked}});
+      const Tokens actual = {tuned.outputs(0)[0].RowRange(count - checked, checked)};
+      const Tokens expected = {plain.outputs(0)[0].RowRange(count - checked, checked)};
+      ExpectClose(actual, expected, geometry, tokens, Name(geometry, count, params));
+    }
+  }
+}
+
+TEST_P(AttentionConformance, SlidingWindowIsForDenseAlone) {
+  Geometry geometry = MakeGeometry(4, 2, 32);
+  const int32_t page = geometry.page_tokens, count = 3 * page + 3;
+  const Tokens tokens = RandomTokens(geometry, count, 4);
+  const Tokens open = Actual(geometry, tokens, Dense(), count, count);
+  const Tokens alcca = Actual(geometry, tokens, Alcca(8), count, count);
+  for (const int32_t window : {1, 3, page - 1, page, page + 1, count - 1, count, 1000}) {
+    geometry.shape.sliding_window = window;
+    const std::string what = "window " + std::to_string(window);
+    Compare(geometry, tokens, Dense(), what);
+    ExpectSameBits(Actual(geometry, tokens, Alcca(8), count, count), alcca, what);
+    const Tokens windowed = Actual(geometry, tokens, Dense(), count, count);
+    EXPECT_EQ(windowed[0].values == open[0].values, window >= count) << what;
+    if (window == 1) {  // each query sees its own key: its value comes back
+      for (int32_t t = 0; t < count; ++t) {
+        EXPECT_FLOAT_EQ(windowed[0].at(t, 5), tokens[0].at(t, ValueColumn(geometry.shape, 0) + 5));
+      }
+    }
+  }
+}
+
+TEST_P(AttentionConformance, EveryNumberOfNearestKeys) {
+  const Geometry geometry = MakeGeometry(4, 2, 16);
+  const int32_t count = 27;
+  const Tokens tokens = RandomTokens(geometry, count, 5);
+  for (int32_t k = 1; k <= count + 2; ++k) {
+    Compare(geometry, tokens, Alcca(k), "k " + std::to_string(k));
+  }
+  Compare(geometry, tokens, Alcca(kKeysMax), "largest k");
+}
+
+TEST_P(AttentionConformance, NearGateOffHalfAndAlways) {
+  for (const int32_t group : {1, 4}) {
+    Geometry geometry = MakeGeometry(2 * group, 2, 32);
+    geometry.layers = 2;
+    const int32_t count = 41;
+    const Tokens tokens = RandomTokens(geometry, count, 6);
+    const float mid = MidTheta(tokens, geometry.shape);
+    for (const float theta : {0.0f, mid, 1e30f}) {
+      Compare(geometry, tokens, Alcca(4, theta), Name(geometry, count, Alcca(4, theta)));
+    }
+  }
+}
+
+TEST_P(AttentionConformance, NearGateIsExclusive) {
+  // One token whose key is 3-4-5 away from its query: the distance is 5 in any arithmetic.
+  const Geometry geometry = MakeGeometry(1, 1, 16);
+  Tokens tokens = {Host(2, geometry.shape.qkv_cols())};
+  for (int32_t t = 0; t < 2; ++t) {
+    tokens[0].at(t, 16) = t == 0 ? 0.0f : 6.0f;  // centre 3 at the second token
+    tokens[0].at(t, 0) = t == 0 ? 3.0f : 6.0f;
+    tokens[0].at(t, 1) = 4.0f;
+    tokens[0].at(t, 32) = t == 0 ? 10.0f : 30.0f;  // mean 20
+  }
+  // Exactly at theta the query is far, and the nearest key of the second is its own.
+  EXPECT_EQ(Actual(geometry, tokens, Alcca(1, 5.0f), 2, 2)[0].at(1, 0), 30.0f);
+  EXPECT_EQ(Actual(geometry, tokens, Alcca(1, std::nextafter(5.0f, 6.0f)), 2, 2)[0].at(1, 0), 20.0f);
+}
+
+TEST_P(AttentionConformance, TiesGoToTheLowerPosition) {
+  // One-hot values: element j of the output is the weight of key j.
+  const Geometry geometry = MakeGeometry(1, 1, 32);
+  const int32_t count = 21;
+  Tokens tokens = {Host(count, geometry.shape.qkv_cols())};
+  for (int32_t t = 0; t < count; ++t) {
+    tokens[0].at(t, 32) = t % 3 == 2 ? 1.0f : 4.0f;  // the query is 0: 2, 5, 8, ... are nearest
+    tokens[0].at(t, 33) = t % 2 == 0 ? 0.5f : -0.5f;  // other keys, the same distance
+    tokens[0].at(t, 64 + t) = 1.0f;
+  }
+  // Seven near ones at the last token, on three pages. k = 4 takes the first four of them, k = 9 all
+  // seven and the first two of the rest.
+  const std::vector<std::pair<int32_t, std::vector<int32_t>>> cases = {
+      {1, {2}}, {4, {2, 5, 8, 11}}, {9, {0, 1, 2, 5, 8, 11, 14, 17, 20}}};
+  for (const auto& [k, chosen] : cases) {
+    const Tokens out = Actual(geometry, tokens, Alcca(k), 5, count - 1);
+    std::vector<int32_t> found;
+    for (int32_t j = 0; j < count; ++j) {
+      if (out[0].at(count - 1, j) > 0) {
+        found.push_back(j);
+      }
+    }
+    EXPECT_EQ(found, chosen) << "k " << k;
+    if (k == 4) {
+      EXPECT_FLOAT_EQ(out[0].at(count - 1, 2), 0.25f);
+    }
+  }
+}
+
+TEST_P(AttentionConformance, RepeatedKeysMatchReference) {
+  const Geometry geometry = MakeGeometry(4, 2, 16);
+  const int32_t count = 43;
+  Tokens tokens = RandomTokens(geometry, count, 7);
+  for (int32_t t = 0; t < count; ++t) {  // five different keys in all
+    for (int32_t c = KeyColumn(geometry.shape, 0); c < ValueColumn(geometry.shape, 0); ++c) {
+      tokens[0].at(t, c) = tokens[0].at(t * 7 % 5, c);
+    }
+  }
+  for (const int32_t k : {1, 3, 8, 20}) {
+    Compare(geometry, tokens, Alcca(k), "k " + std::to_string(k));
+  }
+}
+
+TEST_P(AttentionConformance, QueryEqualToKeysLeavesEpsilonAlone) {
+  const Geometry geometry = MakeGeometry(1, 1, 16);
+  const int32_t count = 19;
+  Tokens tokens = {RandomTokens(geometry, count, 8)[0]};
+  // The last query is key 4, which occurs again at 11; key 6 is 2 away, all others farther.
+  for (int32_t c = 0; c < 16; ++c) {
+    tokens[0].at(11, 16 + c) = tokens[0].at(4, 16 + c);
+    tokens[0].at(6, 16 + c) = tokens[0].at(4, 16 + c) + (c == 3 ? 2.0f : 0.0f);
+    tokens[0].at(count - 1, c) = tokens[0].at(4, 16 + c);
+  }
+  for (const float epsilon : {1e-30f, 1e-8f, 0.5f, 1e9f}) {
+    const AttentionParams params = Alcca(3, 0.0f, epsilon);
+    const Tokens out = Actual(geometry, tokens, params, count, count);
+    ExpectClose(out, Expected(geometry, tokens, params), geometry, tokens,
+                "epsilon " + std::to_string(epsilon));
+    const double at = 1.0 / double{epsilon}, beside = 1.0 / (2.0 + double{epsilon});
+    for (int32_t c = 0; c < 16; ++c) {
+      const double expected = (at * tokens[0].at(4, 32 + c) + at * tokens[0].at(11, 32 + c) +
+                               beside * tokens[0].at(6, 32 + c)) /
+                              (2 * at + beside);
+      EXPECT_NEAR(out[0].at(count - 1, c), expected, 2e-6) << "epsilon " << epsilon;
+    }
+  }
+}
+
+TEST_P(AttentionConformance, LargeMagnitudes) {
+  // d = 64: 1 / sqrt(d) is a power of two, so that the scores too, up to a million, are exact.
+  const Geometry geometry = MakeGeometry(4, 2, 64);
+  const int32_t count = 30;
+  Tokens tokens = RandomTokens(geometry, count, 9);
+  for (int32_t t = 0; t < count; ++t) {
+    for (int32_t c = 0; c < geometry.shape.qkv_cols(); ++c) {
+      tokens[0].at(t, c) *= c < ValueColumn(geometry.shape, 0) ? 256.0f : 1e6f;
+    }
+  }
+  for (const AttentionParams& params : {Dense(), Alcca(8), Alcca(8, 1e30f)}) {
+    Compare(geometry, tokens, params, Name(geometry, count, params));
+  }
+}
+
+TEST_P(AttentionConformance, ScoresFarApartAndRisingTowardsTheEnd) {
+  // The running maximum moves on with every page: earlier pages are scaled down to nothing.
+  const Geometry geometry = MakeGeometry(1, 1, 16);
+  const int32_t count = 40;
+  Tokens tokens = {Host(count, geometry.shape.qkv_cols())};
+  for (const float slope : {0.25f, 4.0f, 100.0f, -100.0f}) {
+    for (int32_t t = 0; t < count; ++t) {
+      tokens[0].at(t, 0) = 4.0f;  // the score is slope * t
+      tokens[0].at(t, 16) = slope * static_cast<float>(t);
+      tokens[0].at(t, 32) = static_cast<float>(t % 7) - 3.0f;
+    }
+    Compare(geometry, tokens, Dense(), "slope " + std::to_string(slope));
+  }
+}
+
+TEST_P(AttentionConformance, NonFiniteQueriesStayInTheirHeadAndRow) {
+  const Geometry geometry = MakeGeometry(4, 2, 32);
+  const int32_t count = 20;
+  const Tokens clean = RandomTokens(geometry, count, 10);
+  Tokens tokens = clean;
+  tokens[0].at(9, 32 + 3) = std::numeric_limits<float>::quiet_NaN();  // head 1
+  for (const AttentionParams& params : {Dense(), Alcca(4), Alcca(4, 6.0f)}) {
+    const Tokens out = Actual(geometry, tokens, params, count, count);
+    Tokens expected = Actual(geometry, clean, params, count, count);
+    for (int32_t c = 32; c < 64; ++c) {
+      EXPECT_TRUE(std::isnan(out[0].at(9, c))) << Name(geometry, count, params);
+      expected[0].at(9, c) = out[0].at(9, c);
+    }
+    ExpectSameBits(out, expected, Name(geometry, count, params));
+  }
+}
+
+TEST_P(AttentionConformance, LaterTokensChangeNothing) {
+  const Geometry geometry = MakeGeometry(4, 2, 32);
+  const int32_t count = 30, from = 13;
+  const Tokens tokens = RandomTokens(geometry, count, 11);
+  Tokens other = RandomTokens(geometry, count, 12);
+  std::copy_n(tokens[0].values.begin(), from * tokens[0].cols, other[0].values.begin());
+  for (const AttentionParams& params : {Dense(), Alcca(4), Alcca(4, 1e30f)}) {
+    const Tokens a = Actual(geometry, tokens, params, count, count);
+    const Tokens b = Actual(geometry, other, params, count, count);
+    ExpectSameBits(a[0].RowRange(0, from), b[0].RowRange(0, from), Name(geometry, count, params));
+    EXPECT_NE(a[0].at(from, 0), b[0].at(from, 0));
+  }
+}
+
+// The modes whose bits are compared below.
+std::vector<AttentionParams> AllParams(const Tokens& tokens, const Geometry& geometry) {
+  return {Dense(), Alcca(8), Alcca(5, MidTheta(tokens, geometry.shape)), Alcca(3, 1e30f)};
+}
+
+TEST_P(AttentionConformance, ChunksDoNotMatter) {
+  for (const int32_t window : {0, 21}) {
+    Geometry geometry = MakeGeometry(4, 2, 64);
+    geometry.layers = 2;
+    geometry.shape.sliding_window = window;
+    const int32_t count = 150;
+    Tokens tokens = RandomTokens(geometry, count, 13);
+    for (Host& layer : tokens) {  // off the grid: bits must agree where sums do round
+      for (float& x : layer.values) {
+        x *= 1.1f;
+      }
+    }
+    for (const AttentionParams& params : AllParams(tokens, geometry)) {
+      Rig whole(*backend_, geometry);
+      whole.RunAll(whole.Add(tokens, params), count, count);
+      for (const int32_t chunk : {1, 7, 64}) {
+        const std::string what = Name(geometry, count, params) + " chunk " + std::to_string(chunk);
+        Rig rig(*backend_, geometry);
+        rig.RunAll(rig.Add(tokens, params), chunk, count);
+        ExpectSameBits(rig.outputs(0), whole.outputs(0), what);
+        EXPECT_TRUE(rig.counters(0, Phase::kPrefill) == whole.counters(0, Phase::kPrefill)) << what;
+      }
+    }
+  }
+}
+
+TEST_P(AttentionConformance, ThreadsDoNotMatter) {
+  Geometry geometry = MakeGeometry(6, 3, 48);
+  const int32_t count = 70;
+  const Tokens tokens = RandomTokens(geometry, count, 14);
+  for (const AttentionParams& params : AllParams(tokens, geometry)) {
+    Rig mine(*backend_, geometry);
+    mine.RunAll(mine.Add(tokens, params), 40, count - 2);
+    for (const int32_t threads : {1, 2, 3, 5}) {
+      const auto other = MakeBackend({GetParam().isa, threads}).value();
+      Rig rig(*other, geometry);
+      rig.RunAll(rig.Add(tokens, params), 40, count - 2);
+      const std::string what = Name(geometry, count, params) + " threads " + std::to_string(threads);
+      ExpectSameBits(rig.outputs(0), mine.outputs(0), what);
+      for (const Phase phase : {Phase::kPrefill, Phase::kDecode}) {
+        EXPECT_TRUE(rig.counters(0, phase) == mine.counters(0, phase)) << what;
+      }
+    }
+  }
+}
+
+TEST_P(AttentionConformance, NeighboursInTheBatchDoNotMatter) {
+  // Five sequences of different modes and lengths; prefill chunks and decode rows share steps.
+  Geometry geometry = MakeGeometry(4, 2, 64);
+  geometry.layers = 2;
+  const std::vector<int32_t> counts = {37, 20, 55, 9, 44};
+  std::vector<Tokens> tokens;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    tokens.push_back(RandomTokens(geometry, counts[i], 20 + i));
+  }
+  std::vector<AttentionParams> params = {Dense()};
+  for (size_t i = 1; i < counts.size(); ++i) {
+    params.push_back(AllParams(tokens[i], geometry)[i % 4]);
+  }
+  Rig mixed(*backend_, geometry);
+  for (size_t i = 0; i < counts.size(); ++i) {
+    mixed.Add(tokens[i], params[i]);
+  }
+  std::vector<int32_t> left = counts;
+  for (int32_t step = 0; std::any_of(left.begin(), left.end(), [](int32_t n) { return n > 0; });
+       ++step) {
+    std::vector<Rig::Piece> pieces;
+    for (int32_t i = 0; i < static_cast<int32_t>(counts.size()); ++i) {
+      const int32_t sequence = (i + step) % static_cast<int32_t>(counts.size());
+      const int32_t chunk = std::min(left[sequence], (step + i) % 3 == 0 ? 17 : 1);
+      if (chunk > 0) {
+        pieces.push_back({sequence, chunk});
+        left[sequence] -= chunk;
+      }
+    }
+    mixed.Step(pieces);
+  }
+  for (size_t i = 0; i < counts.size(); ++i) {
+    const int32_t id = static_cast<int32_t>(i);
+    const std::string what = "sequence " + std::to_string(i);
+    Rig alone(*backend_, geometry);
+    alone.RunAll(alone.Add(tokens[i], params[i]), counts[i], counts[i]);
+    ExpectSameBits(mixed.outputs(id), alone.outputs(0), what);
+    EXPECT_TRUE(mixed.counters(id, Phase::kPrefill) == alone.counters(0, Phase::kPrefill)) << what;
+    ExpectClose(mixed.outputs(id), Expected(geometry, tokens[i], params[i]), geometry, tokens[i],
+                what);
+  }
+}
+
+// --- Counters ----------------------------------------------------------------------------------
+
+// Sum over positions [begin, end) of min(position + 1, limit): keys seen by one head of one layer.
+int64_t Seen(int64_t begin, int64_t end, int64_t limit) {
+  const auto triangle = [&](int64_t n) {  // positions [0, n)
+    const int64_t m = std::min(n, limit);
+    return m * (m + 1) / 2 + (n - m) * limit;
+  };
+  return triangle(end) - triangle(begin);
+}
+constexpr int64_t kNoLimit = int64_t{1} << 40;
+
+void ExpectCounters(const AttentionCounters& actual, const AttentionCounters& expected,
+                    const std::string& what) {
+  EXPECT_EQ(actual.qk_exact, expected.qk_exact) << what;
+  EXPECT_EQ(actual.qk_centroid, expected.qk_centroid) << what;
+  EXPECT_EQ(actual.com_test, expected.com_test) << what;
+  EXPECT_EQ(actual.index_build, expected.index_build) << what;
+  EXPECT_EQ(actual.pv_exact, expected.pv_exact) << what;
+  EXPECT_EQ(actual.pv_centroid, expected.pv_centroid) << what;
+  EXPECT_EQ(actual.running_sums, expected.running_sums) << what;
+  EXPECT_EQ(actual.queries, expected.queries) << what;
+  EXPECT_EQ(actual.near_queries, expected.near_queries) << what;
+  EXPECT_EQ(actual.dense_equivalent_qk, expected.dense_equivalent_qk) << what;
+  EXPECT_EQ(actual.dense_equivalent_pv, expected.dense_equivalent_pv) << what;
+  EXPECT_EQ(actual.kv_bytes_read, expected.kv_bytes_read) << what;
+}
+
+// n prompt tokens in chunks, m decoded ones; `expect` predicts positions [begin, end) of one phase.
+class AttentionCounting : public AttentionConformance {
+ protected:
+  template <typename Expect>
+  void Check(const Geometry& geometry, const Tokens& tokens, int32_t n,
+             const AttentionParams& params, Expect expect, const std::string& what) {
+    Rig rig(*backend_, geometry);
+    const int32_t id = rig.Add(tokens, params);
+    rig.RunAll(id, 10, n);
+    ExpectCounters(rig.counters(id, Phase::kPrefill), expect(0, n), what + " prefill");
+    ExpectCounters(rig.counters(id, Phase::kDecode), expect(n, tokens[0].rows), what + " decode");
+  }
+};
+
+struct CountingCase {
+  int32_t heads, kv_heads, layers, n, m, window;
+};
+constexpr CountingCase kCountingCases[] = {{1, 1, 1, 1, 0, 0},   {1, 1, 1, 1, 1, 0},
+                                           {4, 2, 1, 8, 9, 0},   {4, 1, 2, 23, 6, 0},
+                                           {6, 6, 3, 17, 2, 0},  {4, 2, 2, 30, 5, 7},
+                                           {2, 1, 1, 40, 3, 100}};
+constexpr int32_t kCountingDim = 32;
+
+Geometry CountingGeometry(const CountingCase& c) {
+  Geometry geometry = MakeGeometry(c.heads, c.kv_heads, kCountingDim);
+  geometry.layers = c.layers;
+  geometry.shape.sliding_window = c.window;
+  return geometry;
+}
+
+TEST_P(AttentionCounting, Dense) {
+  for (const CountingCase& c : kCountingCases) {
+    const Geometry geometry = CountingGeometry(c);
+    const int64_t limit = c.window > 0 ? c.window : kNoLimit, row_bytes = kCountingDim * 4;
+    const auto expect = [&](int64_t begin, int64_t end) {
+      const int64_t pairs = int64_t{c.layers} * c.heads * Seen(begin, end, limit);
+      AttentionCounters counters;
+      counters.qk_exact = counters.pv_exact = pairs;
+      counters.dense_equivalent_qk = counters.dense_equivalent_pv = pairs;
+      counters.queries = int64_t{c.layers} * c.heads * (end - begin);
+      counters.kv_bytes_read =
+          2 * int64_t{c.layers} * c.kv_heads * Seen(begin, end, limit) * row_bytes;
+      return counters;
+    };
+    Check(geometry, RandomTokens(geometry, c.n + c.m, 30), c.n, alcca::Dense(), expect,
+          "n " + std::to_string(c.n) + " m " + std::to_string(c.m));
+  }
+}
+
+TEST_P(AttentionCounting, AlccaFar) {
+  for (const CountingCase& c : kCountingCases) {
+    const Geometry geometry = CountingGeometry(c);
+    const int64_t limit = c.window > 0 ? c.window : kNoLimit, row_bytes = kCountingDim * 4;
+    const int64_t all_heads = int64_t{c.layers} * c.heads;
+    const int64_t all_kv_heads = int64_t{c.layers} * c.kv_heads;
+    // The values a group reads together are known where its heads agree or there is one head.
+    Tokens tokens = RandomTokens(geometry, c.n + c.m, 31);
+    for (Host& layer : tokens) {
+      for (int32_t t = 0; t < layer.rows; ++t) {
+        for (int32_t x = 0; x < c.heads * kCountingDim; ++x) {
+          layer.at(t, x) = layer.at(t, x % kCountingDim);
+        }
+      }
+    }
+    for (const int32_t k : {1, 8, 1000}) {
+      const auto expect = [&](int64_t begin, int64_t end) {
+        AttentionCounters counters;
+        counters.qk_exact = all_heads * Seen(begin, end, kNoLimit);
+        counters.com_test = counters.queries = all_heads * (end - begin);
+        counters.pv_exact = all_heads * Seen(begin, end, k);
+        counters.running_sums = 2 * all_kv_heads * (end - begin);
+        counters.dense_equivalent_qk = counters.dense_equivalent_pv =
+            all_heads * Seen(begin, end, limit);
+        counters.kv_bytes_read =
+            all_kv_heads * (Seen(begin, end, kNoLimit) + Seen(begin, end, k)) * row_bytes;
+        return counters;
+      };
+      Check(geometry, tokens, c.n, Alcca(k), expect,
+            "n " + std::to_string(c.n) + " m " + std::to_string(c.m) + " k " + std::to_string(k));
+    }
+  }
+}
+
+TEST_P(AttentionCounting, AlccaNear) {
+  for (const CountingCase& c : kCountingCases) {
+    const Geometry geometry = CountingGeometry(c);
+    const int64_t limit = c.window > 0 ? c.window : kNoLimit;
+    const int64_t all_heads = int64_t{c.layers} * c.heads;
+    const auto expect = [&](int64_t begin, int64_t end) {
+      AttentionCounters counters;
+      counters.com_test = counters.queries = all_heads * (end - begin);
+      counters.near_queries = counters.pv_centroid = counters.queries;
+      counters.running_sums = 2 * int64_t{c.layers} * c.kv_heads * (end - begin);
+      counters.dense_equivalent_qk = counters.dense_equivalent_pv =
+          all_heads * Seen(begin, end, limit);
+      return counters;
+    };
+    Check(geometry, RandomTokens(geometry, c.n + c.m, 32), c.n, Alcca(8, 1e30f), expect,
+          "n " + std::to_string(c.n) + " m " + std::to_string(c.m));
+  }
+}
+
+TEST_P(AttentionCounting, AlccaMixed) {
+  // Which queries are near is worked out from the data; one query head a group, for the bytes.
+  Geometry geometry = MakeGeometry(3, 3, kCountingDim);
+  geometry.layers = 2;
+  const int32_t n = 40, m = 11, k = 6;
+  const Tokens tokens = RandomTokens(geometry, n + m, 33);
+  const float theta = MidTheta(tokens, geometry.shape);
+  const auto expect = [&](int32_t begin, int32_t end) {
+    AttentionCounters counters;
+    for (const Host& layer : tokens) {
+      const auto gates = GateDistances(layer, geometry.shape);
+      for (int32_t t = begin; t < end; ++t) {
+        for (const double gate : gates[static_cast<size_t>(t)]) {
+          const bool near = gate < theta;
+          counters.queries += 1;
+          counters.near_queries += near ? 1 : 0;
+          counters.qk_exact += near ? 0 : t + 1;
+          counters.pv_exact += near ? 0 : std::min(k, t + 1);
+          counters.dense_equivalent_qk += t + 1;
+          counters.dense_equivalent_pv += t + 1;
+        }
+      }
+    }
+    counters.com_test = counters.queries;
+    counters.pv_centroid = counters.near_queries;
+    counters.running_sums = 2 * 2 * 3 * (end - begin);
+    counters.kv_bytes_read = (counters.qk_exact + counters.pv_exact) * kCountingDim * 4;
+    EXPECT_GT(counters.near_queries, 0);
+    EXPECT_LT(counters.near_queries, counters.queries);
+    return counters;
+  };
+  Check(geometry, tokens, n, Alcca(k, theta), expect, "mixed");
+}
+
+TEST_P(AttentionCounting, BytesAreAUnionOverTheGroup) {
+  // Two heads of one group whose queries sit on different keys: k = 1 reads two values, k = 2 three
+  // (each its own and its neighbour's), and the keys once.
+  const Geometry geometry = MakeGeometry(2, 1, 16);
+  Tokens tokens = {Host(5, geometry.shape.qkv_cols())};
+  for (int32_t t = 0; t < 5; ++t) {
+    tokens[0].at(t, 32) = static_cast<float>(t * t);  // keys 0 1 4 9 16
+    tokens[0].at(t, 0) = 0.0f;                        // nearest: 0, then 1
+    tokens[0].at(t, 16) = 3.0f;                       // nearest: 4, then 1
+  }
+  for (const auto& [k, values] : {std::pair<int32_t, int64_t>{1, 2}, {2, 3}, {3, 4}, {5, 5}}) {
+    Rig rig(*backend_, geometry);
+    rig.RunAll(rig.Add(tokens, Alcca(k)), 4, 4);
+    EXPECT_EQ(rig.counters(0, Phase::kDecode).kv_bytes_read, (5 + values) * 16 * 4) << "k " << k;
+    EXPECT_EQ(rig.counters(0, Phase::kDecode).pv_exact, 2 * k);
+  }
+}
+
+ALCCA_CONFORMANCE(AttentionConformance);
+ALCCA_CONFORMANCE(AttentionCounting);
+
+}  // namespace
+}  // namespace alcca
