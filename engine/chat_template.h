@@ -42,7 +42,6 @@ struct ChatMessage {
 };
 
 inline constexpr size_t kMaxChatTools = 1024;
-inline constexpr size_t kMaxChatJsonDepth = 128;
 
 // kMistralV3 if the tokenizer has the control piece [TOOL_CALLS], else kMistralV1. The pieces of V2
 // and V3 are the same, so V2 is never detected: it has to be asked for.

@@ -98,6 +98,15 @@ class Tokenizer {
   struct ModelSpec;
   class Merger;
 
+  static constexpr std::string_view kSpaceSymbol = "\xE2\x96\x81";  // U+2581
+  // The bytes of one UTF-8 character as a number.
+  static uint32_t PackedChar(std::string_view character) {
+    uint32_t packed = 0;
+    for (const char c : character)
+      packed = packed << 8 | static_cast<uint8_t>(c);
+    return packed;
+  }
+
   Tokenizer() = default;
 
   absl::Status Build(std::string_view bytes);

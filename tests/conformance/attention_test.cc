@@ -1,8 +1,8 @@
-// Attention of every backend against the reference, the independence from chunks and neighbours that
-// batching relies on, and the counters against closed formulas.
+// Attention of every backend against the reference, the independence from chunks and neighbours
+// that batching relies on, and the counters against closed formulas.
 //
-// Queries and keys lie on a grid of 1/8, so that a squared distance is exact in f32 and the order of
-// the nearest keys, ties included, is the same in every arithmetic. Only then does a difference
+// Queries and keys lie on a grid of 1/8, so that a squared distance is exact in f32 and the order
+// of the nearest keys, ties included, is the same in every arithmetic. Only then does a difference
 // of outputs mean a wrong key and not a rounding.
 
 #include <algorithm>
@@ -83,7 +83,9 @@ class Rig {
   }
 
   int32_t Add(Tokens tokens, const AttentionParams& params) {
-    Sequence sequence = {.tokens = std::move(tokens), .params = params};
+    Sequence sequence;
+    sequence.tokens = std::move(tokens);
+    sequence.params = params;
     for (const Host& layer : sequence.tokens) {
       sequence.outputs.push_back(
           Poison(layer.rows, geometry_.shape.heads * geometry_.shape.head_dim));
@@ -390,7 +392,8 @@ TEST_P(AttentionConformance, NearGateIsExclusive) {
   }
   // Exactly at theta the query is far, and the nearest key of the second is its own.
   EXPECT_EQ(Actual(geometry, tokens, Alcca(1, 5.0f), 2, 2)[0].at(1, 0), 30.0f);
-  EXPECT_EQ(Actual(geometry, tokens, Alcca(1, std::nextafter(5.0f, 6.0f)), 2, 2)[0].at(1, 0), 20.0f);
+  const float above = std::nextafter(5.0f, 6.0f);
+  EXPECT_EQ(Actual(geometry, tokens, Alcca(1, above), 2, 2)[0].at(1, 0), 20.0f);
 }
 
 TEST_P(AttentionConformance, TiesGoToTheLowerPosition) {
@@ -403,8 +406,8 @@ TEST_P(AttentionConformance, TiesGoToTheLowerPosition) {
     tokens[0].at(t, 33) = t % 2 == 0 ? 0.5f : -0.5f;  // other keys, the same distance
     tokens[0].at(t, 64 + t) = 1.0f;
   }
-  // Seven near ones at the last token, on three pages. k = 4 takes the first four of them, k = 9 all
-  // seven and the first two of the rest.
+  // Seven near ones, on three pages: k = 4 takes the first four of them, k = 9 all seven and the
+  // first two of the rest.
   const std::vector<std::pair<int32_t, std::vector<int32_t>>> cases = {
       {1, {2}}, {4, {2, 5, 8, 11}}, {9, {0, 1, 2, 5, 8, 11, 14, 17, 20}}};
   for (const auto& [k, chosen] : cases) {
@@ -564,7 +567,8 @@ TEST_P(AttentionConformance, ThreadsDoNotMatter) {
       const auto other = MakeBackend({GetParam().isa, threads}).value();
       Rig rig(*other, geometry);
       rig.RunAll(rig.Add(tokens, params), 40, count - 2);
-      const std::string what = Name(geometry, count, params) + " threads " + std::to_string(threads);
+      const std::string what =
+          Name(geometry, count, params) + " threads " + std::to_string(threads);
       ExpectSameBits(rig.outputs(0), mine.outputs(0), what);
       for (const Phase phase : {Phase::kPrefill, Phase::kDecode}) {
         EXPECT_TRUE(rig.counters(0, phase) == mine.counters(0, phase)) << what;
@@ -781,16 +785,16 @@ TEST_P(AttentionCounting, AlccaMixed) {
 }
 
 TEST_P(AttentionCounting, BytesAreAUnionOverTheGroup) {
-  // Two heads of one group whose queries sit on different keys: k = 1 reads two values, k = 2 three
-  // (each its own and its neighbour's), and the keys once.
+  // Two heads of one group, the keys read once: k = 1 finds two different values, k = 2 shares one
+  // of three, from k = 3 on both find the same.
   const Geometry geometry = MakeGeometry(2, 1, 16);
   Tokens tokens = {Host(5, geometry.shape.qkv_cols())};
   for (int32_t t = 0; t < 5; ++t) {
     tokens[0].at(t, 32) = static_cast<float>(t * t);  // keys 0 1 4 9 16
-    tokens[0].at(t, 0) = 0.0f;                        // nearest: 0, then 1
-    tokens[0].at(t, 16) = 3.0f;                       // nearest: 4, then 1
+    tokens[0].at(t, 0) = 0.0f;                        // nearest keys: 0 1 4 9 16
+    tokens[0].at(t, 16) = 3.0f;                       // nearest keys: 4 1 0 9 16
   }
-  for (const auto& [k, values] : {std::pair<int32_t, int64_t>{1, 2}, {2, 3}, {3, 4}, {5, 5}}) {
+  for (const auto& [k, values] : {std::pair<int32_t, int64_t>{1, 2}, {2, 3}, {3, 3}, {5, 5}}) {
     Rig rig(*backend_, geometry);
     rig.RunAll(rig.Add(tokens, Alcca(k)), 4, 4);
     EXPECT_EQ(rig.counters(0, Phase::kDecode).kv_bytes_read, (5 + values) * 16 * 4) << "k " << k;
