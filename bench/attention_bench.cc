@@ -1,6 +1,7 @@
-// Attention of one layer at the shape of Mistral-7B (32 query heads, 8 KV heads of 128), by mode and
-// context length: one decoded token, and a prompt chunk of 256. `ms` is per call; `GBps` what
-// the mode says it read of the cache. Compare rows of one run: dense is the peer of every other mode.
+// Attention of one layer at the shape of Mistral-7B (32 query heads, 8 KV heads of 128), by mode
+// and context length: one decoded token, and a prompt chunk of 256. `ms` is per call; `GBps` what
+// the mode says it read of the cache. Compare rows of one run: dense is the peer of every other
+// mode.
 //
 //   attention_bench [--benchmark_filter=decode]
 
@@ -84,8 +85,7 @@ class Filled {
   int32_t length_ = 0, rows_ = 0;
 };
 
-void Run(benchmark::State& state, const AttentionParams& attention, int32_t context,
-         int32_t rows) {
+void Run(benchmark::State& state, const AttentionParams& attention, int32_t context, int32_t rows) {
   Filled filled(attention, context, rows);
   for (auto _ : state) {
     if (filled.Full()) {
@@ -95,8 +95,8 @@ void Run(benchmark::State& state, const AttentionParams& attention, int32_t cont
     filled.Step(attention, rows);
   }
   const double calls = double(state.iterations());
-  state.counters["ms"] = benchmark::Counter(calls / 1e3, benchmark::Counter::kIsRate |
-                                                             benchmark::Counter::kInvert);
+  state.counters["ms"] =
+      benchmark::Counter(calls / 1e3, benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
   state.counters["GBps"] = benchmark::Counter(double(filled.counters().kv_bytes_read) / 1e9,
                                               benchmark::Counter::kIsRate);
   state.counters["of_dense"] =
@@ -118,9 +118,11 @@ int main(int argc, char** argv) {
       for (const auto& [name, params] : modes) {
         const std::string label = std::string(rows == 1 ? "decode/" : "prefill256/") + name + "/" +
                                   std::to_string(context);
-        benchmark::RegisterBenchmark(label.c_str(), [=](benchmark::State& state) {
-          alcca::Run(state, params, context, rows);
-        })->Iterations(rows == 1 ? 60 : 3)->UseRealTime();
+        benchmark::RegisterBenchmark(
+            label.c_str(),
+            [=](benchmark::State& state) { alcca::Run(state, params, context, rows); })
+            ->Iterations(rows == 1 ? 60 : 3)
+            ->UseRealTime();
       }
     }
   }

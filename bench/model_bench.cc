@@ -156,8 +156,8 @@ int Main(const Args& args) {
               model->backend().Describe().c_str(), args.dtype.c_str(),
               model->weight_bytes() / double{1 << 30}, SecondsSince(load_start), ceiling / 1e9);
 
-  const AttentionParams attention{
-      .mode = args.mode == "alcca" ? AttentionMode::kAlcca : AttentionMode::kDense};
+  const AttentionParams attention{.mode = args.mode == "alcca" ? AttentionMode::kAlcca
+                                                               : AttentionMode::kDense};
   std::vector<double> prefill, decode;
   for (int32_t r = 0; r <= args.repeat; ++r) {  // the first is a warm-up
     Run run(*model, attention, capacity);
@@ -176,10 +176,11 @@ int Main(const Args& args) {
   // A decode step reads every matrix once, but only one row of the embedding table.
   const double step_bytes =
       model->weight_bytes() - double(config.vocab_size) * config.hidden_size * 2;
-  std::printf("median: prefill %.1f tok/s, decode %.2f tok/s = %.1f GB/s, %.0f %% of the ceiling; "
-              "peak resident %.2f GiB\n",
-              Median(prefill), Median(decode), Median(decode) * step_bytes / 1e9,
-              100 * Median(decode) * step_bytes / ceiling, ResidentGiB());
+  std::printf(
+      "median: prefill %.1f tok/s, decode %.2f tok/s = %.1f GB/s, %.0f %% of the ceiling; "
+      "peak resident %.2f GiB\n",
+      Median(prefill), Median(decode), Median(decode) * step_bytes / 1e9,
+      100 * Median(decode) * step_bytes / ceiling, ResidentGiB());
   return 0;
 }
 

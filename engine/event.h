@@ -24,12 +24,18 @@ enum class FinishReason : uint8_t {
 };
 constexpr const char* FinishReasonName(FinishReason reason) {
   switch (reason) {
-    case FinishReason::kNone: return "none";
-    case FinishReason::kStop: return "stop";
-    case FinishReason::kLength: return "length";
-    case FinishReason::kAbort: return "abort";
-    case FinishReason::kDeadline: return "deadline";
-    case FinishReason::kError: return "error";
+    case FinishReason::kNone:
+      return "none";
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kAbort:
+      return "abort";
+    case FinishReason::kDeadline:
+      return "deadline";
+    case FinishReason::kError:
+      return "error";
   }
   return "none";
 }
@@ -53,38 +59,38 @@ struct Timings {
 struct Event {
   uint64_t request_key = 0;
   int32_t index = 0;
-  std::vector<int32_t> token_ids;       // new tokens, without the end token
-  std::string text;                     // new text: whole UTF-8 characters, stop strings held back
-  std::vector<TokenLogprob> logprobs;   // of token_ids, when asked for
+  std::vector<int32_t> token_ids;      // new tokens, without the end token
+  std::string text;                    // new text: whole UTF-8 characters, stop strings held back
+  std::vector<TokenLogprob> logprobs;  // of token_ids, when asked for
   // When asked for: once, in the event of index 0 with first_token. One per prompt token; nothing
   // precedes the first, so [0] is only its id.
   std::vector<TokenLogprob> prompt_logprobs;
   int32_t prompt_tokens = 0;
-  int32_t completion_tokens = 0;        // so far
-  bool first_token = false;             // the first token (it may be an end token) was sampled
+  int32_t completion_tokens = 0;  // so far
+  bool first_token = false;       // the first token (it may be an end token) was sampled
 
   FinishReason finish = FinishReason::kNone;
-  absl::Status error;                   // not OK exactly with finish == kError
+  absl::Status error;  // not OK exactly with finish == kError
   // Only with finish == kStop: what matched, if not an end token of the model.
   std::variant<std::monostate, int32_t, std::string> matched_stop;
-  Timings timings;                      // complete when finished
-  PhaseCounters counters{};             // complete when finished
-  int64_t index_bytes = 0;              // when finished: peak memory of the attention state
-  AttentionParams attention;            // as applied
+  Timings timings;            // complete when finished
+  PhaseCounters counters{};   // complete when finished
+  int64_t index_bytes = 0;    // when finished: peak memory of the attention state
+  AttentionParams attention;  // as applied
 };
 
 // What one step did, for metrics.
 struct StepStats {
-  int32_t running = 0;        // sequences holding KV pages
-  int32_t waiting = 0;        // sequences queued
-  int32_t waiting_tokens = 0; // their prompt tokens
+  int32_t running = 0;         // sequences holding KV pages
+  int32_t waiting = 0;         // sequences queued
+  int32_t waiting_tokens = 0;  // their prompt tokens
   int32_t kv_pages_used = 0;
   int32_t kv_pages_total = 0;
-  int32_t batch_tokens = 0;   // rows of this step
+  int32_t batch_tokens = 0;      // rows of this step
   int32_t generated_tokens = 0;  // in this step, all sequences
-  int32_t preemptions = 0;    // in this step
+  int32_t preemptions = 0;       // in this step
   double step_seconds = 0;
-  int64_t index_bytes = 0;    // memory of all attention states now
+  int64_t index_bytes = 0;  // memory of all attention states now
   // Work done in this step, by mode and phase.
   std::array<PhaseCounters, kAttentionModeCount> counters{};
 };

@@ -183,8 +183,8 @@ absl::StatusOr<MistralModel::Layer> MistralModel::LoadLayer(const WeightLoader& 
   ASSIGN_OR_RETURN(l.gate_up, loader.Stack({{mlp + "gate_proj.weight", c.intermediate_size},
                                             {mlp + "up_proj.weight", c.intermediate_size}},
                                            c.hidden_size));
-  ASSIGN_OR_RETURN(
-      l.down, loader.Stack({{mlp + "down_proj.weight", c.hidden_size}}, c.intermediate_size));
+  ASSIGN_OR_RETURN(l.down,
+                   loader.Stack({{mlp + "down_proj.weight", c.hidden_size}}, c.intermediate_size));
   return l;
 }
 
@@ -237,8 +237,8 @@ std::span<const float> MistralModel::Forward(const Batch& batch) {
   b.GatherRows(last, x, batch.logit_rows);
   b.RmsNorm(last, last, *final_norm_, eps);
   b.MatMul(logits, last, *head_, Accumulate::kOverwrite);
-  const std::span<float> host(host_logits_.data(), size_t{static_cast<uint32_t>(logit_rows)} *
-                                                       vocab_size());
+  const std::span<float> host(host_logits_.data(),
+                              size_t{static_cast<uint32_t>(logit_rows)} * vocab_size());
   b.Download(host, logits);
   return host;
 }

@@ -21,7 +21,7 @@ struct MistralOptions {
   int32_t max_batch_tokens = 512;  // rows of the largest step
   int32_t max_logit_rows = 512;    // rows with logits in the largest step, <= max_batch_tokens
   int32_t page_tokens = 16;
-  int32_t kv_pages = 0;            // pool size
+  int32_t kv_pages = 0;  // pool size
 };
 
 // Bytes that Load will hold, computed from the config alone.
@@ -88,14 +88,14 @@ class MistralModel final : public Model {
   ModelConfig config_;
   AttentionShape attention_;
   RopeParams rope_;
-  std::unique_ptr<Backend> backend_;  // first owned, last destroyed
+  std::unique_ptr<Backend> backend_;   // first owned, last destroyed
   std::unique_ptr<Matrix> embedding_;  // [vocab, hidden]
   std::vector<Layer> layers_;
   std::unique_ptr<Buffer> final_norm_;  // [1, hidden]
   std::unique_ptr<Matrix> head_;        // [vocab, hidden]
   std::unique_ptr<KvCache> kv_;
   Activations act_;
-  std::vector<float> host_logits_;      // [max_logit_rows * vocab]
+  std::vector<float> host_logits_;  // [max_logit_rows * vocab]
 };
 
 }  // namespace alcca

@@ -42,7 +42,6 @@ std::string PythonFloat(double value) {
   return out;
 }
 
-
 // Streams the parser's events to the output: no tree, so memory stays near that of the text. It
 // refuses what Python would read but no sane client sends: repeated keys, and nesting so deep that
 // recursive readers fail.

@@ -1,7 +1,7 @@
 #pragma once
 
-// JSON rewritten as Python's json module writes it after reading it: what the models saw in training
-// and what mistral-common's prompts hold, byte for byte.
+// JSON rewritten as Python's json module writes it after reading it: what the models saw in
+// training and what mistral-common's prompts hold, byte for byte.
 
 #include <cstddef>
 #include <string>

@@ -34,14 +34,14 @@ struct SamplingParams {
   bool include_stop_str_in_output = false;
   bool skip_special_tokens = true;
   std::vector<std::pair<int32_t, float>> logit_bias;  // token id -> added to its logit
-  int32_t n = 1;                    // independent completions of the prompt
-  int32_t logprobs = -1;            // -1: none; else top alternatives beside the sampled token
-  int32_t prompt_logprobs = -1;     // -1: none; else top alternatives beside each prompt token
+  int32_t n = 1;                                      // independent completions of the prompt
+  int32_t logprobs = -1;         // -1: none; else top alternatives beside the sampled token
+  int32_t prompt_logprobs = -1;  // -1: none; else top alternatives beside each prompt token
 };
 
 struct Request {
-  uint64_t key = 0;      // unique in this process; the service's handle for Cancel and events
-  std::string id;        // the client's name for it, for logs
+  uint64_t key = 0;  // unique in this process; the service's handle for Cancel and events
+  std::string id;    // the client's name for it, for logs
   std::vector<int32_t> prompt;  // token ids, not empty
   SamplingParams sampling;
   AttentionParams attention;

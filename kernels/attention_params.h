@@ -32,15 +32,15 @@ inline constexpr int kPhaseCount = 2;
 // Counted interactions (docs/counting.md). Unit: one d-vector dot product, distance or
 // accumulation. Per query head, summed over layers and heads, so that a test can predict each.
 struct AttentionCounters {
-  int64_t qk_exact = 0;      // q against a real key
-  int64_t qk_centroid = 0;   // q against a cluster's centre
-  int64_t com_test = 0;      // ||q - c|| of the near gate: 1 per alcca query
-  int64_t index_build = 0;   // distances spent on building an index (0 for exact search)
-  int64_t pv_exact = 0;      // a real value accumulated into an output
-  int64_t pv_centroid = 0;   // a mean value accumulated (1 per near query)
-  int64_t running_sums = 0;  // key and value added to running sums: 2 per token and KV head
-  int64_t queries = 0;       // (token, layer, query head) triples answered
-  int64_t near_queries = 0;  // of these, answered by mean(V)
+  int64_t qk_exact = 0;             // q against a real key
+  int64_t qk_centroid = 0;          // q against a cluster's centre
+  int64_t com_test = 0;             // ||q - c|| of the near gate: 1 per alcca query
+  int64_t index_build = 0;          // distances spent on building an index (0 for exact search)
+  int64_t pv_exact = 0;             // a real value accumulated into an output
+  int64_t pv_centroid = 0;          // a mean value accumulated (1 per near query)
+  int64_t running_sums = 0;         // key and value added to running sums: 2 per token and KV head
+  int64_t queries = 0;              // (token, layer, query head) triples answered
+  int64_t near_queries = 0;         // of these, answered by mean(V)
   int64_t dense_equivalent_qk = 0;  // what `dense` would have done for the same queries, causal
   int64_t dense_equivalent_pv = 0;
   int64_t kv_bytes_read = 0;  // bytes of keys and values read, per KV head (union over its group)

@@ -3,14 +3,14 @@
 // Everything the engine may ask of a device. No requests, no policy, no gRPC, no #ifdef above here.
 //
 // A backend is created once, allocates at start-up only (Make*, Allocate), and then runs ops in
-// order. Ops have no failure path: shapes are ALCCA_CHECKed on entry (a wrong shape is our bug), and
-// a device fault ends the process. Activations are [tokens, features] in the backend's activation
-// type (f32 on CPU).
+// order. Ops have no failure path: shapes are ALCCA_CHECKed on entry (a wrong shape is our bug),
+// and a device fault ends the process. Activations are [tokens, features] in the backend's
+// activation type (f32 on CPU).
 //
 // Row independence, which batching relies on: every op computes a row of its output from the same
 // row of its input (and the sequence's own cache) in an order of operations that does not depend on
-// how many other rows are in the call. So a token's logits are bit-identical alone and in any batch,
-// and however its prompt was cut into chunks.
+// how many other rows are in the call. So a token's logits are bit-identical alone and in any
+// batch, and however its prompt was cut into chunks.
 
 #include <cstddef>
 #include <cstdint>
@@ -72,8 +72,8 @@ class KvCache {
 class AttentionState {
  public:
   virtual ~AttentionState() = default;
-  virtual size_t bytes() const = 0;           // memory held beside the KV pages
-  virtual double build_seconds() const = 0;   // time spent appending to indices so far
+  virtual size_t bytes() const = 0;          // memory held beside the KV pages
+  virtual double build_seconds() const = 0;  // time spent appending to indices so far
 };
 
 struct RopeParams {
@@ -81,7 +81,7 @@ struct RopeParams {
 };
 
 struct AttentionShape {
-  int32_t heads = 0;     // query heads; heads % kv_heads == 0
+  int32_t heads = 0;  // query heads; heads % kv_heads == 0
   int32_t kv_heads = 0;
   int32_t head_dim = 0;
   int32_t sliding_window = 0;  // dense sees the last `sliding_window` keys; 0: all
@@ -141,8 +141,8 @@ class Backend {
 };
 
 struct CpuOptions {
-  int32_t threads = 0;          // 0: one per available core
-  std::string isa = "auto";     // auto | avx512 | avx2 | portable; the best the machine has
+  int32_t threads = 0;       // 0: one per available core
+  std::string isa = "auto";  // auto | avx512 | avx2 | portable; the best the machine has
   BackendLimits limits;
 };
 

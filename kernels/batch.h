@@ -12,22 +12,23 @@ namespace alcca {
 class AttentionState;
 
 // The rows of one sequence in the step. Its queries are the last `query_count` of `kv_len` tokens:
-// row r (0-based) of the sequence has position kv_len - query_count + r and sees keys [0, position].
+// row r (0-based) of the sequence has position kv_len - query_count + r and sees keys [0,
+// position].
 struct BatchSequence {
-  int32_t query_start = 0;           // first row of the sequence in the batch
-  int32_t query_count = 0;           // > 0
-  int32_t kv_len = 0;                // tokens in the cache after this step's keys are written
-  const int32_t* pages = nullptr;    // page ids; token t lives in pages[t / page_tokens]
-  AttentionParams attention;         // the same for the whole life of the sequence
-  AttentionState* state = nullptr;   // owned by the Sequence; never null
+  int32_t query_start = 0;                // first row of the sequence in the batch
+  int32_t query_count = 0;                // > 0
+  int32_t kv_len = 0;                     // tokens in the cache after this step's keys are written
+  const int32_t* pages = nullptr;         // page ids; token t lives in pages[t / page_tokens]
+  AttentionParams attention;              // the same for the whole life of the sequence
+  AttentionState* state = nullptr;        // owned by the Sequence; never null
   AttentionCounters* counters = nullptr;  // of this step's phase; owned by the Sequence; never null
 };
 
 struct Batch {
-  std::vector<int32_t> token_ids;            // [tokens]
-  std::vector<int32_t> positions;            // [tokens]
-  std::vector<BatchSequence> sequences;      // rows of consecutive sequences are adjacent
-  std::vector<int32_t> logit_rows;           // rows whose logits are wanted, ascending
+  std::vector<int32_t> token_ids;        // [tokens]
+  std::vector<int32_t> positions;        // [tokens]
+  std::vector<BatchSequence> sequences;  // rows of consecutive sequences are adjacent
+  std::vector<int32_t> logit_rows;       // rows whose logits are wanted, ascending
   int32_t tokens() const { return static_cast<int32_t>(token_ids.size()); }
   void Clear() {
     token_ids.clear();

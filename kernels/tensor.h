@@ -11,7 +11,9 @@ namespace alcca {
 
 enum class DType : uint8_t { kF32, kF16, kBF16 };
 
-constexpr size_t DTypeBytes(DType dtype) { return dtype == DType::kF32 ? 4 : 2; }
+constexpr size_t DTypeBytes(DType dtype) {
+  return dtype == DType::kF32 ? 4 : 2;
+}
 
 // Row-major [rows, cols], dense (stride == cols), non-owning, in the memory of the backend that
 // made it: only host tensors may be dereferenced above kernels/.

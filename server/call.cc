@@ -17,12 +17,18 @@ double Seconds(TimePoint from, TimePoint to) {
 // Which of two sequences' ends names the whole request's.
 int Severity(FinishReason reason) {
   switch (reason) {
-    case FinishReason::kNone: return 0;
-    case FinishReason::kStop: return 1;
-    case FinishReason::kLength: return 2;
-    case FinishReason::kAbort: return 3;
-    case FinishReason::kDeadline: return 4;
-    case FinishReason::kError: return 5;
+    case FinishReason::kNone:
+      return 0;
+    case FinishReason::kStop:
+      return 1;
+    case FinishReason::kLength:
+      return 2;
+    case FinishReason::kAbort:
+      return 3;
+    case FinishReason::kDeadline:
+      return 4;
+    case FinishReason::kError:
+      return 5;
   }
   return 0;
 }
@@ -48,8 +54,8 @@ bool Call::OnEvent(const Event& event, TimePoint now) {
   const std::lock_guard lock(mutex_);
   Completion& completion = completions_[event.index];
   Observe(event, &completion, now);
-  const bool news = !event.token_ids.empty() || !event.text.empty() ||
-                    !event.prompt_logprobs.empty();
+  const bool news =
+      !event.token_ids.empty() || !event.text.empty() || !event.prompt_logprobs.empty();
   if (stream_ && news) {
     Enqueue(Chunk(event));
   }
@@ -149,11 +155,14 @@ v1::GenerateResponse Call::Complete(const Event& event, const Completion& comple
 
 grpc::Status Call::FinalStatus() const {
   switch (worst_) {
-    case FinishReason::kError: return ToGrpc(error_);
+    case FinishReason::kError:
+      return ToGrpc(error_);
     case FinishReason::kDeadline:
       return {grpc::StatusCode::DEADLINE_EXCEEDED, "the call's deadline passed"};
-    case FinishReason::kAbort: return aborted_;
-    default: return grpc::Status::OK;
+    case FinishReason::kAbort:
+      return aborted_;
+    default:
+      return grpc::Status::OK;
   }
 }
 

@@ -20,7 +20,7 @@ namespace alcca {
 
 // What a call needs of its surroundings; all outlive it.
 struct CallHooks {
-  std::function<void(uint64_t key)> cancel;  // Engine::Cancel
+  std::function<void(uint64_t key)> cancel;       // Engine::Cancel
   std::function<void(const class Call&)> forget;  // Delivery::Forget
   Metrics* metrics = nullptr;
   int64_t max_undelivered_bytes = 0;

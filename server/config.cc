@@ -29,8 +29,8 @@ struct Key {
   const char* name;
   Field field;
   const char* help;
-  double min = 0, max = 0;                 // numbers: inclusive range
-  std::vector<std::string> choices = {};   // strings: empty is any
+  double min = 0, max = 0;                // numbers: inclusive range
+  std::vector<std::string> choices = {};  // strings: empty is any
 };
 
 using C = ServerConfig;
@@ -42,10 +42,19 @@ const std::vector<Key>& Keys() {
       {"model", "served_model_name", &C::served_model_name,
        "name in GetModelInfo; empty: the folder's"},
       {"model", "device", &C::device, "where to compute", 0, 0, {"auto", "cpu", "cuda"}},
-      {"model", "weight_dtype", &C::weight_dtype,
-       "auto: bf16 (f32 for an f32 checkpoint), int8 if that does not fit in memory", 0, 0,
+      {"model",
+       "weight_dtype",
+       &C::weight_dtype,
+       "auto: bf16 (f32 for an f32 checkpoint), int8 if that does not fit in memory",
+       0,
+       0,
        {"auto", "f32", "bf16", "int8"}},
-      {"model", "isa", &C::isa, "CPU instruction set", 0, 0,
+      {"model",
+       "isa",
+       &C::isa,
+       "CPU instruction set",
+       0,
+       0,
        {"auto", "avx512", "avx2", "portable"}},
       {"model", "threads", &C::threads, "CPU threads; 0: one per core", 0, 1024},
 
@@ -68,8 +77,7 @@ const std::vector<Key>& Keys() {
        "prompt tokens of one sequence in one step", 1, 65536},
       {"scheduler", "max_queued_requests", &C::max_queued_requests,
        "sequences waiting; one more is RESOURCE_EXHAUSTED", 1, 1 << 20},
-      {"scheduler", "max_queued_tokens", &C::max_queued_tokens, "their prompt tokens", 1,
-       1 << 30},
+      {"scheduler", "max_queued_tokens", &C::max_queued_tokens, "their prompt tokens", 1, 1 << 30},
       {"scheduler", "kv_cache_bytes", &C::kv_cache_bytes, "memory for keys and values", 1 << 16,
        1e15},
       {"scheduler", "page_tokens", &C::page_tokens, "tokens of a KV page", 1, 4096},
@@ -83,8 +91,12 @@ const std::vector<Key>& Keys() {
       {"requests", "max_logit_bias", &C::max_logit_bias, "logit_bias entries of a request", 0,
        1 << 20},
 
-      {"attention", "attention.mode", &C::attention_mode,
-       "where a request does not say; empty: the model's alcca.json, else dense", 0, 0,
+      {"attention",
+       "attention.mode",
+       &C::attention_mode,
+       "where a request does not say; empty: the model's alcca.json, else dense",
+       0,
+       0,
        {"", "dense", "alcca"}},
       {"attention", "attention.theta", &C::attention_theta,
        "near gate radius; negative: the model's, else 0", -1, 1e9},
@@ -97,9 +109,19 @@ const std::vector<Key>& Keys() {
        "after SIGTERM, for requests in flight", 0, 86400},
       {"operation", "watchdog_seconds", &C::watchdog_seconds,
        "without a step while work waits before liveness fails", 1, 86400},
-      {"operation", "log_level", &C::log_level, "least severe line logged", 0, 0,
+      {"operation",
+       "log_level",
+       &C::log_level,
+       "least severe line logged",
+       0,
+       0,
        {"debug", "info", "warn", "error"}},
-      {"operation", "log_format", &C::log_format, "auto: text on a terminal, else JSON", 0, 0,
+      {"operation",
+       "log_format",
+       &C::log_format,
+       "auto: text on a terminal, else JSON",
+       0,
+       0,
        {"auto", "text", "json"}},
   };
   return keys;
@@ -121,12 +143,12 @@ absl::Status Set(const Key& key, const std::string& text, const std::string& whe
         std::find(key.choices.begin(), key.choices.end(), text) == key.choices.end()) {
       return bad(absl::StrCat("one of ", absl::StrJoin(key.choices, " ")));
     }
-    config->**field = text;
+    config->** field = text;
   } else if (auto* field = std::get_if<bool C::*>(&key.field)) {
     if (text != "true" && text != "false") {
       return bad("true or false");
     }
-    config->**field = text == "true";
+    config->** field = text == "true";
   } else if (auto* field = std::get_if<int64_t C::*>(&key.field)) {
     int64_t value = 0;
     if (!absl::SimpleAtoi(text, &value) || static_cast<double>(value) < key.min ||
@@ -134,7 +156,7 @@ absl::Status Set(const Key& key, const std::string& text, const std::string& whe
       return bad(absl::StrCat("an integer in [", static_cast<int64_t>(key.min), ", ",
                               static_cast<int64_t>(key.max), "]"));
     }
-    config->**field = value;
+    config->** field = value;
   } else {
     double value = 0;
     if (!absl::SimpleAtod(text, &value) || !(value >= key.min && value <= key.max)) {
@@ -176,8 +198,8 @@ size_t EditDistance(const std::string& a, const std::string& b) {
 }
 
 absl::Status UnknownKey(const std::string& name, const std::string& where) {
-  const auto nearest = std::min_element(
-      Keys().begin(), Keys().end(), [&](const Key& a, const Key& b) {
+  const auto nearest =
+      std::min_element(Keys().begin(), Keys().end(), [&](const Key& a, const Key& b) {
         return EditDistance(name, a.name) < EditDistance(name, b.name);
       });
   return absl::InvalidArgumentError(
@@ -212,6 +234,10 @@ absl::Status ApplyNode(const YAML::Node& node, const std::string& prefix, const 
 }
 
 absl::Status CheckRelations(const ServerConfig& c) {
+  if (c.attention_epsilon != 0 && c.attention_epsilon < 1e-30) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("attention.epsilon (", c.attention_epsilon, ") must be 0 or at least 1e-30"));
+  }
   if (c.max_prefill_chunk > c.max_batch_tokens) {
     return absl::InvalidArgumentError(absl::StrCat("max_prefill_chunk (", c.max_prefill_chunk,
                                                    ") is above max_batch_tokens (",
@@ -316,8 +342,8 @@ std::string PrintConfig(const ServerConfig& config) {
     const std::string indent = nested ? "  " : "";
     std::string value = Get(key, config);
     if (std::holds_alternative<std::string C::*>(key.field)) {
-      value = absl::StrCat("\"", absl::StrReplaceAll(value, {{"\\", "\\\\"}, {"\"", "\\\""}}),
-                           "\"");
+      value =
+          absl::StrCat("\"", absl::StrReplaceAll(value, {{"\\", "\\\\"}, {"\"", "\\\""}}), "\"");
     }
     absl::StrAppend(&out, indent, "# ", key.help);
     if (!key.choices.empty()) {

@@ -20,7 +20,7 @@ struct ServerConfig {
   std::string device = "auto";
   std::string weight_dtype = "auto";
   std::string isa = "auto";
-  int64_t threads = 0;            // 0: one per core
+  int64_t threads = 0;  // 0: one per core
   // Network
   std::string listen = "127.0.0.1:50051";
   std::string metrics_listen = "127.0.0.1:9090";  // empty: no metrics endpoint
@@ -29,7 +29,7 @@ struct ServerConfig {
   int64_t max_concurrent_streams = 1024;    // per connection
   int64_t max_undelivered_bytes = 4 << 20;  // per call, before a slow reader is ended
   // Scheduler
-  int64_t max_context = 0;        // 0: what model and cache allow
+  int64_t max_context = 0;  // 0: what model and cache allow
   int64_t max_num_seqs = 32;
   int64_t max_batch_tokens = 512;
   int64_t max_prefill_chunk = 256;
@@ -45,10 +45,10 @@ struct ServerConfig {
   int64_t max_stop_bytes = 256;   // of one stop string
   int64_t max_logit_bias = 1024;  // entries
   // Attention, where a request does not say
-  std::string attention_mode;     // empty: the model's alcca.json, else dense
-  double attention_theta = -1;    // negative: the model's, else 0
-  int64_t attention_k = 0;        // 0: the model's, else 8
-  double attention_epsilon = 0;   // 0: the model's, else 1e-8
+  std::string attention_mode;    // empty: the model's alcca.json, else dense
+  double attention_theta = -1;   // negative: the model's, else 0
+  int64_t attention_k = 0;       // 0: the model's, else 8
+  double attention_epsilon = 0;  // 0: the model's, else 1e-8
   // Operation
   double drain_timeout_seconds = 30;
   double watchdog_seconds = 30;

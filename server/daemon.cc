@@ -21,14 +21,17 @@ void SetChannelArguments(const ServerConfig& config, grpc::ServerBuilder* builde
   builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
                               static_cast<int>(config.max_concurrent_streams));
-  // Dead peers are found within 40 s; clients may ping every 10 s, also while a long prompt is read.
+  // Dead peers are found within 40 s; clients may ping every 10 s, also while a long prompt is
+  // read.
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
 }
 
-std::string HostOf(const std::string& address) { return address.substr(0, address.rfind(':')); }
+std::string HostOf(const std::string& address) {
+  return address.substr(0, address.rfind(':'));
+}
 
 }  // namespace
 
@@ -54,8 +57,8 @@ absl::Status Daemon::Listen() {
   builder.RegisterService(&health_);
   server_ = builder.BuildAndStart();
   if (server_ == nullptr || grpc_port_ == 0) {
-    return absl::UnavailableError(absl::StrCat(
-        "listen: cannot listen on ", config_.listen, " (is another alccad running there?)"));
+    return absl::UnavailableError(absl::StrCat("listen: cannot listen on ", config_.listen,
+                                               " (is another alccad running there?)"));
   }
   return absl::OkStatus();
 }

@@ -78,14 +78,17 @@ HealthService::HealthService() {
   }
 }
 
-void HealthService::SetReady(bool ready) { Set({"", "alcca.v1.Inference", "readiness"}, ready); }
-void HealthService::SetLive(bool live) { Set({"liveness"}, live); }
+void HealthService::SetReady(bool ready) {
+  Set({"", "alcca.v1.Inference", "readiness"}, ready);
+}
+void HealthService::SetLive(bool live) {
+  Set({"liveness"}, live);
+}
 
 void HealthService::Set(std::initializer_list<const char*> services, bool serving) {
   const std::lock_guard lock(mutex_);
   for (const char* service : services) {
-    statuses_[service] =
-        serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;
+    statuses_[service] = serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;
   }
   for (Watcher* watcher : watchers_) {
     watcher->Notify(StatusOf(watcher->service()));
@@ -112,8 +115,8 @@ grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* cont
   const std::lock_guard lock(mutex_);
   const Status status = StatusOf(request->service());
   if (status == HealthCheckResponse::SERVICE_UNKNOWN) {
-    reactor->Finish(grpc::Status(grpc::StatusCode::NOT_FOUND,
-                                 "unknown service '" + request->service() + "'"));
+    reactor->Finish(
+        grpc::Status(grpc::StatusCode::NOT_FOUND, "unknown service '" + request->service() + "'"));
   } else {
     response->set_status(status);
     reactor->Finish(grpc::Status::OK);

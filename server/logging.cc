@@ -30,10 +30,14 @@ std::string Escape(std::string_view text) {
 
 spdlog::level::level_enum Level(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return spdlog::level::debug;
-    case LogLevel::kInfo: return spdlog::level::info;
-    case LogLevel::kWarn: return spdlog::level::warn;
-    case LogLevel::kError: return spdlog::level::err;
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarn:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
   }
   return spdlog::level::info;
 }
@@ -59,7 +63,8 @@ void Log(LogLevel level, std::string_view message, std::initializer_list<LogFiel
   for (const LogField& field : fields) {
     if (json_lines) {
       const char* quote = field.quoted ? "\"" : "";
-      absl::StrAppend(&line, ",\"", std::string(field.key), "\":", quote, Escape(field.value), quote);
+      absl::StrAppend(&line, ",\"", std::string(field.key), "\":", quote, Escape(field.value),
+                      quote);
     } else {
       absl::StrAppend(&line, " ", std::string(field.key), "=", field.value);
     }

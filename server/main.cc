@@ -30,10 +30,14 @@ int Fail(const absl::Status& status, int code) {
 
 int ExitCodeOf(const absl::Status& status) {
   switch (status.code()) {
-    case absl::StatusCode::kUnavailable: return kExitUnavailable;
-    case absl::StatusCode::kResourceExhausted: return kExitTempFail;
-    case absl::StatusCode::kInternal: return kExitSoftware;
-    default: return kExitConfig;
+    case absl::StatusCode::kUnavailable:
+      return kExitUnavailable;
+    case absl::StatusCode::kResourceExhausted:
+      return kExitTempFail;
+    case absl::StatusCode::kInternal:
+      return kExitSoftware;
+    default:
+      return kExitConfig;
   }
 }
 
@@ -102,4 +106,6 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace alcca
 
-int main(int argc, char** argv) { return alcca::Main(argc, argv); }
+int main(int argc, char** argv) {
+  return alcca::Main(argc, argv);
+}

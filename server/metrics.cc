@@ -28,12 +28,12 @@ using prometheus::Histogram;
 using Labels = std::map<std::string, std::string>;
 using Buckets = Histogram::BucketBoundaries;
 
-const Buckets kFirstToken = {.001, .0025, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1,
-                             2.5,  5,     7.5,  10,  20,  40,  80,  160, 640, 2560};
+const Buckets kFirstToken = {.001, .0025, .005, .01, .02, .04, .06, .08, .1,  .25, .5,  .75,
+                             1,    2.5,   5,    7.5, 10,  20,  40,  80,  160, 640, 2560};
 const Buckets kTokenGap = {.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .3,
                            .4,   .5,    .75,  1,   2.5,  5,   7.5,  10, 20,  40, 80};
-const Buckets kRequest = {.01, .05, .1, .2, .3, .5, .8, 1,   1.5, 2,   2.5, 5,    10,  15,
-                          20,  30,  40, 50, 60, 120, 240, 480, 960, 1920, 7680};
+const Buckets kRequest = {.01, .05, .1, .2, .3, .5, .8,  1,   1.5, 2,   2.5,  5,   10,
+                          15,  20,  30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
 const Buckets kStep = {.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30};
 const Buckets kSizes = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192};
 const Buckets kBuild = {.00001, .0001, .001, .01, .1, 1, 10, 100};
@@ -42,11 +42,16 @@ constexpr std::array kFinished = {FinishReason::kStop, FinishReason::kLength, Fi
                                   FinishReason::kDeadline, FinishReason::kError};
 constexpr const char* RejectName(RejectReason reason) {
   switch (reason) {
-    case RejectReason::kInvalid: return "invalid";
-    case RejectReason::kUnimplemented: return "unimplemented";
-    case RejectReason::kQueueFull: return "queue_full";
-    case RejectReason::kUnavailable: return "unavailable";
-    case RejectReason::kDuplicateId: return "duplicate_id";
+    case RejectReason::kInvalid:
+      return "invalid";
+    case RejectReason::kUnimplemented:
+      return "unimplemented";
+    case RejectReason::kQueueFull:
+      return "queue_full";
+    case RejectReason::kUnavailable:
+      return "unavailable";
+    case RejectReason::kDuplicateId:
+      return "duplicate_id";
   }
   return "invalid";
 }
@@ -103,16 +108,17 @@ struct Metrics::Families {
       MakeGauge("alcca_num_waiting_prompt_tokens", "Prompt tokens of queued sequences.");
   Gauge& kv_usage = MakeGauge("alcca_kv_cache_usage_ratio", "Share of KV cache pages in use.");
   Gauge& kv_pages = MakeGauge("alcca_kv_cache_pages", "Pages of the KV cache.");
-  Gauge& index_bytes = MakeGauge(
-      "alcca_index_bytes", "Memory of key indices and running sums beside the KV pages.");
+  Gauge& index_bytes =
+      MakeGauge("alcca_index_bytes", "Memory of key indices and running sums beside the KV pages.");
   Gauge& weight_bytes = MakeGauge("alcca_model_weight_bytes", "Memory of the model's weights.");
   Gauge& load_seconds = MakeGauge("alcca_model_load_seconds", "Time the model took to load.");
 
   Counter& started = MakeCounter("alcca_requests_started_total", "Generate and Chat calls begun.");
-  Counter& prompt_tokens = MakeCounter("alcca_prompt_tokens_total", "Prompt tokens of finished sequences.");
+  Counter& prompt_tokens =
+      MakeCounter("alcca_prompt_tokens_total", "Prompt tokens of finished sequences.");
   Counter& generation_tokens = MakeCounter("alcca_generation_tokens_total", "Tokens generated.");
-  Counter& preemptions = MakeCounter(
-      "alcca_num_preemptions_total", "Sequences evicted from the KV cache, to be recomputed.");
+  Counter& preemptions = MakeCounter("alcca_num_preemptions_total",
+                                     "Sequences evicted from the KV cache, to be recomputed.");
   std::array<Counter*, kFinished.size()> finished;
   std::array<Counter*, kRejected.size()> rejected;
   Counter* interactions[kAttentionModeCount][kPhaseCount][kKinds.size()];
@@ -125,19 +131,20 @@ struct Metrics::Families {
                                   "Arrival to a sequence's first token.", kFirstToken);
   Histogram& itl = MakeHistogram("alcca_inter_token_latency_seconds",
                                  "Time between a sequence's tokens.", kTokenGap);
-  Histogram& tpot = MakeHistogram("alcca_time_per_output_token_seconds",
-                                  "Decode time of a sequence over its tokens after the first.",
-                                  kTokenGap);
+  Histogram& tpot =
+      MakeHistogram("alcca_time_per_output_token_seconds",
+                    "Decode time of a sequence over its tokens after the first.", kTokenGap);
   Histogram& e2e = MakeHistogram("alcca_e2e_request_latency_seconds",
                                  "Arrival to the end of a request.", kRequest);
-  Histogram& queue = MakeHistogram("alcca_request_queue_time_seconds",
-                                   "Arrival to first scheduled.", kRequest);
+  Histogram& queue =
+      MakeHistogram("alcca_request_queue_time_seconds", "Arrival to first scheduled.", kRequest);
   Histogram& prefill = MakeHistogram("alcca_request_prefill_time_seconds",
                                      "First scheduled to first token.", kRequest);
   Histogram& index_build =
       MakeHistogram("alcca_index_build_seconds",
                     "Time a sequence spent on its key indices and running sums.", kBuild);
-  Histogram& step = MakeHistogram("alcca_step_duration_seconds", "Duration of an engine step.", kStep);
+  Histogram& step =
+      MakeHistogram("alcca_step_duration_seconds", "Duration of an engine step.", kStep);
   Histogram& batch = MakeHistogram("alcca_batch_tokens", "Tokens computed in a step.", kSizes);
 
   explicit Families(std::string_view version) {
@@ -179,7 +186,9 @@ struct Metrics::Families {
 };
 
 Metrics::Metrics(std::string_view version) : f_(std::make_unique<Families>(version)) {}
-Metrics::~Metrics() { StopListening(); }
+Metrics::~Metrics() {
+  StopListening();
+}
 
 // The HTTP server looks at its stop flag only when a connection comes, or every two seconds: knock.
 void Metrics::StopListening() {
@@ -218,7 +227,9 @@ void Metrics::ModelLoaded(double seconds, int64_t weight_bytes, int64_t kv_pages
   f_->kv_pages.Set(static_cast<double>(kv_pages));
 }
 
-void Metrics::Started() { f_->started.Increment(); }
+void Metrics::Started() {
+  f_->started.Increment();
+}
 
 void Metrics::Rejected(RejectReason reason) {
   f_->rejected[static_cast<size_t>(reason)]->Increment();

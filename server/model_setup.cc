@@ -46,11 +46,13 @@ size_t AvailableBytes() {
 
 WeightDType ChooseWeights(const ServerConfig& config, const ModelConfig& model,
                           MistralOptions options) {
-  if (config.weight_dtype == "f32") return WeightDType::kF32;
-  if (config.weight_dtype == "bf16") return WeightDType::kBF16;
-  if (config.weight_dtype == "int8") return WeightDType::kInt8;
-  options.weight_dtype =
-      model.torch_dtype == "float32" ? WeightDType::kF32 : WeightDType::kBF16;
+  if (config.weight_dtype == "f32")
+    return WeightDType::kF32;
+  if (config.weight_dtype == "bf16")
+    return WeightDType::kBF16;
+  if (config.weight_dtype == "int8")
+    return WeightDType::kInt8;
+  options.weight_dtype = model.torch_dtype == "float32" ? WeightDType::kF32 : WeightDType::kBF16;
   const size_t wanted = EstimateFootprint(model, options).total();
   return wanted < AvailableBytes() / 10 * 9 ? options.weight_dtype : WeightDType::kInt8;
 }
@@ -68,16 +70,15 @@ absl::Status SizeCache(const ServerConfig& config, ModelPlan* plan) {
   const int64_t model_context = plan->config.max_position_embeddings;
   const int64_t wanted = config.max_context > 0 ? config.max_context : model_context;
   if (wanted > model_context) {
-    return absl::InvalidArgumentError(absl::StrCat("max_context (", wanted,
-                                                   ") is above the model's ", model_context,
-                                                   " positions"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "max_context (", wanted, ") is above the model's ", model_context, " positions"));
   }
   const int64_t useful = (wanted + page.page_tokens - 1) / page.page_tokens * config.max_num_seqs;
   const int64_t pages = std::min(config.kv_cache_bytes / page_bytes, useful);
   if (pages < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("kv_cache_bytes (", config.kv_cache_bytes, ") holds no page of ", page_bytes,
-                     " bytes; raise it or lower page_tokens"));
+    return absl::InvalidArgumentError(absl::StrCat("kv_cache_bytes (", config.kv_cache_bytes,
+                                                   ") holds no page of ", page_bytes,
+                                                   " bytes; raise it or lower page_tokens"));
   }
   options.kv_pages = static_cast<int32_t>(pages);
   const int64_t fits = pages * page.page_tokens;
@@ -117,8 +118,8 @@ AttentionParams DefaultAttention(const ServerConfig& config, const AlccaConfig& 
   out.mode = mode == "alcca" ? AttentionMode::kAlcca : AttentionMode::kDense;
   out.theta = config.attention_theta >= 0 ? static_cast<float>(config.attention_theta)
                                           : model.theta.value_or(out.theta);
-  out.k = config.attention_k > 0 ? static_cast<int32_t>(config.attention_k)
-                                 : model.k.value_or(out.k);
+  out.k =
+      config.attention_k > 0 ? static_cast<int32_t>(config.attention_k) : model.k.value_or(out.k);
   out.epsilon = config.attention_epsilon > 0 ? static_cast<float>(config.attention_epsilon)
                                              : model.epsilon.value_or(out.epsilon);
   return out;
@@ -126,11 +127,16 @@ AttentionParams DefaultAttention(const ServerConfig& config, const AlccaConfig& 
 
 std::string DefaultSamplingJson(const GenerationConfig& g) {
   nlohmann::json json = nlohmann::json::object();
-  if (g.temperature) json["temperature"] = *g.temperature;
-  if (g.top_p) json["top_p"] = *g.top_p;
-  if (g.top_k) json["top_k"] = *g.top_k;
-  if (g.min_p) json["min_p"] = *g.min_p;
-  if (g.repetition_penalty) json["repetition_penalty"] = *g.repetition_penalty;
+  if (g.temperature)
+    json["temperature"] = *g.temperature;
+  if (g.top_p)
+    json["top_p"] = *g.top_p;
+  if (g.top_k)
+    json["top_k"] = *g.top_k;
+  if (g.min_p)
+    json["min_p"] = *g.min_p;
+  if (g.repetition_penalty)
+    json["repetition_penalty"] = *g.repetition_penalty;
   return json.dump();
 }
 
@@ -186,9 +192,8 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config)
   if (config.device == "cuda") {
     return MakeCudaBackend({.device = 0, .limits = limits});
   }
-  return MakeCpuBackend({.threads = static_cast<int32_t>(config.threads),
-                         .isa = config.isa,
-                         .limits = limits});
+  return MakeCpuBackend(
+      {.threads = static_cast<int32_t>(config.threads), .isa = config.isa, .limits = limits});
 }
 
 }  // namespace
@@ -236,8 +241,9 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
 
   plan.options.max_batch_tokens = static_cast<int32_t>(config.max_batch_tokens);
   // Logits are large (vocabulary x 4 bytes a row): a row for each sequence, and some for prompts.
-  plan.options.max_logit_rows = std::min(
-      plan.options.max_batch_tokens, static_cast<int32_t>(std::max<int64_t>(config.max_num_seqs, 64)));
+  plan.options.max_logit_rows =
+      std::min(plan.options.max_batch_tokens,
+               static_cast<int32_t>(std::max<int64_t>(config.max_num_seqs, 64)));
   RETURN_IF_ERROR(SizeCache(config, &plan));
   plan.options.weight_dtype = ChooseWeights(config, plan.config, plan.options);
   plan.footprint = EstimateFootprint(plan.config, plan.options);
@@ -264,17 +270,15 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const ServerConfig& confi
   auto loaded = std::make_unique<LoadedModel>();
   ASSIGN_OR_RETURN(auto backend, MakeBackend(config));
   Progress progress;
-  ASSIGN_OR_RETURN(auto model, MistralModel::Load(*plan.checkpoint, plan.config,
-                                                  std::move(backend), plan.options,
-                                                  std::ref(progress)));
+  ASSIGN_OR_RETURN(auto model, MistralModel::Load(*plan.checkpoint, plan.config, std::move(backend),
+                                                  plan.options, std::ref(progress)));
   plan.checkpoint.reset();  // the files are not needed any more
   loaded->load_seconds = std::chrono::duration<double>(Clock::now() - start).count();
   loaded->weight_bytes = static_cast<int64_t>(model->weight_bytes());
   loaded->kv_pages = plan.options.kv_pages;
   loaded->tokenizer = std::move(plan.tokenizer);
   loaded->serving.rules = MakeRules(config, plan, loaded->tokenizer.get());
-  loaded->serving.model_info =
-      ModelInfo(config, plan, *model, loaded->serving.rules.attention);
+  loaded->serving.model_info = ModelInfo(config, plan, *model, loaded->serving.rules.attention);
   loaded->serving.max_num_seqs = static_cast<int32_t>(config.max_num_seqs);
   Log(LogLevel::kInfo, "model loaded",
       {{"model", loaded->serving.model_info.served_model_name()},

@@ -39,8 +39,8 @@ absl::Status SetDistribution(const v1::SamplingParams& in, const GenerationConfi
   if (model.do_sample.has_value() && !*model.do_sample) {
     out->temperature = 0;
   }
-  out->temperature = in.has_temperature() ? in.temperature()
-                                          : model.temperature.value_or(out->temperature);
+  out->temperature =
+      in.has_temperature() ? in.temperature() : model.temperature.value_or(out->temperature);
   out->top_p = in.has_top_p() ? in.top_p() : model.top_p.value_or(out->top_p);
   out->min_p = in.has_min_p() ? in.min_p() : model.min_p.value_or(out->min_p);
   out->repetition_penalty = in.has_repetition_penalty()
@@ -52,8 +52,7 @@ absl::Status SetDistribution(const v1::SamplingParams& in, const GenerationConfi
   RETURN_IF_ERROR(InRange(out->temperature, 0, 100, p + "temperature").status());
   RETURN_IF_ERROR(InRange(out->top_p, 0, 1, p + "top_p", true).status());
   RETURN_IF_ERROR(InRange(out->min_p, 0, 1, p + "min_p").status());
-  RETURN_IF_ERROR(
-      InRange(out->repetition_penalty, 0, 10, p + "repetition_penalty", true).status());
+  RETURN_IF_ERROR(InRange(out->repetition_penalty, 0, 10, p + "repetition_penalty", true).status());
   RETURN_IF_ERROR(InRange(out->frequency_penalty, -2, 2, p + "frequency_penalty").status());
   RETURN_IF_ERROR(InRange(out->presence_penalty, -2, 2, p + "presence_penalty").status());
   const int64_t top_k = in.has_top_k() ? in.top_k() : model.top_k.value_or(0);
@@ -77,9 +76,9 @@ absl::Status SetStops(const v1::SamplingParams& in, const RequestRules& rules,
   RETURN_IF_ERROR(IntInRange(in.stop_token_ids_size(), 0, kMaxStopTokenIds,
                              "sampling_params.stop_token_ids (count)")
                       .status());
-  ASSIGN_OR_RETURN(out->stop_token_ids,
-                   ValidateTokenIds(in.stop_token_ids(), "sampling_params.stop_token_ids",
-                                    rules.vocab_size));
+  ASSIGN_OR_RETURN(
+      out->stop_token_ids,
+      ValidateTokenIds(in.stop_token_ids(), "sampling_params.stop_token_ids", rules.vocab_size));
   RETURN_IF_ERROR(IntInRange(in.logit_bias_size(), 0, rules.max_logit_bias,
                              "sampling_params.logit_bias (entries)")
                       .status());
@@ -96,13 +95,12 @@ absl::Status SetStops(const v1::SamplingParams& in, const RequestRules& rules,
 absl::Status SetLogprobs(const v1::SamplingParams& in, const RequestRules& rules,
                          SamplingParams* out) {
   if (in.has_logprobs()) {
-    ASSIGN_OR_RETURN(out->logprobs, IntInRange(in.logprobs(), 0, rules.max_logprobs,
-                                               "sampling_params.logprobs"));
+    ASSIGN_OR_RETURN(out->logprobs,
+                     IntInRange(in.logprobs(), 0, rules.max_logprobs, "sampling_params.logprobs"));
   }
   if (in.has_prompt_logprobs()) {
-    ASSIGN_OR_RETURN(out->prompt_logprobs,
-                     IntInRange(in.prompt_logprobs(), 0, rules.max_logprobs,
-                                "sampling_params.prompt_logprobs"));
+    ASSIGN_OR_RETURN(out->prompt_logprobs, IntInRange(in.prompt_logprobs(), 0, rules.max_logprobs,
+                                                      "sampling_params.prompt_logprobs"));
   }
   return absl::OkStatus();
 }
@@ -121,8 +119,7 @@ absl::Status RefuseUnimplemented(const v1::SamplingParams& in) {
 }
 
 // The prompt is known by now: it bounds max_tokens.
-absl::Status SetLengths(const v1::SamplingParams& in, const RequestRules& rules,
-                        Request* request) {
+absl::Status SetLengths(const v1::SamplingParams& in, const RequestRules& rules, Request* request) {
   if (in.has_truncate_prompt_tokens()) {
     ASSIGN_OR_RETURN(const int32_t keep,
                      IntInRange(in.truncate_prompt_tokens(), 1, rules.max_context,
@@ -141,18 +138,18 @@ absl::Status SetLengths(const v1::SamplingParams& in, const RequestRules& rules,
   SamplingParams& out = request->sampling;
   if (in.has_max_tokens()) {
     if (in.max_tokens() < 1 || in.max_tokens() > room) {
-      return FieldError("sampling_params.max_tokens",
-                        absl::StrCat("must be from 1 to ", room, " (context ", rules.max_context,
-                                     " less prompt ", request->prompt.size(), "), is ",
-                                     in.max_tokens()));
+      return FieldError(
+          "sampling_params.max_tokens",
+          absl::StrCat("must be from 1 to ", room, " (context ", rules.max_context, " less prompt ",
+                       request->prompt.size(), "), is ", in.max_tokens()));
     }
     out.max_tokens = static_cast<int32_t>(in.max_tokens());
   } else {
     const int32_t wanted = rules.defaults.max_new_tokens.value_or(rules.default_max_tokens);
     out.max_tokens = static_cast<int32_t>(std::min<int64_t>(std::max(1, wanted), room));
   }
-  ASSIGN_OR_RETURN(out.min_tokens, IntInRange(in.min_tokens(), 0, out.max_tokens,
-                                              "sampling_params.min_tokens"));
+  ASSIGN_OR_RETURN(out.min_tokens,
+                   IntInRange(in.min_tokens(), 0, out.max_tokens, "sampling_params.min_tokens"));
   return absl::OkStatus();
 }
 
@@ -191,9 +188,9 @@ absl::StatusOr<std::vector<int32_t>> ValidateTokenIds(
   out.reserve(ids.size());
   for (int i = 0; i < ids.size(); ++i) {
     if (ids[i] >= static_cast<uint32_t>(vocab_size)) {
-      return FieldError(absl::StrCat(std::string(field), "[", i, "]"),
-                        absl::StrCat("token id ", ids[i], " is outside the vocabulary of ",
-                                     vocab_size));
+      return FieldError(
+          absl::StrCat(std::string(field), "[", i, "]"),
+          absl::StrCat("token id ", ids[i], " is outside the vocabulary of ", vocab_size));
     }
     out.push_back(static_cast<int32_t>(ids[i]));
   }
@@ -204,9 +201,14 @@ absl::StatusOr<AttentionParams> ValidateAttention(const v1::AttentionParams& in,
                                                   const AttentionParams& defaults) {
   AttentionParams out = defaults;
   switch (in.mode()) {
-    case v1::ATTENTION_MODE_UNSPECIFIED: break;
-    case v1::ATTENTION_MODE_DENSE: out.mode = AttentionMode::kDense; break;
-    case v1::ATTENTION_MODE_ALCCA: out.mode = AttentionMode::kAlcca; break;
+    case v1::ATTENTION_MODE_UNSPECIFIED:
+      break;
+    case v1::ATTENTION_MODE_DENSE:
+      out.mode = AttentionMode::kDense;
+      break;
+    case v1::ATTENTION_MODE_ALCCA:
+      out.mode = AttentionMode::kAlcca;
+      break;
     case v1::ATTENTION_MODE_MULTIPOLE:
     case v1::ATTENTION_MODE_WINDOW:
     case v1::ATTENTION_MODE_TOPK:
@@ -243,14 +245,13 @@ absl::StatusOr<AttentionParams> ValidateAttention(const v1::AttentionParams& in,
   return out;
 }
 
-absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in,
-                                         const RequestRules& rules) {
+absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const RequestRules& rules) {
   Request out;
   RETURN_IF_ERROR(CheckRequestId(in.request_id()));
   out.id = in.request_id();
   if (in.has_tokenized()) {
-    ASSIGN_OR_RETURN(out.prompt, ValidateTokenIds(in.tokenized().input_ids(),
-                                                  "tokenized.input_ids", rules.vocab_size));
+    ASSIGN_OR_RETURN(out.prompt, ValidateTokenIds(in.tokenized().input_ids(), "tokenized.input_ids",
+                                                  rules.vocab_size));
     if (out.prompt.empty()) {
       return FieldError("tokenized.input_ids", "must not be empty");
     }
@@ -277,12 +278,11 @@ absl::StatusOr<Request> ValidateChat(const v1::ChatRequest& in, const RequestRul
     const v1::ChatMessage& from = in.messages(i);
     const std::string field = absl::StrCat("messages[", i, "].");
     RETURN_IF_ERROR(ValidateText(from.content(), field + "content"));
-    ChatMessage& to = messages.emplace_back(
-        ChatMessage{.role = from.role(),
-                    .content = from.content(),
-                    .tool_calls = {},
-                    .tool_call_id = from.tool_call_id(),
-                    .name = from.name()});
+    ChatMessage& to = messages.emplace_back(ChatMessage{.role = from.role(),
+                                                        .content = from.content(),
+                                                        .tool_calls = {},
+                                                        .tool_call_id = from.tool_call_id(),
+                                                        .name = from.name()});
     for (const v1::ToolCall& call : from.tool_calls()) {
       RETURN_IF_ERROR(ValidateText(call.arguments(), field + "tool_calls.arguments"));
       to.tool_calls.push_back({call.id(), call.name(), call.arguments()});

@@ -1,7 +1,8 @@
 #pragma once
 
 // Wire messages to engine requests: the one place where a client's numbers are checked. Pure; every
-// error is INVALID_ARGUMENT naming the field and its range, or UNIMPLEMENTED naming what is not built.
+// error is INVALID_ARGUMENT naming the field and its range, or UNIMPLEMENTED naming what is not
+// built.
 
 #include <cstdint>
 #include <vector>
@@ -27,8 +28,8 @@ struct RequestRules {
   int32_t max_stop_strings = 16;
   int32_t max_stop_bytes = 256;
   int32_t max_logit_bias = 1024;
-  GenerationConfig defaults;   // the model's
-  AttentionParams attention;   // server configuration > alcca.json > built in
+  GenerationConfig defaults;  // the model's
+  AttentionParams attention;  // server configuration > alcca.json > built in
 };
 
 // Everything but key, arrival and deadline.

@@ -16,11 +16,16 @@ const grpc::Status kDraining(grpc::StatusCode::UNAVAILABLE, "the server is drain
 
 RejectReason ReasonOf(const absl::Status& status) {
   switch (status.code()) {
-    case absl::StatusCode::kUnimplemented: return RejectReason::kUnimplemented;
-    case absl::StatusCode::kResourceExhausted: return RejectReason::kQueueFull;
-    case absl::StatusCode::kUnavailable: return RejectReason::kUnavailable;
-    case absl::StatusCode::kAlreadyExists: return RejectReason::kDuplicateId;
-    default: return RejectReason::kInvalid;
+    case absl::StatusCode::kUnimplemented:
+      return RejectReason::kUnimplemented;
+    case absl::StatusCode::kResourceExhausted:
+      return RejectReason::kQueueFull;
+    case absl::StatusCode::kUnavailable:
+      return RejectReason::kUnavailable;
+    case absl::StatusCode::kAlreadyExists:
+      return RejectReason::kDuplicateId;
+    default:
+      return RejectReason::kInvalid;
   }
 }
 
@@ -57,8 +62,8 @@ CallHooks InferenceService::Hooks() {
           .max_undelivered_bytes = max_undelivered_bytes_};
 }
 
-InferenceService::GenerateReactor* InferenceService::Generate(
-    grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
+InferenceService::GenerateReactor* InferenceService::Generate(grpc::CallbackServerContext* context,
+                                                              const v1::GenerateRequest* request) {
   Touch();
   metrics_->Started();
   auto* call = new Call(Hooks(), "Generate");
@@ -159,8 +164,7 @@ grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerConte
   auto* reactor = context->DefaultReactor();
   if (const Serving* serving = ServingOr(reactor)) {
     const Tokenizer& tokenizer = *serving->rules.tokenizer;
-    const auto ids =
-        ValidateTokenIds(request->token_ids(), "token_ids", tokenizer.vocab_size());
+    const auto ids = ValidateTokenIds(request->token_ids(), "token_ids", tokenizer.vocab_size());
     if (ids.ok()) {
       response->set_text(tokenizer.Decode(*ids, !request->keep_special_tokens()));
     }

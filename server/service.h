@@ -43,8 +43,7 @@ class InferenceService final : public v1::Inference::CallbackService {
                                   v1::AbortResponse*) override;
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext*, const v1::TokenizeRequest*,
                                      v1::TokenizeResponse*) override;
-  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext*,
-                                       const v1::DetokenizeRequest*,
+  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext*, const v1::DetokenizeRequest*,
                                        v1::DetokenizeResponse*) override;
   grpc::ServerUnaryReactor* GetModelInfo(grpc::CallbackServerContext*,
                                          const v1::GetModelInfoRequest*,

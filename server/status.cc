@@ -23,7 +23,8 @@ grpc::Status WithDetails(const absl::Status& status, const google::protobuf::Mes
 }  // namespace
 
 absl::Status FieldError(std::string_view field, std::string_view rule) {
-  absl::Status status = absl::InvalidArgumentError(absl::StrCat(std::string(field), ": ", std::string(rule)));
+  absl::Status status =
+      absl::InvalidArgumentError(absl::StrCat(std::string(field), ": ", std::string(rule)));
   status.SetPayload(kFieldPayload, absl::Cord(std::string(field)));
   return status;
 }

@@ -74,9 +74,8 @@ void SetReport(const Event& event, v1::AttentionReport* to) {
   SetCounters(event.counters[static_cast<size_t>(Phase::kDecode)], to->mutable_decode());
   to->set_near_share(Ratio(all.near_queries, all.queries));
   to->set_performed_over_dense_causal(Ratio(all.performed(), all.dense_equivalent()));
-  to->set_qk_performed_over_dense_causal(
-      Ratio(all.qk_exact + all.qk_centroid + all.com_test + all.index_build,
-            all.dense_equivalent_qk));
+  to->set_qk_performed_over_dense_causal(Ratio(
+      all.qk_exact + all.qk_centroid + all.com_test + all.index_build, all.dense_equivalent_qk));
   to->set_index_bytes(event.index_bytes);
   to->set_index_build_seconds(event.timings.index_build_seconds);
 }

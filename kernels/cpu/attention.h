@@ -19,7 +19,8 @@ void AttentionCpu(ThreadPool& pool, CpuIsa isa, TensorView out, TensorView qkv,
                   const AttentionShape& shape);
 
 // Backend::MakeAttentionState. RESOURCE_EXHAUSTED when memory for the sums is not to be had.
-absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionStateCpu(
-    const KvShape& shape, const AttentionParams& params, CpuIsa isa);
+absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionStateCpu(const KvShape& shape,
+                                                                      const AttentionParams& params,
+                                                                      CpuIsa isa);
 
 }  // namespace alcca

@@ -13,10 +13,10 @@ namespace alcca {
 namespace {
 
 struct Scratch {
-  std::vector<float> centre;       // [d]
-  std::vector<float> mean_value;   // [d]
+  std::vector<float> centre;        // [d]
+  std::vector<float> mean_value;    // [d]
   std::vector<NearestKey> nearest;  // [k]
-  std::vector<int32_t> read;       // positions whose value was read in this row
+  std::vector<int32_t> read;        // positions whose value was read in this row
 };
 
 void AppendToken(const AttentionTask& task, int32_t position, AttentionStateCpu::Head& head) {
@@ -58,7 +58,8 @@ void FarQuery(const AttentionTask& task, int32_t row, int32_t g, AttentionStateC
     sum += weight;
     scratch.read.push_back(near.key);
   }
-  // No key found means every distance was NaN; 0 / 0 hands that on to the logits, where it is caught.
+  // No key found means every distance was NaN; 0 / 0 hands that on to the logits, where it is
+  // caught.
   const float norm = 1.0f / sum;
   std::transform(out, out + d, out, [&](float x) { return x * norm; });
   task.counters->qk_exact += prefix;

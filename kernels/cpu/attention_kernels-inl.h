@@ -1,6 +1,6 @@
-// Included once by each attention_kernels_<isa>.cc, which sets the compiler's instruction set; hence
-// everything here has internal linkage. GCC and clang vector extensions: 16 lanes in every build, so
-// the order of additions is the same on all machines.
+// Included once by each attention_kernels_<isa>.cc, which sets the compiler's instruction set;
+// hence everything here has internal linkage. GCC and clang vector extensions: 16 lanes in every
+// build, so the order of additions is the same on all machines.
 
 #include <algorithm>
 #include <cmath>
@@ -21,7 +21,9 @@ inline Lanes Load(const float* p) {
   std::memcpy(&v, p, sizeof(v));
   return v;
 }
-inline void Store(float* p, Lanes v) { std::memcpy(p, &v, sizeof(v)); }
+inline void Store(float* p, Lanes v) {
+  std::memcpy(p, &v, sizeof(v));
+}
 
 // Pairwise, always the same tree.
 inline float Sum(Lanes v) {
@@ -85,11 +87,15 @@ inline Lanes SumEach(Lanes v[kLanes]) {
 
 struct Product {
   template <typename T>
-  T operator()(T a, T b) const { return a * b; }
+  T operator()(T a, T b) const {
+    return a * b;
+  }
 };
 struct SquaredDifference {
   template <typename T>
-  T operator()(T a, T b) const { return (a - b) * (a - b); }
+  T operator()(T a, T b) const {
+    return (a - b) * (a - b);
+  }
 };
 
 // out[j] = sum_i Term(q[i], rows[j * d + i]), 16 rows at a time. A last group of fewer repeats its
@@ -133,7 +139,8 @@ void Axpy(float* acc, float w, const float* row, int32_t d) {
   }
 }
 
-// acc[0 .. count * 16) = acc * scale + sum_j weights[j] * values[j * stride ...], held in registers.
+// acc[0 .. count * 16) = acc * scale + sum_j weights[j] * values[j * stride ...], held in
+// registers.
 template <int kCount>
 void WeightedSlab(float* acc, float scale, const float* weights, const float* values, int32_t n,
                   int32_t stride) {
@@ -198,11 +205,10 @@ void Fold(float* acc, SoftmaxState* state, float* scores, const float* values, i
   }
 }
 
-constexpr AttentionKernels kKernels{
-    .dots = ReduceRows<Product>,
-    .fold = Fold,
-    .axpy = Axpy,
-    .squared_distances = ReduceRows<SquaredDifference>};
+constexpr AttentionKernels kKernels{.dots = ReduceRows<Product>,
+                                    .fold = Fold,
+                                    .axpy = Axpy,
+                                    .squared_distances = ReduceRows<SquaredDifference>};
 
 }  // namespace
 }  // namespace alcca

@@ -46,8 +46,9 @@ double AttentionStateCpu::build_seconds() const {
   return seconds;
 }
 
-absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionStateCpu(
-    const KvShape& shape, const AttentionParams& params, CpuIsa isa) {
+absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionStateCpu(const KvShape& shape,
+                                                                      const AttentionParams& params,
+                                                                      CpuIsa isa) {
   ASSIGN_OR_RETURN(std::unique_ptr<AttentionStateCpu> state,
                    AttentionStateCpu::Make(shape, params, isa));
   return std::unique_ptr<AttentionState>(std::move(state));

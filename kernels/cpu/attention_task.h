@@ -24,9 +24,7 @@ struct AttentionTask {
   AttentionCounters* counters = nullptr;  // this task's own; summed afterwards
 
   int32_t group() const { return shape.heads / shape.kv_heads; }
-  int32_t position(int32_t row) const {
-    return sequence.kv_len - sequence.query_count + row;
-  }
+  int32_t position(int32_t row) const { return sequence.kv_len - sequence.query_count + row; }
   // Query head g of the group, [head_dim].
   const float* Query(int32_t row, int32_t g) const {
     return qkv.f32() + size_t(sequence.query_start + row) * qkv.cols +

@@ -34,7 +34,8 @@ class KvCacheHost final : public KvCache {
   }
   float* Block(int32_t layer, int32_t value, int32_t page, int32_t kv_head) const {
     ALCCA_DCHECK(layer < shape_.layers && page < shape_.pages && kv_head < shape_.kv_heads);
-    const size_t block = ((size_t{2} * layer + value) * shape_.pages + page) * shape_.kv_heads + kv_head;
+    const size_t block =
+        ((size_t{2} * layer + value) * shape_.pages + page) * shape_.kv_heads + kv_head;
     return data_.get() + block * shape_.page_tokens * shape_.head_dim;
   }
 

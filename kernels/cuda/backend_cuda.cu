@@ -16,9 +16,9 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& opti
     return absl::FailedPreconditionError(
         absl::StrCat("no CUDA device ", options.device, ": ", cudaGetErrorString(error)));
   }
-  return absl::UnimplementedError(
-      absl::StrCat("found ", device.name, ", but this version has no CUDA kernels yet; use "
-                   "--device cpu"));
+  return absl::UnimplementedError(absl::StrCat("found ", device.name,
+                                               ", but this version has no CUDA kernels yet; use "
+                                               "--device cpu"));
 }
 
 }  // namespace alcca

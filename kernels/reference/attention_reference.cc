@@ -81,7 +81,9 @@ Vector Alcca(const Vector& q, const std::vector<Vector>& keys, const std::vector
   return WeightedMean(nearest, weights);
 }
 
-Vector ToDouble(const float* x, int32_t d) { return Vector(x, x + d); }
+Vector ToDouble(const float* x, int32_t d) {
+  return Vector(x, x + d);
+}
 
 }  // namespace
 

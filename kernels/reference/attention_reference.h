@@ -1,7 +1,7 @@
 #pragma once
 
-// Attention in double and plain loops, straight from the definitions; shares no code with kernels/cpu
-// but the cache's layout. Counts nothing.
+// Attention in double and plain loops, straight from the definitions; shares no code with
+// kernels/cpu but the cache's layout. Counts nothing.
 
 #include <memory>
 

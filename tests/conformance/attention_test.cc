@@ -31,7 +31,9 @@ Geometry MakeGeometry(int32_t heads, int32_t kv_heads, int32_t head_dim) {
   return {.shape = {.heads = heads, .kv_heads = kv_heads, .head_dim = head_dim}};
 }
 
-AttentionParams Dense() { return {.mode = AttentionMode::kDense}; }
+AttentionParams Dense() {
+  return {.mode = AttentionMode::kDense};
+}
 AttentionParams Alcca(int32_t k, float theta = 0.0f, float epsilon = 1e-8f) {
   return {.mode = AttentionMode::kAlcca, .theta = theta, .k = k, .epsilon = epsilon};
 }
@@ -402,7 +404,7 @@ TEST_P(AttentionConformance, TiesGoToTheLowerPosition) {
   const int32_t count = 21;
   Tokens tokens = {Host(count, geometry.shape.qkv_cols())};
   for (int32_t t = 0; t < count; ++t) {
-    tokens[0].at(t, 32) = t % 3 == 2 ? 1.0f : 4.0f;  // the query is 0: 2, 5, 8, ... are nearest
+    tokens[0].at(t, 32) = t % 3 == 2 ? 1.0f : 4.0f;   // the query is 0: 2, 5, 8, ... are nearest
     tokens[0].at(t, 33) = t % 2 == 0 ? 0.5f : -0.5f;  // other keys, the same distance
     tokens[0].at(t, 64 + t) = 1.0f;
   }
@@ -665,10 +667,9 @@ class AttentionCounting : public AttentionConformance {
 struct CountingCase {
   int32_t heads, kv_heads, layers, n, m, window;
 };
-constexpr CountingCase kCountingCases[] = {{1, 1, 1, 1, 0, 0},   {1, 1, 1, 1, 1, 0},
-                                           {4, 2, 1, 8, 9, 0},   {4, 1, 2, 23, 6, 0},
-                                           {6, 6, 3, 17, 2, 0},  {4, 2, 2, 30, 5, 7},
-                                           {2, 1, 1, 40, 3, 100}};
+constexpr CountingCase kCountingCases[] = {
+    {1, 1, 1, 1, 0, 0},  {1, 1, 1, 1, 1, 0},  {4, 2, 1, 8, 9, 0},   {4, 1, 2, 23, 6, 0},
+    {6, 6, 3, 17, 2, 0}, {4, 2, 2, 30, 5, 7}, {2, 1, 1, 40, 3, 100}};
 constexpr int32_t kCountingDim = 32;
 
 Geometry CountingGeometry(const CountingCase& c) {

@@ -14,9 +14,9 @@
 namespace alcca::e2e {
 namespace {
 
-using ::testing::HasSubstr;
 using grpc::StatusCode;
 using testing::DaemonProcess;
+using ::testing::HasSubstr;
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInf = std::numeric_limits<float>::infinity();
@@ -39,18 +39,20 @@ const std::vector<Row>& Rows() {
       {"no input", [](G& g, S&, A&) { g.clear_input(); }, kInvalid, "input"},
       {"empty text", [](G& g, S&, A&) { g.set_text(""); }, kInvalid, "text"},
       {"empty ids", [](G& g, S&, A&) { g.mutable_tokenized(); }, kInvalid, "input_ids"},
-      {"id past the vocabulary",
-       [](G& g, S&, A&) { g.mutable_tokenized()->add_input_ids(4096); }, kInvalid, "4096"},
+      {"id past the vocabulary", [](G& g, S&, A&) { g.mutable_tokenized()->add_input_ids(4096); },
+       kInvalid, "4096"},
       {"huge id", [](G& g, S&, A&) { g.mutable_tokenized()->add_input_ids(4294967295u); }, kInvalid,
        "input_ids[0]"},
       {"prompt over the context",
        [](G& g, S&, A&) {
-         for (int i = 0; i < 2000; ++i) g.mutable_tokenized()->add_input_ids(300);
+         for (int i = 0; i < 2000; ++i)
+           g.mutable_tokenized()->add_input_ids(300);
        },
        kInvalid, "context"},
       {"prompt fills the context",
        [](G& g, S& s, A&) {
-         for (int i = 0; i < 1024; ++i) g.mutable_tokenized()->add_input_ids(300);
+         for (int i = 0; i < 1024; ++i)
+           g.mutable_tokenized()->add_input_ids(300);
          s.set_max_tokens(1);
        },
        kInvalid, "context"},
@@ -100,14 +102,16 @@ const std::vector<Row>& Rows() {
       {"long stop", [](G&, S& s, A&) { s.add_stop(std::string(257, 'x')); }, kInvalid, "stop[0]"},
       {"many stops",
        [](G&, S& s, A&) {
-         for (int i = 0; i < 17; ++i) s.add_stop("x");
+         for (int i = 0; i < 17; ++i)
+           s.add_stop("x");
        },
        kInvalid, "stop"},
       {"unknown stop id", [](G&, S& s, A&) { s.add_stop_token_ids(5000); }, kInvalid,
        "stop_token_ids[0]"},
       {"many stop ids",
        [](G&, S& s, A&) {
-         for (int i = 0; i < 257; ++i) s.add_stop_token_ids(5);
+         for (int i = 0; i < 257; ++i)
+           s.add_stop_token_ids(5);
        },
        kInvalid, "stop_token_ids"},
       {"n zero", [](G&, S& s, A&) { s.set_n(0); }, kInvalid, "sampling_params.n"},
@@ -129,7 +133,8 @@ const std::vector<Row>& Rows() {
        "logit_bias[5]"},
       {"many biases",
        [](G&, S& s, A&) {
-         for (int i = 0; i < 1025; ++i) (*s.mutable_logit_bias())[i] = 1;
+         for (int i = 0; i < 1025; ++i)
+           (*s.mutable_logit_bias())[i] = 1;
        },
        kInvalid, "logit_bias"},
       {"truncate to nothing", [](G&, S& s, A&) { s.set_truncate_prompt_tokens(0); }, kInvalid,
@@ -197,8 +202,8 @@ const std::vector<ChatRow>& ChatRows() {
          c.mutable_messages(2)->set_tool_call_id("x");
        },
        "9"},
-      {"temperature NaN",
-       [](C& c) { c.mutable_sampling_params()->set_temperature(kNan); }, "temperature"},
+      {"temperature NaN", [](C& c) { c.mutable_sampling_params()->set_temperature(kNan); },
+       "temperature"},
   };
   return rows;
 }

@@ -223,7 +223,8 @@ TEST(Overload, PreemptionDoesNotChangeTokens) {
   std::vector<Reply> replies(8);
   std::vector<std::thread> threads;
   for (Reply& reply : replies) {
-    threads.emplace_back([&] { reply = Client(daemon.grpc()).Generate(Greedy("Once upon a time", 150)); });
+    threads.emplace_back(
+        [&] { reply = Client(daemon.grpc()).Generate(Greedy("Once upon a time", 150)); });
   }
   for (std::thread& thread : threads) {
     thread.join();

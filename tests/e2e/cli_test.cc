@@ -11,9 +11,9 @@
 namespace alcca::e2e {
 namespace {
 
+using testing::DaemonProcess;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using testing::DaemonProcess;
 using testing::ProgramResult;
 using testing::RunProgram;
 
@@ -30,8 +30,7 @@ class Cli : public ::testing::Test {
 };
 
 TEST_F(Cli, GenerateStreamsTheSameTextAsTheService) {
-  const std::string expected =
-      Client(daemon_.grpc()).Generate(Greedy("Once upon a time", 30)).text;
+  const std::string expected = Client(daemon_.grpc()).Generate(Greedy("Once upon a time", 30)).text;
   const ProgramResult plain =
       Alcca({"generate", "Once upon a time", "--max-tokens=30", "--temperature=0", "--ignore-eos"});
   EXPECT_EQ(plain.exit_code, 0) << plain.err;
@@ -62,8 +61,8 @@ TEST_F(Cli, ChatKeepsTheConversation) {
   const ProgramResult one = Alcca({"chat", "Tell me a story.", "--max-tokens=12", "--seed=1"});
   EXPECT_EQ(one.exit_code, 0) << one.err;
   EXPECT_GT(one.out.size(), 10u);
-  const ProgramResult two = Alcca({"chat", "--max-tokens=12", "--seed=1"},
-                                  "Tell me a story.\nAnd then?\n");
+  const ProgramResult two =
+      Alcca({"chat", "--max-tokens=12", "--seed=1"}, "Tell me a story.\nAnd then?\n");
   EXPECT_EQ(two.exit_code, 0) << two.err;
   EXPECT_EQ(two.out.rfind(one.out, 0), 0u) << two.out;  // the first answer, then another
   EXPECT_GT(two.out.size(), one.out.size() + 5);
@@ -109,8 +108,8 @@ TEST_F(Cli, BenchReportsTheFourLatencies) {
 }
 
 TEST_F(Cli, EvalScoresEachModeAndTheTrainedOneWins) {
-  const ProgramResult result = Alcca({"eval", "--text=" ALCCA_MODEL_DIR "/heldout.txt", "--limit=4",
-                                      "--modes=alcca,dense"});
+  const ProgramResult result =
+      Alcca({"eval", "--text=" ALCCA_MODEL_DIR "/heldout.txt", "--limit=4", "--modes=alcca,dense"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   double loss[2] = {0, 0};
   std::istringstream lines(result.out);
@@ -119,8 +118,10 @@ TEST_F(Cli, EvalScoresEachModeAndTheTrainedOneWins) {
     std::string name;
     double value = 0;
     words >> name >> value;
-    if (name == "alcca") loss[0] = value;
-    if (name == "dense") loss[1] = value;
+    if (name == "alcca")
+      loss[0] = value;
+    if (name == "dense")
+      loss[1] = value;
   }
   EXPECT_GT(loss[0], 0.5);
   EXPECT_LT(loss[0], 4);

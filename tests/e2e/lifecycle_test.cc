@@ -1,4 +1,5 @@
-// From start to drain: health to the letter, signals, and starts that must fail with one clear line.
+// From start to drain: health to the letter, signals, and starts that must fail with one clear
+// line.
 
 #include <gmock/gmock.h>
 #include <grpcpp/generic/generic_stub.h>
@@ -16,11 +17,11 @@
 namespace alcca::e2e {
 namespace {
 
-using ::testing::HasSubstr;
 using grpc::health::v1::Health;
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 using testing::DaemonProcess;
+using ::testing::HasSubstr;
 using testing::ProgramResult;
 using testing::RunProgram;
 
@@ -120,8 +121,7 @@ TEST(Lifecycle, HealthKnowsItsServices) {
 TEST(Lifecycle, ReflectionListsTheService) {
   DaemonProcess daemon;
   ASSERT_TRUE(daemon.serving());
-  grpc::GenericStub stub(
-      grpc::CreateChannel(daemon.grpc(), grpc::InsecureChannelCredentials()));
+  grpc::GenericStub stub(grpc::CreateChannel(daemon.grpc(), grpc::InsecureChannelCredentials()));
   grpc::ClientContext context;
   Client::SetDeadline(&context, 60);
   grpc::CompletionQueue queue;
@@ -202,8 +202,7 @@ TEST(BadStart, BrokenCheckpoints) {
   const Row rows[] = {
       {"no weights", [](const std::string& d) { fs::remove(d + "/model.safetensors"); },
        "model.safetensors"},
-      {"cut off",
-       [](const std::string& d) { fs::resize_file(d + "/model.safetensors", 1000000); },
+      {"cut off", [](const std::string& d) { fs::resize_file(d + "/model.safetensors", 1000000); },
        "model.safetensors"},
       {"empty", [&](const std::string& d) { overwrite(d + "/model.safetensors", ""); },
        "model.safetensors"},

@@ -15,8 +15,8 @@
 namespace alcca::e2e {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::DaemonProcess;
+using ::testing::HasSubstr;
 using testing::HttpGet;
 using testing::RunProgram;
 
@@ -35,8 +35,8 @@ TEST(Metrics, CountTokensRequestsAndInteractions) {
     const Reply reply = client.Generate(request);
     ASSERT_TRUE(reply.status.ok());
     prompt_tokens += reply.complete().prompt_tokens();
-    for (const auto* c : {&reply.complete().attention().prefill(),
-                          &reply.complete().attention().decode()}) {
+    for (const auto* c :
+         {&reply.complete().attention().prefill(), &reply.complete().attention().decode()}) {
       dense += c->dense_equivalent_qk() + c->dense_equivalent_pv();
     }
   }

@@ -10,8 +10,8 @@
 namespace alcca::e2e {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::DaemonProcess;
+using ::testing::HasSubstr;
 
 TEST(Streaming, ChunksAreTheCompletion) {
   DaemonProcess daemon;
@@ -114,8 +114,10 @@ TEST(Streaming, SeedRepeatsAndCompletionsDiffer) {
   const Reply first = client.Generate(request), second = client.Generate(request);
   ASSERT_EQ(first.completes.size(), 4u);
   std::map<uint32_t, std::string> a, b;
-  for (const auto& complete : first.completes) a[complete.index()] = complete.text();
-  for (const auto& complete : second.completes) b[complete.index()] = complete.text();
+  for (const auto& complete : first.completes)
+    a[complete.index()] = complete.text();
+  for (const auto& complete : second.completes)
+    b[complete.index()] = complete.text();
   EXPECT_EQ(a, b);
   ASSERT_EQ(a.size(), 4u);
   EXPECT_NE(a[0], a[1]);
@@ -197,7 +199,9 @@ TEST(Streaming, TokensDependOnNeitherBatchNorChunkNorThreads) {
       "One day a bear came to the river too, and the bear said:";
   std::vector<std::string> texts;
   for (const std::vector<std::string>& flags :
-       {std::vector<std::string>{}, {"--max-prefill-chunk=7"}, {"--threads=1", "--page-tokens=16"},
+       {std::vector<std::string>{},
+        {"--max-prefill-chunk=7"},
+        {"--threads=1", "--page-tokens=16"},
         {"--max-batch-tokens=33", "--max-prefill-chunk=33", "--max-num-seqs=2"}}) {
     DaemonProcess daemon(flags);
     ASSERT_TRUE(daemon.serving());

@@ -21,8 +21,11 @@ const alcca::RequestRules& Rules() {
     Require(loaded.ok());
     return new alcca::Tokenizer(*std::move(loaded));
   }();
-  static const alcca::RequestRules* const rules = new alcca::RequestRules{
-      .tokenizer = tokenizer, .vocab_size = 4096, .max_context = 512, .defaults = {}, .attention = {}};
+  static const alcca::RequestRules* const rules = new alcca::RequestRules{.tokenizer = tokenizer,
+                                                                          .vocab_size = 4096,
+                                                                          .max_context = 512,
+                                                                          .defaults = {},
+                                                                          .attention = {}};
   return *rules;
 }
 

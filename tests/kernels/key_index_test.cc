@@ -76,7 +76,8 @@ TEST_P(KeyIndexTest, FindsWhatBruteForceFinds) {
         float* key = keys.Add();
         std::generate_n(key, d, draw);
         index->Append(key, 1);
-        if (t % 13 != 0 && t != 149) continue;
+        if (t % 13 != 0 && t != 149)
+          continue;
         std::vector<float> q(d);
         std::generate_n(q.begin(), d, draw);
         for (const int32_t k : {1, 8, 200}) {
@@ -111,9 +112,11 @@ TEST_P(KeyIndexTest, EqualDistancesComeInOrderOfPosition) {
   ASSERT_EQ(index->Search(q.data(), 45, 50, out), 45);
   std::vector<int32_t> expected;
   for (int32_t t = 0; t < 50; ++t) {
-    if (t % 5 != 0) expected.push_back(t);
+    if (t % 5 != 0)
+      expected.push_back(t);
   }
-  for (int32_t t = 0; expected.size() < 45; t += 5) expected.push_back(t);
+  for (int32_t t = 0; expected.size() < 45; t += 5)
+    expected.push_back(t);
   for (size_t i = 0; i < 45; ++i) {
     EXPECT_EQ(out[i].key, expected[i]) << i;
   }
@@ -151,10 +154,11 @@ INSTANTIATE_TEST_SUITE_P(
     Distances, KeyIndexTest,
     ::testing::Values(Case{"faiss", nullptr},
                       Case{"portable", AttentionKernelsFor(CpuIsa::kPortable).squared_distances},
-                      Case{"best", AttentionKernelsFor(ChooseCpuIsa("auto").value()).squared_distances}),
+                      Case{"best",
+                           AttentionKernelsFor(ChooseCpuIsa("auto").value()).squared_distances}),
     [](const auto& test) { return test.param.name; });
 
-// --- Over the pages of a KV cache -----------------------------------------------------------------
+// --- Over the pages of a KV cache ---------------------------------------------------------------
 
 constexpr int32_t kPages = 64;
 

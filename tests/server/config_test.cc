@@ -85,6 +85,7 @@ TEST(Config, CommandLineErrors) {
   const auto chunk = Parse({"--max-prefill-chunk=600"});
   EXPECT_THAT(std::string(chunk.status().message()), HasSubstr("max_batch_tokens (512)"));
   EXPECT_TRUE(absl::IsInvalidArgument(Parse({"--max-num-seqs=600"}).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(Parse({"--attention-epsilon=1e-40"}).status()));
 }
 
 TEST(Config, PrintConfigReadsBack) {
@@ -117,7 +118,8 @@ TEST(Config, HelpNamesEveryKey) {
       continue;
     }
     const bool nested = line[0] == ' ';
-    std::string flag = (nested ? "--attention-" : "--") + line.substr(nested ? 2 : 0, colon - (nested ? 2 : 0));
+    std::string flag =
+        (nested ? "--attention-" : "--") + line.substr(nested ? 2 : 0, colon - (nested ? 2 : 0));
     std::replace(flag.begin(), flag.end(), '_', '-');
     EXPECT_THAT(help->text, HasSubstr(flag));
     ++keys;

@@ -36,9 +36,8 @@ TEST_F(MetricsTest, EverySeriesOfTheContractExistsAtZero) {
         "alcca_requests_finished_total{reason=\"deadline\"} 0",
         "alcca_requests_rejected_total{reason=\"queue_full\"} 0",
         "alcca_attention_queries_total{mode=\"alcca\"} 0",
-        "alcca_attention_near_queries_total{mode=\"alcca\"} 0",
-        "alcca_index_build_seconds_count 0", "alcca_index_bytes 0",
-        "alcca_build_info{version=\"9.9.9\"} 1"}) {
+        "alcca_attention_near_queries_total{mode=\"alcca\"} 0", "alcca_index_build_seconds_count 0",
+        "alcca_index_bytes 0", "alcca_build_info{version=\"9.9.9\"} 1"}) {
     EXPECT_THAT(page, HasSubstr(std::string(series) + "\n"));
   }
   EXPECT_THAT(page, HasSubstr("alcca_attention_interactions_total{"));
@@ -53,8 +52,7 @@ TEST_F(MetricsTest, AStepMovesGaugesAndCounters) {
   stats.kv_pages_total = 4;
   stats.batch_tokens = 5;
   stats.step_seconds = 0.2;
-  AttentionCounters& counters =
-      stats.counters[int(AttentionMode::kAlcca)][int(Phase::kDecode)];
+  AttentionCounters& counters = stats.counters[int(AttentionMode::kAlcca)][int(Phase::kDecode)];
   counters.queries = 7;
   counters.near_queries = 2;
   counters.qk_exact = 100;
@@ -67,8 +65,7 @@ TEST_F(MetricsTest, AStepMovesGaugesAndCounters) {
   EXPECT_THAT(page, HasSubstr("alcca_kv_cache_usage_ratio 0.25\n"));
   EXPECT_THAT(page, HasSubstr("alcca_step_duration_seconds_sum 0.4\n"));
   EXPECT_THAT(page, HasSubstr("alcca_attention_near_queries_total{mode=\"alcca\"} 4\n"));
-  EXPECT_THAT(page,
-              HasSubstr("{kind=\"qk_exact\",mode=\"alcca\",phase=\"decode\"} 200\n"));
+  EXPECT_THAT(page, HasSubstr("{kind=\"qk_exact\",mode=\"alcca\",phase=\"decode\"} 200\n"));
   EXPECT_THAT(page, HasSubstr("alcca_attention_dense_equivalent_total{mode=\"alcca\","
                               "phase=\"decode\"} 220\n"));
 }

@@ -30,8 +30,8 @@ std::unique_ptr<MistralModel> LoadModel(const std::string& dir, WeightDType dtyp
   const ModelConfig config = Must(LoadModelConfig(dir));
   const auto checkpoint = Must(Checkpoint::Open(dir));
   ALCCA_CHECK(checkpoint->Validate(config).ok());
-  auto backend = Must(
-      MakeCpuBackend({.threads = threads, .isa = isa, .limits = {.batch_tokens = kContext}}));
+  auto backend =
+      Must(MakeCpuBackend({.threads = threads, .isa = isa, .limits = {.batch_tokens = kContext}}));
   return Must(MistralModel::Load(*checkpoint, config, std::move(backend),
                                  {.weight_dtype = dtype,
                                   .max_batch_tokens = kContext,

@@ -150,7 +150,9 @@ bool DaemonProcess::AwaitListening(int out_fd) {
   return true;
 }
 
-void DaemonProcess::Signal(int number) const { kill(pid_, number); }
+void DaemonProcess::Signal(int number) const {
+  kill(pid_, number);
+}
 
 int DaemonProcess::Wait(double seconds) {
   if (!reaped_) {
@@ -160,7 +162,9 @@ int DaemonProcess::Wait(double seconds) {
   return exit_code_;
 }
 
-std::string DaemonProcess::Log() const { return ReadFile(log_path_); }
+std::string DaemonProcess::Log() const {
+  return ReadFile(log_path_);
+}
 
 int64_t DaemonProcess::ResidentBytes() const {
   std::ifstream statm("/proc/" + std::to_string(pid_) + "/statm");

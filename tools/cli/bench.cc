@@ -99,9 +99,8 @@ class Benchmark {
     for (int i = 0; i < options_.concurrency; ++i) {
       workers.emplace_back([&] {
         for (size_t at = next++; at < requests.size(); at = next++) {
-          std::this_thread::sleep_until(
-              start + std::chrono::duration_cast<SteadyClock::duration>(
-                          std::chrono::duration<double>(arrivals[at])));
+          std::this_thread::sleep_until(start + std::chrono::duration_cast<SteadyClock::duration>(
+                                                    std::chrono::duration<double>(arrivals[at])));
           totals_.requests[at] = Send(requests[at]);
         }
       });
@@ -190,14 +189,16 @@ nlohmann::json Print(const Totals& totals, const Objectives& objectives) {
   std::vector<double> ttft, tpot, itl, e2el;
   int64_t done = 0, good = 0, prompt = 0, output = 0;
   for (const RequestTimes& r : totals.requests) {
-    if (!r.ok) continue;
+    if (!r.ok)
+      continue;
     ++done;
     good += objectives.Met(r);
     prompt += r.prompt_tokens;
     output += r.output_tokens;
     ttft.push_back(r.ttft);
     e2el.push_back(r.e2el);
-    if (r.output_tokens > 1) tpot.push_back(r.tpot());
+    if (r.output_tokens > 1)
+      tpot.push_back(r.tpot());
     itl.insert(itl.end(), r.itl.begin(), r.itl.end());
   }
   ReportTable table;
@@ -213,7 +214,8 @@ nlohmann::json Print(const Totals& totals, const Objectives& objectives) {
     table.Add("goodput", double(good) / totals.seconds, "requests/s");
   }
   if (totals.dense > 0) {
-    table.Add("interactions of causal dense", 100.0 * double(totals.performed) / double(totals.dense), "%");
+    table.Add("interactions of causal dense",
+              100.0 * double(totals.performed) / double(totals.dense), "%");
     table.Add("near queries", 100.0 * double(totals.near_queries) / double(totals.queries), "%");
   }
   std::printf("  %-6s %10s %10s %10s %10s %10s\n", "ms", "mean", "p50", "p90", "p99", "max");
@@ -241,9 +243,9 @@ int Bench(const Options& options) {
   benchmark.Run({requests.end() - options.warmup, requests.end()});
   requests.resize(options.requests);
   std::printf("%s, %s, %s: %d requests of %u + %u tokens, %d at once%s\n",
-              info.served_model_name().c_str(), info.weight_dtype().c_str(),
-              info.device().c_str(), options.requests, options.input_len, options.output_len,
-              options.concurrency, options.request_rate > 0 ? ", Poisson arrivals" : "");
+              info.served_model_name().c_str(), info.weight_dtype().c_str(), info.device().c_str(),
+              options.requests, options.input_len, options.output_len, options.concurrency,
+              options.request_rate > 0 ? ", Poisson arrivals" : "");
   const Totals totals = benchmark.Run(requests);
   const nlohmann::json json = Print(totals, objectives);
   if (!options.json_file.empty()) {
@@ -263,19 +265,25 @@ void AddBench(CLI::App* app, Run* run) {
   auto options = std::make_shared<Options>();
   options->connection.AddTo(command);
   options->attention.AddTo(command);
-  command->add_option("--requests", options->requests)->check(CLI::Range(1, 1000000))
+  command->add_option("--requests", options->requests)
+      ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
   command->add_option("--warmup", options->warmup, "requests sent first and not counted")
-      ->check(CLI::Range(0, 1000))->capture_default_str();
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str();
   command->add_option("--concurrency", options->concurrency, "requests in flight at most")
-      ->check(CLI::Range(1, 4096))->capture_default_str();
-  command->add_option("--request-rate", options->request_rate,
-                      "Poisson arrivals a second; 0: as fast as concurrency allows")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command
+      ->add_option("--request-rate", options->request_rate,
+                   "Poisson arrivals a second; 0: as fast as concurrency allows")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--input-len", options->input_len, "prompt tokens (random ids)")
-      ->check(CLI::Range(1u, 1u << 20))->capture_default_str();
+      ->check(CLI::Range(1u, 1u << 20))
+      ->capture_default_str();
   command->add_option("--output-len", options->output_len, "tokens generated, end token ignored")
-      ->check(CLI::Range(1u, 1u << 20))->capture_default_str();
+      ->check(CLI::Range(1u, 1u << 20))
+      ->capture_default_str();
   command->add_option("--temperature", options->temperature)->capture_default_str();
   command->add_option("--seed", options->seed)->capture_default_str();
   command->add_option("--goodput", options->goodput, "objective, as ttft:200 (ms); also tpot, e2el")

@@ -35,8 +35,8 @@ bool Objectives::Met(const RequestTimes& times) const {
 std::string ParseObjective(const std::string& text, Objectives* objectives) {
   const size_t colon = text.find(':');
   double milliseconds = 0;
-  if (colon == std::string::npos ||
-      !absl::SimpleAtod(text.substr(colon + 1), &milliseconds) || !(milliseconds > 0)) {
+  if (colon == std::string::npos || !absl::SimpleAtod(text.substr(colon + 1), &milliseconds) ||
+      !(milliseconds > 0)) {
     return "'" + text + "' is not NAME:MILLISECONDS";
   }
   const std::string name = text.substr(0, colon);

@@ -1,7 +1,7 @@
 #pragma once
 
-// One function a command: adds its subcommand to `app`; parsing it sets `*run`, which main calls and
-// whose result is the exit code.
+// One function a command: adds its subcommand to `app`; parsing it sets `*run`, which main calls
+// and whose result is the exit code.
 
 #include <functional>
 

@@ -146,8 +146,7 @@ grpc::Status ScoreMode(const Options& options, const std::string& mode, const Co
   for (std::thread& worker : workers) {
     worker.join();
   }
-  total->seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  total->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   for (const Score& s : scores) {
     total->nats += s.nats;
     total->tokens += s.tokens;
@@ -204,9 +203,11 @@ void AddEval(CLI::App* app, Run* run) {
       ->check(CLI::IsMember({"dense", "alcca", "multipole", "window", "topk"}));
   command->add_option("--separator", options->separator, "between documents")
       ->capture_default_str();
-  command->add_option("--length", options->length, "tokens scored in one piece; 0: 512 or the context");
+  command->add_option("--length", options->length,
+                      "tokens scored in one piece; 0: 512 or the context");
   command->add_option("--limit", options->limit, "documents; 0: all");
-  command->add_option("--concurrency", options->concurrency)->check(CLI::Range(1, 256))
+  command->add_option("--concurrency", options->concurrency)
+      ->check(CLI::Range(1, 256))
       ->capture_default_str();
   command->callback([options, run] { *run = [options] { return Eval(*options); }; });
 }

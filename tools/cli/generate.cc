@@ -86,8 +86,8 @@ int Chat(const Options& options) {
     std::printf("Ctrl-D ends the conversation.\n");
   }
   int code = 0;
-  for (std::string line; (terminal ? std::cout << "> " << std::flush : std::cout),
-                         std::getline(std::cin, line);) {
+  for (std::string line;
+       (terminal ? std::cout << "> " << std::flush : std::cout), std::getline(std::cin, line);) {
     if (!line.empty()) {
       code = Report(Turn(options, stub.get(), line, &conversation));
     }

@@ -15,12 +15,23 @@ namespace alcca::cli {
 namespace {
 
 const char* CodeName(grpc::StatusCode code) {
-  static constexpr const char* kNames[] = {
-      "OK",           "CANCELLED",           "UNKNOWN",           "INVALID_ARGUMENT",
-      "DEADLINE_EXCEEDED", "NOT_FOUND",      "ALREADY_EXISTS",    "PERMISSION_DENIED",
-      "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED",     "OUT_OF_RANGE",
-      "UNIMPLEMENTED", "INTERNAL",           "UNAVAILABLE",       "DATA_LOSS",
-      "UNAUTHENTICATED"};
+  static constexpr const char* kNames[] = {"OK",
+                                           "CANCELLED",
+                                           "UNKNOWN",
+                                           "INVALID_ARGUMENT",
+                                           "DEADLINE_EXCEEDED",
+                                           "NOT_FOUND",
+                                           "ALREADY_EXISTS",
+                                           "PERMISSION_DENIED",
+                                           "RESOURCE_EXHAUSTED",
+                                           "FAILED_PRECONDITION",
+                                           "ABORTED",
+                                           "OUT_OF_RANGE",
+                                           "UNIMPLEMENTED",
+                                           "INTERNAL",
+                                           "UNAVAILABLE",
+                                           "DATA_LOSS",
+                                           "UNAUTHENTICATED"};
   return code >= 0 && code <= 16 ? kNames[code] : "UNKNOWN";
 }
 
@@ -88,19 +99,32 @@ void SamplingOptions::AddTo(CLI::App* app) {
 
 v1::SamplingParams SamplingOptions::Params() const {
   v1::SamplingParams out;
-  if (temperature) out.set_temperature(*temperature);
-  if (top_p) out.set_top_p(*top_p);
-  if (min_p) out.set_min_p(*min_p);
-  if (repetition_penalty) out.set_repetition_penalty(*repetition_penalty);
-  if (presence_penalty) out.set_presence_penalty(*presence_penalty);
-  if (frequency_penalty) out.set_frequency_penalty(*frequency_penalty);
-  if (top_k) out.set_top_k(*top_k);
-  if (max_tokens) out.set_max_tokens(*max_tokens);
-  if (min_tokens) out.set_min_tokens(*min_tokens);
-  if (n) out.set_n(*n);
-  if (seed) out.set_seed(*seed);
-  if (logprobs) out.set_logprobs(*logprobs);
-  if (ignore_eos) out.set_ignore_eos(true);
+  if (temperature)
+    out.set_temperature(*temperature);
+  if (top_p)
+    out.set_top_p(*top_p);
+  if (min_p)
+    out.set_min_p(*min_p);
+  if (repetition_penalty)
+    out.set_repetition_penalty(*repetition_penalty);
+  if (presence_penalty)
+    out.set_presence_penalty(*presence_penalty);
+  if (frequency_penalty)
+    out.set_frequency_penalty(*frequency_penalty);
+  if (top_k)
+    out.set_top_k(*top_k);
+  if (max_tokens)
+    out.set_max_tokens(*max_tokens);
+  if (min_tokens)
+    out.set_min_tokens(*min_tokens);
+  if (n)
+    out.set_n(*n);
+  if (seed)
+    out.set_seed(*seed);
+  if (logprobs)
+    out.set_logprobs(*logprobs);
+  if (ignore_eos)
+    out.set_ignore_eos(true);
   for (const std::string& text : stop) {
     out.add_stop(text);
   }
@@ -146,15 +170,24 @@ void AttentionOptions::AddTo(CLI::App* app) {
 v1::AttentionParams AttentionOptions::Params() const {
   v1::AttentionParams out;
   out.set_mode(ParseMode(mode));
-  if (search == "exact") out.set_search(v1::ATTENTION_SEARCH_EXACT);
-  if (search == "tree") out.set_search(v1::ATTENTION_SEARCH_TREE);
-  if (theta) out.set_theta(*theta);
-  if (k) out.set_k(*k);
-  if (epsilon) out.set_epsilon(*epsilon);
-  if (mass) out.set_mass(*mass);
-  if (max_keys) out.set_max_keys(*max_keys);
-  if (window) out.set_window(*window);
-  if (sparsity) out.set_sparsity(*sparsity);
+  if (search == "exact")
+    out.set_search(v1::ATTENTION_SEARCH_EXACT);
+  if (search == "tree")
+    out.set_search(v1::ATTENTION_SEARCH_TREE);
+  if (theta)
+    out.set_theta(*theta);
+  if (k)
+    out.set_k(*k);
+  if (epsilon)
+    out.set_epsilon(*epsilon);
+  if (mass)
+    out.set_mass(*mass);
+  if (max_keys)
+    out.set_max_keys(*max_keys);
+  if (window)
+    out.set_window(*window);
+  if (sparsity)
+    out.set_sparsity(*sparsity);
   return out;
 }
 

@@ -41,7 +41,7 @@ struct SamplingOptions {
 };
 
 struct AttentionOptions {
-  std::string mode;    // empty: the server's choice
+  std::string mode;  // empty: the server's choice
   std::string search;
   std::optional<float> theta, epsilon, mass, sparsity;
   std::optional<uint32_t> k, max_keys, window;

@@ -43,10 +43,10 @@ void PrintAttention(const v1::AttentionReport& report) {
     dense += c->dense_equivalent_qk() + c->dense_equivalent_pv();
     queries += c->queries();
   }
-  std::printf("  cost       %s interactions of causal dense's %s: %.1f %% (query-key side %.1f %%)\n",
-              Grouped(performed).c_str(), Grouped(dense).c_str(),
-              100 * report.performed_over_dense_causal(),
-              100 * report.qk_performed_over_dense_causal());
+  std::printf(
+      "  cost       %s interactions of causal dense's %s: %.1f %% (query-key side %.1f %%)\n",
+      Grouped(performed).c_str(), Grouped(dense).c_str(),
+      100 * report.performed_over_dense_causal(), 100 * report.qk_performed_over_dense_causal());
   if (applied.mode() == v1::ATTENTION_MODE_ALCCA) {
     std::printf("  near       %.2f %% of %s queries answered by the mean value\n",
                 100 * report.near_share(), Grouped(queries).c_str());
@@ -60,8 +60,8 @@ void PrintStats(const v1::GenerateComplete& done, double first_token_seconds) {
   const int later = static_cast<int>(done.completion_tokens()) - 1;
   std::printf("\n--- %u prompt + %u completion tokens, finished: %s\n", done.prompt_tokens(),
               done.completion_tokens(), done.finish_reason().c_str());
-  std::printf("  time       queue %.1f ms, prefill %.1f ms, decode %.1f ms", 1e3 * t.queue_seconds(),
-              1e3 * t.prefill_seconds(), 1e3 * t.decode_seconds());
+  std::printf("  time       queue %.1f ms, prefill %.1f ms, decode %.1f ms",
+              1e3 * t.queue_seconds(), 1e3 * t.prefill_seconds(), 1e3 * t.decode_seconds());
   if (later > 0 && t.decode_seconds() > 0) {
     std::printf(" (%.2f ms a token, %.0f tokens/s)", 1e3 * t.decode_seconds() / later,
                 later / t.decode_seconds());

@@ -14,7 +14,7 @@
 namespace {
 
 constexpr int D = HEAD_DIM;
-constexpr int kBlock = 16;   // keys at a time: one AVX-512 register
+constexpr int kBlock = 16;  // keys at a time: one AVX-512 register
 constexpr int kMaxTop = 64;
 
 }  // namespace
