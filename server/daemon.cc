@@ -98,8 +98,8 @@ void Daemon::Watchdog() {
 }
 
 void Daemon::Drain() {
+  service_.SetDraining();  // first: who hears NOT_SERVING and calls all the same is refused
   health_.SetReady(false);
-  service_.SetDraining();
   if (model_ != nullptr) {
     Engine& engine = *model_->engine;
     engine.Drain();
