@@ -190,11 +190,12 @@ absl::StatusOr<GenerationConfig> ParseGenerationConfig(std::string_view json_tex
   ASSIGN_OR_RETURN(const nlohmann::json document, ParseStrictJson(json_text, name));
   JsonReader json(document, name);
   GenerationConfig config;
+  // The ranges that requests have: a preset outside them would refuse every request that keeps it.
   json.OptionalFloat("temperature", 0.0, 100.0, &config.temperature);
-  json.OptionalFloat("top_p", 0.0, 1.0, &config.top_p);
-  json.OptionalInt32("top_k", 0, kInt32Max, &config.top_k);
+  json.OptionalFloat("top_p", 1e-9, 1.0, &config.top_p);
+  json.OptionalInt32("top_k", 0, 1 << 24, &config.top_k);
   json.OptionalFloat("min_p", 0.0, 1.0, &config.min_p);
-  json.OptionalFloat("repetition_penalty", 1e-3, 1e3, &config.repetition_penalty);
+  json.OptionalFloat("repetition_penalty", 1e-3, 10.0, &config.repetition_penalty);
   json.OptionalInt32("max_new_tokens", 1, kInt32Max, &config.max_new_tokens);
   if (json.Has("do_sample"))
     json.Bool("do_sample", &config.do_sample.emplace());

@@ -3,7 +3,9 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <map>
@@ -177,7 +179,10 @@ std::string Get(const Key& key, const ServerConfig& config) {
   if (auto* field = std::get_if<int64_t C::*>(&key.field)) {
     return absl::StrCat(config.**field);
   }
-  return absl::StrCat(config.**std::get_if<double C::*>(&key.field));
+  char digits[32];  // as many as read back the same
+  const auto end =
+      std::to_chars(digits, digits + sizeof(digits), config.**std::get_if<double C::*>(&key.field));
+  return std::string(digits, end.ptr);
 }
 
 size_t EditDistance(const std::string& a, const std::string& b) {
@@ -207,15 +212,17 @@ absl::Status UnknownKey(const std::string& name, const std::string& where) {
 }
 
 absl::Status ApplyNode(const YAML::Node& node, const std::string& prefix, const std::string& name,
-                       ServerConfig* config) {
-  std::set<std::string> seen;
+                       std::set<std::string>* seen, ServerConfig* config) {
   for (const auto& entry : node) {
     const std::string key_name = prefix + entry.first.as<std::string>();
-    if (!seen.insert(key_name).second) {
+    if (!seen->insert(key_name).second) {
       return absl::InvalidArgumentError(absl::StrCat(name, ": ", key_name, ": given twice"));
     }
-    if (entry.second.IsMap()) {
-      RETURN_IF_ERROR(ApplyNode(entry.second, key_name + ".", name, config));
+    const std::string inside = key_name + ".";
+    if (entry.second.IsMap() && std::any_of(Keys().begin(), Keys().end(), [&](const Key& k) {
+          return std::string_view(k.name).starts_with(inside);
+        })) {
+      RETURN_IF_ERROR(ApplyNode(entry.second, inside, name, seen, config));
       continue;
     }
     const auto key = std::find_if(Keys().begin(), Keys().end(),
@@ -255,14 +262,19 @@ absl::Status CheckRelations(const ServerConfig& c) {
 
 absl::Status ApplyYaml(const std::string& text, const std::string& name, ServerConfig* config) {
   try {
-    const YAML::Node root = YAML::Load(text);
-    if (root.IsNull()) {
+    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
+    if (documents.size() > 1) {
+      return absl::InvalidArgumentError(absl::StrCat(name, ": expected one document"));
+    }
+    if (documents.empty() || documents[0].IsNull()) {
       return absl::OkStatus();
     }
+    const YAML::Node& root = documents[0];
     if (!root.IsMap()) {
       return absl::InvalidArgumentError(absl::StrCat(name, ": expected a map of keys"));
     }
-    return ApplyNode(root, "", name, config);
+    std::set<std::string> seen;
+    return ApplyNode(root, "", name, &seen, config);
   } catch (const YAML::Exception& e) {
     return absl::InvalidArgumentError(absl::StrCat(name, ": ", e.what()));
   }
@@ -309,7 +321,8 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
   }
   if (!file.empty()) {
     std::ifstream in(file, std::ios::binary);
-    if (!in) {
+    std::error_code unknown;
+    if (!in || std::filesystem::is_directory(file, unknown)) {  // a folder reads as an empty file
       return absl::NotFoundError(absl::StrCat(file, ": cannot be opened"));
     }
     std::stringstream text;
@@ -342,8 +355,11 @@ std::string PrintConfig(const ServerConfig& config) {
     const std::string indent = nested ? "  " : "";
     std::string value = Get(key, config);
     if (std::holds_alternative<std::string C::*>(key.field)) {
-      value =
-          absl::StrCat("\"", absl::StrReplaceAll(value, {{"\\", "\\\\"}, {"\"", "\\\""}}), "\"");
+      value = absl::StrCat(
+          "\"",
+          absl::StrReplaceAll(
+              value, {{"\\", "\\\\"}, {"\"", "\\\""}, {"\n", "\\n"}, {"\r", "\\r"}, {"\t", "\\t"}}),
+          "\"");
     }
     absl::StrAppend(&out, indent, "# ", key.help);
     if (!key.choices.empty()) {

@@ -66,6 +66,10 @@ absl::Status Daemon::Listen() {
 absl::Status Daemon::Load(ModelPlan plan) {
   ASSIGN_OR_RETURN(model_, LoadModel(config_, std::move(plan), &delivery_));
   metrics_.ModelLoaded(model_->load_seconds, model_->weight_bytes, model_->kv_pages);
+  return absl::OkStatus();
+}
+
+void Daemon::Serve() {
   service_.Serve(&model_->serving);
   watchdog_ = std::thread([this] { Watchdog(); });
   health_.SetLive(true);
@@ -77,7 +81,6 @@ absl::Status Daemon::Load(ModelPlan plan) {
   Log(LogLevel::kInfo, "serving",
       {{"grpc", absl::StrCat(HostOf(config_.listen), ":", grpc_port_)},
        {"metrics", metrics_address_}});
-  return absl::OkStatus();
 }
 
 void Daemon::Watchdog() {

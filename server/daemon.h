@@ -27,8 +27,9 @@ class Daemon {
 
   // Opens both ports; health answers NOT_SERVING from here on. UNAVAILABLE: a port is taken.
   absl::Status Listen();
-  // Loads the model and says SERVING.
   absl::Status Load(ModelPlan plan);
+  // Takes requests, says SERVING, and prints the line that scripts wait for. Needs a loaded model.
+  void Serve();
   // NOT_SERVING at once; new calls are UNAVAILABLE; what is in flight may finish until the drain
   // timeout, then ends with UNAVAILABLE and its tokens so far. Returns when all is delivered.
   void Drain();

@@ -2,13 +2,13 @@
 // flag, 69 port taken, 70 device or internal fault, 75 not enough memory now, 78 bad configuration
 // or model file. Every failure is one line on stderr.
 
-#include <pthread.h>
+#include <semaphore.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -41,28 +41,36 @@ int ExitCodeOf(const absl::Status& status) {
   }
 }
 
-// SIGTERM and SIGINT, taken by sigwait in one place; every thread inherits the mask.
-sigset_t BlockStopSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
-  return signals;
+// What SIGTERM and SIGINT do. Handlers, not sigwait behind a mask: libraries start threads before
+// main (OpenBLAS does), and a signal sent to the process may land on one that has not blocked it.
+std::atomic<bool> next_signal_drains{false};
+std::atomic<int> signal_taken{0};
+sem_t stop_asked;
+
+// The first signal drains once the daemon serves; before, nothing is in flight, and a second one
+// says now: both end the process at once. Async-signal-safe.
+extern "C" void OnStopSignal(int signal) {
+  if (!next_signal_drains.exchange(false)) {
+    _exit(128 + signal);
+  }
+  signal_taken = signal;
+  sem_post(&stop_asked);
 }
 
-// The first signal drains; a second one ends the process at once.
-void DrainOnSignal(const sigset_t& signals, Daemon* daemon) {
-  int signal = 0;
-  sigwait(&signals, &signal);
-  Log(LogLevel::kInfo, "signal", {{"number", signal}});
-  std::thread([signals] {
-    int second = 0;
-    sigwait(&signals, &second);
-    _exit(128 + second);
-  }).detach();
-  daemon->Drain();
+void TakeStopSignals() {
+  sem_init(&stop_asked, 0, 0);
+  struct sigaction action = {};
+  action.sa_handler = OnStopSignal;
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGINT, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+void AwaitStopSignal() {
+  while (sem_wait(&stop_asked) != 0) {  // EINTR
+  }
+  Log(LogLevel::kInfo, "signal", {{"number", signal_taken.load()}});
 }
 
 int Main(int argc, char** argv) {
@@ -85,7 +93,7 @@ int Main(int argc, char** argv) {
     const auto plan = PlanModel(config);
     return plan.ok() ? 0 : Fail(plan.status(), ExitCodeOf(plan.status()));
   }
-  const sigset_t signals = BlockStopSignals();
+  TakeStopSignals();
   // Files are checked before a port is opened: a wrong folder fails in milliseconds.
   absl::StatusOr<ModelPlan> plan = PlanModel(config);
   if (!plan.ok()) {
@@ -98,7 +106,10 @@ int Main(int argc, char** argv) {
   if (const absl::Status status = daemon.Load(*std::move(plan)); !status.ok()) {
     return Fail(status, ExitCodeOf(status));
   }
-  DrainOnSignal(signals, &daemon);
+  next_signal_drains = true;
+  daemon.Serve();
+  AwaitStopSignal();
+  daemon.Drain();
   Log(LogLevel::kInfo, "stopped");
   return 0;
 }

@@ -75,7 +75,7 @@ constexpr std::array kPhaseNames = {"prefill", "decode"};
 // Opens a TCP connection and closes it again.
 void Connect(const std::string& host, const std::string& port) {
   addrinfo* found = nullptr;
-  if (getaddrinfo(host.c_str(), port.c_str(), nullptr, &found) != 0) {
+  if (getaddrinfo(host.empty() ? nullptr : host.c_str(), port.c_str(), nullptr, &found) != 0) {
     return;
   }
   const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -213,6 +213,9 @@ absl::StatusOr<int> Metrics::Listen(const std::string& address) {
     f_->exposer->RegisterCollectable(f_->registry);
     const int port = f_->exposer->GetListeningPorts().at(0);
     f_->host = address.substr(0, address.rfind(':'));
+    if (f_->host.starts_with('[')) {  // [::1]:9090
+      f_->host = f_->host.substr(1, f_->host.size() - 2);
+    }
     f_->port = std::to_string(port);
     return port;
   } catch (const std::exception& e) {

@@ -127,6 +127,8 @@ AttentionParams DefaultAttention(const ServerConfig& config, const AlccaConfig& 
 
 std::string DefaultSamplingJson(const GenerationConfig& g) {
   nlohmann::json json = nlohmann::json::object();
+  if (g.do_sample)
+    json["do_sample"] = *g.do_sample;
   if (g.temperature)
     json["temperature"] = *g.temperature;
   if (g.top_p)

@@ -35,12 +35,11 @@ absl::StatusOr<int32_t> IntInRange(int64_t value, int64_t low, int64_t high,
 
 absl::Status SetDistribution(const v1::SamplingParams& in, const GenerationConfig& model,
                              SamplingParams* out) {
-  // A model that asks for greedy decoding (do_sample: false) still samples where a client asks.
-  if (model.do_sample.has_value() && !*model.do_sample) {
-    out->temperature = 0;
-  }
-  out->temperature =
-      in.has_temperature() ? in.temperature() : model.temperature.value_or(out->temperature);
+  // A model that asks for greedy decoding (do_sample: false), whatever temperature it has beside
+  // that, still samples where a client asks.
+  const float preset =
+      model.do_sample.value_or(true) ? model.temperature.value_or(out->temperature) : 0.0f;
+  out->temperature = in.has_temperature() ? in.temperature() : preset;
   out->top_p = in.has_top_p() ? in.top_p() : model.top_p.value_or(out->top_p);
   out->min_p = in.has_min_p() ? in.min_p() : model.min_p.value_or(out->min_p);
   out->repetition_penalty = in.has_repetition_penalty()
@@ -118,8 +117,9 @@ absl::Status RefuseUnimplemented(const v1::SamplingParams& in) {
   return absl::OkStatus();
 }
 
-// The prompt is known by now: it bounds max_tokens.
-absl::Status SetLengths(const v1::SamplingParams& in, const RequestRules& rules, Request* request) {
+// The prompt, which `input` was, is known by now: it bounds max_tokens.
+absl::Status SetLengths(const v1::SamplingParams& in, const RequestRules& rules,
+                        std::string_view input, Request* request) {
   if (in.has_truncate_prompt_tokens()) {
     ASSIGN_OR_RETURN(const int32_t keep,
                      IntInRange(in.truncate_prompt_tokens(), 1, rules.max_context,
@@ -130,10 +130,10 @@ absl::Status SetLengths(const v1::SamplingParams& in, const RequestRules& rules,
   }
   const int64_t room = int64_t{rules.max_context} - static_cast<int64_t>(request->prompt.size());
   if (room < 1) {
-    return FieldError("input", absl::StrCat("the prompt has ", request->prompt.size(),
-                                            " tokens and the context holds ", rules.max_context,
-                                            " with at least one to generate; shorten it or set "
-                                            "sampling_params.truncate_prompt_tokens"));
+    return FieldError(input, absl::StrCat("the prompt has ", request->prompt.size(),
+                                          " tokens and the context holds ", rules.max_context,
+                                          " with at least one to generate; shorten it or set "
+                                          "sampling_params.truncate_prompt_tokens"));
   }
   SamplingParams& out = request->sampling;
   if (in.has_max_tokens()) {
@@ -154,7 +154,7 @@ absl::Status SetLengths(const v1::SamplingParams& in, const RequestRules& rules,
 }
 
 absl::Status SetSampling(const v1::SamplingParams& in, const RequestRules& rules,
-                         Request* request) {
+                         std::string_view input, Request* request) {
   SamplingParams& out = request->sampling;
   RETURN_IF_ERROR(RefuseUnimplemented(in));
   RETURN_IF_ERROR(SetDistribution(in, rules.defaults, &out));
@@ -166,7 +166,20 @@ absl::Status SetSampling(const v1::SamplingParams& in, const RequestRules& rules
   out.skip_special_tokens = in.has_skip_special_tokens() ? in.skip_special_tokens() : true;
   static thread_local std::mt19937_64 seeds{std::random_device{}()};
   out.seed = in.has_seed() ? static_cast<uint64_t>(static_cast<int64_t>(in.seed())) : seeds();
-  return SetLengths(in, rules, request);
+  return SetLengths(in, rules, input, request);
+}
+
+// The engine's errors about a conversation, "messages[3]: rule" or "tools[0]: rule", with the
+// request's field.
+absl::Status ChatFieldError(const absl::Status& status) {
+  if (!absl::IsInvalidArgument(status)) {
+    return status;
+  }
+  const std::string text(status.message());
+  const size_t colon = text.find(": ");
+  return text.starts_with("messages") && colon != std::string::npos
+             ? FieldError(text.substr(0, colon), text.substr(colon + 2))
+             : FieldError("tools_json", text);
 }
 
 absl::Status CheckRequestId(const std::string& id) {
@@ -264,7 +277,7 @@ absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const Re
   } else {
     return FieldError("input", "one of text and tokenized is required");
   }
-  RETURN_IF_ERROR(SetSampling(in.sampling_params(), rules, &out));
+  RETURN_IF_ERROR(SetSampling(in.sampling_params(), rules, "input", &out));
   ASSIGN_OR_RETURN(out.attention, ValidateAttention(in.attention(), rules.attention));
   return out;
 }
@@ -292,9 +305,13 @@ absl::StatusOr<Request> ValidateChat(const v1::ChatRequest& in, const RequestRul
     return FieldError("messages", "must not be empty");
   }
   RETURN_IF_ERROR(ValidateText(in.tools_json(), "tools_json"));
-  ASSIGN_OR_RETURN(out.prompt,
-                   EncodeChat(*rules.tokenizer, rules.chat_format, messages, in.tools_json()));
-  RETURN_IF_ERROR(SetSampling(in.sampling_params(), rules, &out));
+  absl::StatusOr<std::vector<int32_t>> prompt =
+      EncodeChat(*rules.tokenizer, rules.chat_format, messages, in.tools_json());
+  if (!prompt.ok()) {
+    return ChatFieldError(prompt.status());
+  }
+  out.prompt = *std::move(prompt);
+  RETURN_IF_ERROR(SetSampling(in.sampling_params(), rules, "messages", &out));
   ASSIGN_OR_RETURN(out.attention, ValidateAttention(in.attention(), rules.attention));
   return out;
 }

@@ -25,7 +25,8 @@ grpc::Status WithDetails(const absl::Status& status, const google::protobuf::Mes
 absl::Status FieldError(std::string_view field, std::string_view rule) {
   absl::Status status =
       absl::InvalidArgumentError(absl::StrCat(std::string(field), ": ", std::string(rule)));
-  status.SetPayload(kFieldPayload, absl::Cord(std::string(field)));
+  // The path alone: "stop (count)" is about stop.
+  status.SetPayload(kFieldPayload, absl::Cord(std::string(field.substr(0, field.find(' ')))));
   return status;
 }
 

@@ -49,6 +49,10 @@ void CheckRequest(const absl::StatusOr<alcca::Request>& request) {
   Require(s.temperature >= 0 && std::isfinite(s.temperature));
   Require(s.top_p > 0 && s.top_p <= 1 && s.min_p >= 0 && s.min_p <= 1 && s.top_k >= 0);
   Require(s.repetition_penalty > 0 && std::isfinite(s.repetition_penalty));
+  Require(std::abs(s.frequency_penalty) <= 2 && std::abs(s.presence_penalty) <= 2);  // nor NaN
+  for (const int32_t id : s.stop_token_ids) {
+    Require(id >= 0 && id < rules.vocab_size);
+  }
   Require(s.logprobs <= rules.max_logprobs && s.prompt_logprobs <= rules.max_logprobs);
   for (const std::string& stop : s.stop) {
     Require(!stop.empty() && stop.size() <= static_cast<size_t>(rules.max_stop_bytes));

@@ -62,6 +62,20 @@ TEST(Config, BadTextNamesFileKeyAndRule) {
            {"attention:\n  kk: 3", {"attention.kk", "attention.k"}},
            {"attention:\n  mode: sparse", {"attention.mode", "dense"}},
            {"- a\n- b", {"map"}},
+           {"max_n: {}", {"max_n", "single value"}},
+           {"max_n: {a: 1}", {"max_n", "single value"}},
+           {"max_n:", {"max_n", "integer"}},
+           {"bogus: {}", {"f.yaml", "unknown key 'bogus'"}},
+           {"bogus: {a: 1}", {"unknown key 'bogus'"}},
+           {"attention: &x\n  y: *x", {"unknown key 'attention.y'"}},  // a cycle
+           {"attention: {k: 3}\nattention: {theta: 1}", {"attention", "twice"}},
+           {"attention.k: 3\nattention:\n  k: 4", {"attention.k", "twice"}},
+           {"max_n: 3\n---\nmax_n: 4", {"f.yaml", "one document"}},
+           {"[a, b]: 3", {"f.yaml"}},
+           {"attention:\n  k: 2049", {"attention.k", "2048"}},
+           {"drain_timeout_seconds: .inf", {"drain_timeout_seconds"}},
+           {"drain_timeout_seconds: 1e400", {"drain_timeout_seconds"}},
+           {"listen: [a]", {"listen", "single value"}},
            {"a: [1", {"f.yaml"}},
            {"\t x: {", {"f.yaml"}},
        }) {
@@ -77,11 +91,44 @@ TEST(Config, BadTextNamesFileKeyAndRule) {
   EXPECT_TRUE(ApplyYaml("# only a comment\n", "f", &config).ok());
 }
 
+TEST(Config, NestedKeysReadWholeMaps) {
+  ServerConfig config;
+  const absl::Status status = ApplyYaml(
+      "attention:\n  mode: alcca\n  theta: 0.25\n  k: 2048\n  epsilon: 0.05\n"
+      "threads: 2\n",
+      "f", &config);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(config.attention_mode, "alcca");
+  EXPECT_EQ(config.attention_theta, 0.25);
+  EXPECT_EQ(config.attention_k, 2048);
+  EXPECT_EQ(config.attention_epsilon, 0.05);
+  EXPECT_EQ(config.threads, 2);
+}
+
+// The table's flags and what the command line asks for.
+TEST(Config, Actions) {
+  const auto action = [](const std::vector<std::string>& args) {
+    const auto command = ParseCommandLine(args);
+    EXPECT_TRUE(command.ok()) << command.status();
+    return command.ok() ? command->action : CommandLine::Action::kExit;
+  };
+  EXPECT_EQ(action({}), CommandLine::Action::kServe);
+  EXPECT_EQ(action({"--check"}), CommandLine::Action::kCheck);
+  EXPECT_EQ(action({"--print-config"}), CommandLine::Action::kPrintConfig);
+  EXPECT_EQ(action({"--version"}), CommandLine::Action::kExit);
+  EXPECT_EQ(Parse({"--attention-k", "5"})->attention_k, 5);
+  EXPECT_EQ(Parse({"--reflection=false"})->reflection, false);
+}
+
 TEST(Config, CommandLineErrors) {
   EXPECT_TRUE(absl::IsInvalidArgument(Parse({"--nope"}).status()));
   EXPECT_TRUE(absl::IsInvalidArgument(Parse({"stray"}).status()));
   EXPECT_TRUE(absl::IsInvalidArgument(Parse({"--max-n"}).status()));
   EXPECT_TRUE(absl::IsNotFound(Parse({"--config=/no/such"}).status()));
+  const testing::TempDir dir;
+  EXPECT_FALSE(Parse({"--config", dir.path()}).ok());  // a folder reads as an empty file
+  EXPECT_TRUE(absl::IsInvalidArgument(Parse({"--attention-k=2049"}).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(Parse({"--device=tpu"}).status()));
   const auto chunk = Parse({"--max-prefill-chunk=600"});
   EXPECT_THAT(std::string(chunk.status().message()), HasSubstr("max_batch_tokens (512)"));
   EXPECT_TRUE(absl::IsInvalidArgument(Parse({"--max-num-seqs=600"}).status()));
@@ -103,6 +150,62 @@ TEST(Config, PrintConfigReadsBack) {
   EXPECT_EQ(PrintConfig(read), PrintConfig(config));
   EXPECT_EQ(read.model, config.model);
   EXPECT_EQ(read.attention_theta, 2.5);
+}
+
+// Every field away from its default, in values that are hard to print.
+TEST(Config, PrintConfigReadsBackEveryField) {
+  const ServerConfig config = {.model = "/a\nb\tc\r\x01 # : \xC3\xA9",
+                               .served_model_name = "true",
+                               .device = "cpu",
+                               .weight_dtype = "int8",
+                               .isa = "portable",
+                               .threads = 3,
+                               .listen = "[::1]:1",
+                               .metrics_listen = "",
+                               .reflection = false,
+                               .max_message_bytes = 2147483647,
+                               .max_concurrent_streams = 5,
+                               .max_undelivered_bytes = 1025,
+                               .max_context = 77,
+                               .max_num_seqs = 6,
+                               .max_batch_tokens = 65536,
+                               .max_prefill_chunk = 65535,
+                               .max_queued_requests = 9,
+                               .max_queued_tokens = 10,
+                               .kv_cache_bytes = 999'999'999'999'999,
+                               .page_tokens = 12,
+                               .default_max_tokens = 13,
+                               .max_n = 14,
+                               .max_logprobs = 15,
+                               .max_stop_strings = 17,
+                               .max_stop_bytes = 18,
+                               .max_logit_bias = 19,
+                               .attention_mode = "alcca",
+                               .attention_theta = 0.123456789012345678,
+                               .attention_k = 21,
+                               .attention_epsilon = 1.2345678901234567e-8,
+                               .drain_timeout_seconds = 1.0 / 3,
+                               .watchdog_seconds = 12345.678901234,
+                               .log_level = "debug",
+                               .log_format = "json"};
+  ServerConfig read;
+  const absl::Status status = ApplyYaml(PrintConfig(config), "printed", &read);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(PrintConfig(read), PrintConfig(config));
+  EXPECT_EQ(read.model, config.model);
+  EXPECT_EQ(read.served_model_name, config.served_model_name);
+  EXPECT_EQ(read.kv_cache_bytes, config.kv_cache_bytes);
+  EXPECT_EQ(read.attention_theta, config.attention_theta);
+  EXPECT_EQ(read.attention_epsilon, config.attention_epsilon);
+  EXPECT_EQ(read.drain_timeout_seconds, config.drain_timeout_seconds);
+  EXPECT_EQ(read.watchdog_seconds, config.watchdog_seconds);
+  // Each line that sets a key differs from the default's: no key is printed from elsewhere.
+  std::istringstream ours(PrintConfig(config)), defaults(PrintConfig({}));
+  for (std::string a, b; std::getline(ours, a) && std::getline(defaults, b);) {
+    if (!a.empty() && !a.ends_with(':') && a.find("# ") == std::string::npos) {
+      EXPECT_NE(a, b);
+    }
+  }
 }
 
 TEST(Config, HelpNamesEveryKey) {
@@ -134,6 +237,9 @@ TEST(Config, ShippedFiles) {
   ASSERT_FALSE(text.empty());
   EXPECT_EQ(text.substr(text.find("# ---")), PrintConfig({}))
       << "config/default.yaml: write the output of alccad --print-config below its header";
+  ServerConfig read;
+  ASSERT_TRUE(ApplyYaml(text, "default.yaml", &read).ok());
+  EXPECT_EQ(PrintConfig(read), PrintConfig({}));
   ServerConfig mistral;
   const absl::Status status =
       ApplyYaml(ReadFile(folder + "mistral-7b.yaml"), "mistral-7b.yaml", &mistral);

@@ -5,7 +5,12 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
 #include <thread>
+#include <vector>
 
 namespace alcca {
 namespace {
@@ -73,7 +78,14 @@ TEST_F(HealthTest, ListNamesEveryService) {
   grpc::ClientContext context;
   ASSERT_TRUE(stub_->List(&context, {}, &response).ok());
   EXPECT_EQ(response.statuses_size(), 4);
-  EXPECT_TRUE(response.statuses().contains("readiness"));
+  health_.SetReady(true);
+  grpc::ClientContext again;
+  ASSERT_TRUE(stub_->List(&again, {}, &response).ok());
+  for (const char* name : {"", "alcca.v1.Inference", "readiness"}) {
+    ASSERT_TRUE(response.statuses().contains(name)) << name;
+    EXPECT_EQ(response.statuses().at(name).status(), HealthCheckResponse::SERVING) << name;
+  }
+  EXPECT_EQ(response.statuses().at("liveness").status(), HealthCheckResponse::NOT_SERVING);
 }
 
 TEST_F(HealthTest, WatchPushesTheStateAndEveryChange) {
@@ -94,14 +106,90 @@ TEST_F(HealthTest, WatchPushesTheStateAndEveryChange) {
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
+// Nobody hears of a service that he does not watch.
+TEST_F(HealthTest, WatchOfLivenessIsNotToldOfReadiness) {
+  grpc::ClientContext context;
+  const auto reader = Watch(&context, "liveness");
+  HealthCheckResponse response;
+  ASSERT_TRUE(reader->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
+  health_.SetReady(true);
+  health_.SetReady(false);
+  health_.SetLive(true);
+  ASSERT_TRUE(reader->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
+}
+
+TEST_F(HealthTest, WatchAfterShutdownEndsAtOnce) {
+  health_.Shutdown();
+  grpc::ClientContext context;
+  const auto reader = Watch(&context, "");
+  HealthCheckResponse response;
+  EXPECT_FALSE(reader->Read(&response));
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(HealthTest, ShutdownEndsEveryWatch) {
+  constexpr int kWatchers = 8;
+  std::vector<grpc::ClientContext> contexts(kWatchers);
+  std::vector<std::unique_ptr<grpc::ClientReader<HealthCheckResponse>>> readers;
+  HealthCheckResponse response;
+  for (int i = 0; i < kWatchers; ++i) {
+    readers.push_back(Watch(&contexts[i], i % 2 == 0 ? "" : "nobody"));
+    ASSERT_TRUE(readers.back()->Read(&response));
+  }
+  health_.Shutdown();
+  health_.Shutdown();      // twice is once
+  health_.SetReady(true);  // too late to be heard
+  for (const auto& reader : readers) {
+    EXPECT_FALSE(reader->Read(&response));
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  }
+}
+
+// Clients leave while states change: the sanitizers' case.
+TEST_F(HealthTest, CancelledWatchersLeaveNothingBehind) {
+  std::atomic<bool> done = false;
+  std::thread flips([&] {
+    for (bool ready = false; !done; ready = !ready) {
+      health_.SetReady(ready);
+    }
+  });
+  int cancelled = 0;
+  for (int i = 0; i < 100; ++i) {
+    grpc::ClientContext context;
+    const auto reader = Watch(&context, "");
+    HealthCheckResponse response;
+    EXPECT_TRUE(i % 2 == 0 || reader->Read(&response));
+    context.TryCancel();
+    cancelled += reader->Finish().error_code() == grpc::StatusCode::CANCELLED;
+  }
+  done = true;
+  flips.join();
+  EXPECT_EQ(cancelled, 100);
+  health_.SetReady(true);
+  HealthCheckResponse response;
+  ASSERT_TRUE(Check("", &response).ok());
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
+}
+
 TEST_F(HealthTest, WatchOfAnUnknownServiceStaysOpen) {
   grpc::ClientContext context;
   const auto reader = Watch(&context, "nobody");
   HealthCheckResponse response;
   ASSERT_TRUE(reader->Read(&response));
   EXPECT_EQ(response.status(), HealthCheckResponse::SERVICE_UNKNOWN);
+  std::atomic<bool> ended = false;
+  std::thread next([&] {
+    HealthCheckResponse another;
+    EXPECT_FALSE(reader->Read(&another));
+    ended = true;
+  });
+  health_.SetReady(true);
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_FALSE(ended);
   context.TryCancel();
-  EXPECT_FALSE(reader->Read(&response));
+  next.join();
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
 }
 

@@ -3,6 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
 #include "tests/testing/process.h"
 
 namespace alcca {
@@ -44,6 +49,156 @@ TEST_F(MetricsTest, EverySeriesOfTheContractExistsAtZero) {
   EXPECT_THAT(page, HasSubstr("alcca_attention_dense_equivalent_total{"));
 }
 
+// docs/metrics.md, no more and no less: what is renamed here breaks dashboards.
+TEST_F(MetricsTest, FamiliesAndTypesAreTheContract) {
+  const std::map<std::string, std::string> contract = {
+      {"alcca_num_requests_running", "gauge"},
+      {"alcca_num_requests_waiting", "gauge"},
+      {"alcca_num_waiting_prompt_tokens", "gauge"},
+      {"alcca_kv_cache_usage_ratio", "gauge"},
+      {"alcca_kv_cache_pages", "gauge"},
+      {"alcca_index_bytes", "gauge"},
+      {"alcca_model_weight_bytes", "gauge"},
+      {"alcca_model_load_seconds", "gauge"},
+      {"alcca_build_info", "gauge"},
+      {"alcca_requests_started_total", "counter"},
+      {"alcca_requests_finished_total", "counter"},
+      {"alcca_requests_rejected_total", "counter"},
+      {"alcca_prompt_tokens_total", "counter"},
+      {"alcca_generation_tokens_total", "counter"},
+      {"alcca_num_preemptions_total", "counter"},
+      {"alcca_time_to_first_token_seconds", "histogram"},
+      {"alcca_inter_token_latency_seconds", "histogram"},
+      {"alcca_time_per_output_token_seconds", "histogram"},
+      {"alcca_e2e_request_latency_seconds", "histogram"},
+      {"alcca_request_queue_time_seconds", "histogram"},
+      {"alcca_request_prefill_time_seconds", "histogram"},
+      {"alcca_step_duration_seconds", "histogram"},
+      {"alcca_batch_tokens", "histogram"},
+      {"alcca_attention_interactions_total", "counter"},
+      {"alcca_attention_dense_equivalent_total", "counter"},
+      {"alcca_attention_queries_total", "counter"},
+      {"alcca_attention_near_queries_total", "counter"},
+      {"alcca_attention_kv_bytes_read_total", "counter"},
+      {"alcca_index_build_seconds", "histogram"}};
+  std::map<std::string, std::string> found;
+  std::istringstream page(Page());
+  for (std::string line; std::getline(page, line);) {
+    std::istringstream words(line);
+    std::string hash, keyword, name, type;
+    words >> hash >> keyword >> name >> type;
+    if (keyword == "TYPE" && name.starts_with("alcca_")) {
+      EXPECT_TRUE(found.emplace(name, type).second) << name;
+    } else if (line.starts_with("alcca_") && !line.starts_with("alcca_build_info")) {
+      EXPECT_TRUE(line.ends_with(" 0")) << line;
+    }
+  }
+  EXPECT_EQ(found, contract);
+}
+
+TEST_F(MetricsTest, EveryReasonHasItsOwnSeries) {
+  metrics_.Started();
+  int times = 0;
+  for (const RejectReason reason :
+       {RejectReason::kInvalid, RejectReason::kUnimplemented, RejectReason::kQueueFull,
+        RejectReason::kUnavailable, RejectReason::kDuplicateId}) {
+    for (int i = 0, count = ++times; i < count; ++i) {
+      metrics_.Rejected(reason);
+    }
+  }
+  for (const FinishReason reason :
+       {FinishReason::kStop, FinishReason::kLength, FinishReason::kAbort, FinishReason::kDeadline,
+        FinishReason::kError}) {
+    for (int i = 0, count = ++times; i < count; ++i) {
+      metrics_.Finished(reason, 0.5);
+    }
+  }
+  const std::string page = Page();
+  EXPECT_THAT(page, HasSubstr("alcca_requests_started_total 1\n"));
+  times = 0;
+  for (const char* reason :
+       {"invalid", "unimplemented", "queue_full", "unavailable", "duplicate_id"}) {
+    EXPECT_THAT(page, HasSubstr("alcca_requests_rejected_total{reason=\"" + std::string(reason) +
+                                "\"} " + std::to_string(++times) + "\n"));
+  }
+  for (const char* reason : {"stop", "length", "abort", "deadline", "error"}) {
+    EXPECT_THAT(page, HasSubstr("alcca_requests_finished_total{reason=\"" + std::string(reason) +
+                                "\"} " + std::to_string(++times) + "\n"));
+  }
+  EXPECT_THAT(page, HasSubstr("alcca_e2e_request_latency_seconds_count 40\n"));
+  EXPECT_THAT(page, HasSubstr("alcca_e2e_request_latency_seconds_sum 20\n"));
+}
+
+TEST_F(MetricsTest, TokensAndSequencesFillTheHistograms) {
+  metrics_.ModelLoaded(1.5, 1000, 64);
+  metrics_.FirstToken(0.25);
+  metrics_.NextTokens(0.5, 3);
+  Event event;
+  event.prompt_tokens = 7;
+  event.completion_tokens = 5;
+  event.timings = {.queue_seconds = 0.5,
+                   .prefill_seconds = 0.25,
+                   .decode_seconds = 8,
+                   .index_build_seconds = 0.125,
+                   .preemptions = 0};
+  event.attention.mode = AttentionMode::kAlcca;
+  metrics_.SequenceDone(event);
+  // Without a token there was no prefill to time, with one no gap between tokens, and dense has no
+  // index.
+  event.attention.mode = AttentionMode::kDense;
+  event.completion_tokens = 1;
+  metrics_.SequenceDone(event);
+  event.completion_tokens = 0;
+  metrics_.SequenceDone(event);
+  const std::string page = Page();
+  for (const char* series :
+       {"alcca_model_load_seconds 1.5", "alcca_model_weight_bytes 1000", "alcca_kv_cache_pages 64",
+        "alcca_time_to_first_token_seconds_sum 0.25", "alcca_inter_token_latency_seconds_sum 0.5",
+        "alcca_inter_token_latency_seconds_count 1", "alcca_generation_tokens_total 4",
+        "alcca_prompt_tokens_total 21", "alcca_request_queue_time_seconds_count 3",
+        "alcca_request_queue_time_seconds_sum 1.5", "alcca_request_prefill_time_seconds_count 2",
+        "alcca_time_per_output_token_seconds_count 1", "alcca_time_per_output_token_seconds_sum 2",
+        "alcca_index_build_seconds_count 1", "alcca_index_build_seconds_sum 0.125",
+        "alcca_time_to_first_token_seconds_bucket{le=\"0.1\"} 0",
+        "alcca_time_to_first_token_seconds_bucket{le=\"0.25\"} 1",
+        "alcca_time_to_first_token_seconds_bucket{le=\"+Inf\"} 1"}) {
+    EXPECT_THAT(page, HasSubstr("\n" + std::string(series) + "\n"));
+  }
+}
+
+// After the last sequence has left the engine reports once more, and no step was computed.
+TEST_F(MetricsTest, AnIdleReportReturnsGaugesToZero) {
+  StepStats stats;
+  stats.running = 3;
+  stats.waiting_tokens = 9;
+  stats.kv_pages_used = 1;
+  stats.kv_pages_total = 4;
+  stats.batch_tokens = 5;
+  stats.preemptions = 2;
+  stats.index_bytes = 11;
+  metrics_.Step(stats);
+  EXPECT_THAT(Page(), HasSubstr("alcca_num_waiting_prompt_tokens 9\n"));
+  EXPECT_THAT(Page(), HasSubstr("alcca_index_bytes 11\n"));
+  metrics_.Step({});
+  const std::string page = Page();
+  for (const char* series :
+       {"alcca_num_requests_running 0", "alcca_num_waiting_prompt_tokens 0",
+        "alcca_kv_cache_usage_ratio 0", "alcca_index_bytes 0", "alcca_num_preemptions_total 2",
+        "alcca_batch_tokens_count 1", "alcca_step_duration_seconds_count 1"}) {
+    EXPECT_THAT(page, HasSubstr("\n" + std::string(series) + "\n"));
+  }
+}
+
+TEST_F(MetricsTest, PromtoolFindsNothingToCriticise) {
+  if (testing::RunProgram("/bin/sh", {"-c", "command -v promtool"}).exit_code != 0) {
+    GTEST_SKIP() << "promtool is not installed";
+  }
+  const std::string page = Page();
+  ASSERT_FALSE(page.empty());
+  const auto result = testing::RunProgram("promtool", {"check", "metrics"}, page);
+  EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+}
+
 TEST_F(MetricsTest, AStepMovesGaugesAndCounters) {
   StepStats stats;
   stats.running = 3;
@@ -75,6 +230,8 @@ TEST_F(MetricsTest, APortThatIsTakenIsUnavailable) {
   const auto port = other.Listen(address_);
   EXPECT_TRUE(absl::IsUnavailable(port.status()));
   EXPECT_THAT(std::string(port.status().message()), HasSubstr(address_));
+  EXPECT_TRUE(absl::IsUnavailable(Metrics("1").Listen("no address").status()));
+  EXPECT_FALSE(Page().empty());  // the one who has it goes on
 }
 
 }  // namespace

@@ -1,14 +1,60 @@
-// What a valid request becomes. The table of invalid ones runs over the wire: tests/e2e.
+// What a valid request becomes, and how an invalid one is refused: the code, the text, and a field
+// path that exists in the message. tests/e2e sends a like table over the wire.
 
 #include "server/request_validation.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "google/rpc/error_details.pb.h"
+#include "server/status.h"
+
 namespace alcca {
 namespace {
 
 using ::testing::HasSubstr;
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr char kBadUtf8[] = "caf\xC3";
+
+// What a client would find in google.rpc.BadRequest; empty if it is not there.
+std::string ViolatedField(const absl::Status& status) {
+  google::rpc::Status details;
+  google::rpc::BadRequest bad;
+  if (!details.ParseFromString(ToGrpc(status).error_details()) || details.details_size() != 1 ||
+      !details.details(0).UnpackTo(&bad) || bad.field_violations_size() != 1) {
+    return "";
+  }
+  return bad.field_violations(0).field();
+}
+
+// "a.b[3].c" leads through fields of the message (or ends in the name of a oneof).
+bool IsPath(const google::protobuf::Descriptor* message, const std::string& path) {
+  const std::vector<std::string> parts = absl::StrSplit(path, '.');
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (message == nullptr) {
+      return false;
+    }
+    const std::string name = parts[i].substr(0, parts[i].find('['));
+    const auto* field = message->FindFieldByName(name);
+    if (field == nullptr) {
+      return i + 1 == parts.size() && message->FindOneofByName(name) != nullptr;
+    }
+    message = field->message_type();
+  }
+  return true;
+}
 
 class Validation : public ::testing::Test {
  protected:
@@ -67,6 +113,8 @@ TEST_F(Validation, DefaultsAreTheModelsThenOurs) {
 
 TEST_F(Validation, AModelThatDoesNotSampleIsGreedyUnlessAsked) {
   rules_.defaults.do_sample = false;
+  EXPECT_EQ(Valid().sampling.temperature, 0);
+  rules_.defaults.temperature = 0.6f;  // as many a generation_config.json has beside it
   EXPECT_EQ(Valid().sampling.temperature, 0);
   sampling().set_temperature(0.7f);
   EXPECT_EQ(Valid().sampling.temperature, 0.7f);
@@ -177,6 +225,513 @@ TEST_F(Validation, InvalidUtf8IsNamedWhereverItIs) {
   chat.mutable_messages(0)->set_content("good");
   chat.set_tools_json(bad);
   EXPECT_THAT(std::string(ValidateChat(chat, rules_).status().message()), HasSubstr("tools_json"));
+}
+
+using G = v1::GenerateRequest;
+using S = v1::SamplingParams;
+using A = v1::AttentionParams;
+using C = v1::ChatRequest;
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+constexpr auto kUnimplemented = absl::StatusCode::kUnimplemented;
+
+struct BadGenerate {
+  const char* name;
+  std::function<void(G&, S&, A&)> spoil;
+  absl::StatusCode code;
+  const char* says;
+};
+
+void AddIds(int count, G* request) {
+  for (int i = 0; i < count; ++i) {
+    request->mutable_tokenized()->add_input_ids(300);
+  }
+}
+
+// max_context is 100 here.
+const std::vector<BadGenerate>& BadGenerates() {
+  static const std::vector<BadGenerate> rows = {
+      {"no input", [](G& g, S&, A&) { g.clear_input(); }, kInvalid, "input: "},
+      {"empty text", [](G& g, S&, A&) { g.set_text(""); }, kInvalid, "text: "},
+      {"text not UTF-8", [](G& g, S&, A&) { g.set_text(kBadUtf8); }, kInvalid, "text: "},
+      {"overlong NUL", [](G& g, S&, A&) { g.set_text("a\xC0\x80"); }, kInvalid, "text: "},
+      {"surrogate", [](G& g, S&, A&) { g.set_text("\xED\xA0\x80"); }, kInvalid, "text: "},
+      {"empty ids", [](G& g, S&, A&) { g.mutable_tokenized(); }, kInvalid, "tokenized.input_ids: "},
+      {"only original_text", [](G& g, S&, A&) { g.mutable_tokenized()->set_original_text("Hi"); },
+       kInvalid, "tokenized.input_ids: "},
+      {"id past the vocabulary",
+       [](G& g, S&, A&) {
+         AddIds(2, &g);
+         g.mutable_tokenized()->add_input_ids(4096);
+       },
+       kInvalid, "tokenized.input_ids[2]: "},
+      {"id above int32", [](G& g, S&, A&) { g.mutable_tokenized()->add_input_ids(1u << 31); },
+       kInvalid, "tokenized.input_ids[0]: "},
+      {"largest id", [](G& g, S&, A&) { g.mutable_tokenized()->add_input_ids(~0u); }, kInvalid,
+       "tokenized.input_ids[0]: "},
+      {"prompt fills the context", [](G& g, S&, A&) { AddIds(100, &g); }, kInvalid, "input: "},
+      {"prompt over the context", [](G& g, S&, A&) { AddIds(5000, &g); }, kInvalid, "input: "},
+      {"truncated to the whole context",
+       [](G& g, S& s, A&) {
+         AddIds(5000, &g);
+         s.set_truncate_prompt_tokens(100);
+       },
+       kInvalid, "input: "},
+      {"request_id not UTF-8", [](G& g, S&, A&) { g.set_request_id(kBadUtf8); }, kInvalid,
+       "request_id: "},
+      {"long request_id", [](G& g, S&, A&) { g.set_request_id(std::string(257, 'x')); }, kInvalid,
+       "request_id"},
+      {"temperature NaN", [](G&, S& s, A&) { s.set_temperature(kNan); }, kInvalid, ".temperature:"},
+      {"temperature inf", [](G&, S& s, A&) { s.set_temperature(kInf); }, kInvalid, ".temperature:"},
+      {"temperature -inf", [](G&, S& s, A&) { s.set_temperature(-kInf); }, kInvalid,
+       ".temperature:"},
+      {"temperature negative", [](G&, S& s, A&) { s.set_temperature(-1e-6f); }, kInvalid,
+       ".temperature:"},
+      {"temperature high", [](G&, S& s, A&) { s.set_temperature(100.01f); }, kInvalid,
+       ".temperature:"},
+      {"top_p NaN", [](G&, S& s, A&) { s.set_top_p(kNan); }, kInvalid, ".top_p:"},
+      {"top_p zero", [](G&, S& s, A&) { s.set_top_p(0); }, kInvalid, ".top_p:"},
+      {"top_p -0", [](G&, S& s, A&) { s.set_top_p(-0.0f); }, kInvalid, ".top_p:"},
+      {"top_p negative", [](G&, S& s, A&) { s.set_top_p(-0.5f); }, kInvalid, ".top_p:"},
+      {"top_p high", [](G&, S& s, A&) { s.set_top_p(1.001f); }, kInvalid, ".top_p:"},
+      {"top_k high", [](G&, S& s, A&) { s.set_top_k((1u << 24) + 1); }, kInvalid, ".top_k:"},
+      {"top_k above int32", [](G&, S& s, A&) { s.set_top_k(~0u); }, kInvalid, ".top_k:"},
+      {"min_p NaN", [](G&, S& s, A&) { s.set_min_p(kNan); }, kInvalid, ".min_p:"},
+      {"min_p negative", [](G&, S& s, A&) { s.set_min_p(-0.1f); }, kInvalid, ".min_p:"},
+      {"min_p high", [](G&, S& s, A&) { s.set_min_p(1.1f); }, kInvalid, ".min_p:"},
+      {"frequency NaN", [](G&, S& s, A&) { s.set_frequency_penalty(kNan); }, kInvalid,
+       ".frequency_penalty:"},
+      {"frequency low", [](G&, S& s, A&) { s.set_frequency_penalty(-2.01f); }, kInvalid,
+       ".frequency_penalty:"},
+      {"frequency high", [](G&, S& s, A&) { s.set_frequency_penalty(2.01f); }, kInvalid,
+       ".frequency_penalty:"},
+      {"presence NaN", [](G&, S& s, A&) { s.set_presence_penalty(kNan); }, kInvalid,
+       ".presence_penalty:"},
+      {"presence -inf", [](G&, S& s, A&) { s.set_presence_penalty(-kInf); }, kInvalid,
+       ".presence_penalty:"},
+      {"repetition NaN", [](G&, S& s, A&) { s.set_repetition_penalty(kNan); }, kInvalid,
+       ".repetition_penalty:"},
+      {"repetition zero", [](G&, S& s, A&) { s.set_repetition_penalty(0); }, kInvalid,
+       ".repetition_penalty:"},
+      {"repetition negative", [](G&, S& s, A&) { s.set_repetition_penalty(-1); }, kInvalid,
+       ".repetition_penalty:"},
+      {"repetition high", [](G&, S& s, A&) { s.set_repetition_penalty(10.1f); }, kInvalid,
+       ".repetition_penalty:"},
+      {"max_tokens zero", [](G&, S& s, A&) { s.set_max_tokens(0); }, kInvalid, ".max_tokens:"},
+      {"max_tokens over the room",
+       [](G& g, S& s, A&) {
+         AddIds(60, &g);
+         s.set_max_tokens(41);
+       },
+       kInvalid, ".max_tokens: must be from 1 to 40 "},
+      {"max_tokens above int32", [](G&, S& s, A&) { s.set_max_tokens(~0u); }, kInvalid,
+       ".max_tokens:"},
+      {"min_tokens over max_tokens",
+       [](G&, S& s, A&) {
+         s.set_max_tokens(4);
+         s.set_min_tokens(5);
+       },
+       kInvalid, ".min_tokens:"},
+      {"min_tokens over the default", [](G&, S& s, A&) { s.set_min_tokens(21); }, kInvalid,
+       ".min_tokens: must be from 0 to 20"},
+      {"min_tokens above int32", [](G&, S& s, A&) { s.set_min_tokens(~0u); }, kInvalid,
+       ".min_tokens:"},
+      {"stop empty",
+       [](G&, S& s, A&) {
+         s.add_stop("x");
+         s.add_stop("");
+       },
+       kInvalid, ".stop[1]"},
+      {"stop not UTF-8", [](G&, S& s, A&) { s.add_stop(kBadUtf8); }, kInvalid, ".stop[0]:"},
+      {"stop long", [](G&, S& s, A&) { s.add_stop(std::string(257, 'x')); }, kInvalid, ".stop[0]"},
+      {"many stops",
+       [](G&, S& s, A&) {
+         for (int i = 0; i < 17; ++i) {
+           s.add_stop("x");
+         }
+       },
+       kInvalid, ".stop (count)"},
+      {"unknown stop id", [](G&, S& s, A&) { s.add_stop_token_ids(4096); }, kInvalid,
+       ".stop_token_ids[0]:"},
+      {"many stop ids",
+       [](G&, S& s, A&) {
+         for (int i = 0; i < 257; ++i) {
+           s.add_stop_token_ids(5);
+         }
+       },
+       kInvalid, ".stop_token_ids (count)"},
+      {"n zero", [](G&, S& s, A&) { s.set_n(0); }, kInvalid, ".n:"},
+      {"n over max_n", [](G&, S& s, A&) { s.set_n(17); }, kInvalid, ".n:"},
+      {"n above int32", [](G&, S& s, A&) { s.set_n(~0u); }, kInvalid, ".n:"},
+      {"logprobs negative", [](G&, S& s, A&) { s.set_logprobs(-1); }, kInvalid, ".logprobs:"},
+      {"logprobs many", [](G&, S& s, A&) { s.set_logprobs(21); }, kInvalid, ".logprobs:"},
+      {"prompt_logprobs negative", [](G&, S& s, A&) { s.set_prompt_logprobs(-1); }, kInvalid,
+       ".prompt_logprobs:"},
+      {"prompt_logprobs many", [](G&, S& s, A&) { s.set_prompt_logprobs(21); }, kInvalid,
+       ".prompt_logprobs:"},
+      {"bias NaN", [](G&, S& s, A&) { (*s.mutable_logit_bias())[5] = kNan; }, kInvalid,
+       ".logit_bias[5]:"},
+      {"bias inf", [](G&, S& s, A&) { (*s.mutable_logit_bias())[5] = kInf; }, kInvalid,
+       ".logit_bias[5]:"},
+      {"bias low", [](G&, S& s, A&) { (*s.mutable_logit_bias())[5] = -100.1f; }, kInvalid,
+       ".logit_bias[5]:"},
+      {"bias of a negative id", [](G&, S& s, A&) { (*s.mutable_logit_bias())[-1] = 1; }, kInvalid,
+       ".logit_bias[-1]"},
+      {"bias of an unknown id", [](G&, S& s, A&) { (*s.mutable_logit_bias())[4096] = 1; }, kInvalid,
+       ".logit_bias[4096]"},
+      {"many biases",
+       [](G&, S& s, A&) {
+         for (int i = 0; i < 1025; ++i) {
+           (*s.mutable_logit_bias())[i] = 1;
+         }
+       },
+       kInvalid, ".logit_bias (entries)"},
+      {"truncate to nothing", [](G&, S& s, A&) { s.set_truncate_prompt_tokens(0); }, kInvalid,
+       ".truncate_prompt_tokens:"},
+      {"truncate negative", [](G&, S& s, A&) { s.set_truncate_prompt_tokens(-1); }, kInvalid,
+       ".truncate_prompt_tokens:"},
+      {"truncate over the context", [](G&, S& s, A&) { s.set_truncate_prompt_tokens(101); },
+       kInvalid, ".truncate_prompt_tokens:"},
+      {"json_schema", [](G&, S& s, A&) { s.set_json_schema(""); }, kUnimplemented, "constraint"},
+      {"regex", [](G&, S& s, A&) { s.set_regex("a*"); }, kUnimplemented, "constraint"},
+      {"grammar", [](G&, S& s, A&) { s.set_grammar("g"); }, kUnimplemented, "constraint"},
+      {"structural_tag", [](G&, S& s, A&) { s.set_structural_tag("t"); }, kUnimplemented,
+       "constraint"},
+      {"json_object", [](G&, S& s, A&) { s.set_json_object(false); }, kUnimplemented, "constraint"},
+      {"choice", [](G&, S& s, A&) { s.mutable_choice(); }, kUnimplemented, "constraint"},
+      {"no spaces between special tokens",
+       [](G&, S& s, A&) { s.set_spaces_between_special_tokens(false); }, kUnimplemented,
+       "spaces_between_special_tokens"},
+      {"theta NaN", [](G&, S&, A& a) { a.set_theta(kNan); }, kInvalid, "attention.theta:"},
+      {"theta negative", [](G&, S&, A& a) { a.set_theta(-0.1f); }, kInvalid, "attention.theta:"},
+      {"theta huge", [](G&, S&, A& a) { a.set_theta(1e30f); }, kInvalid, "attention.theta:"},
+      {"theta inf", [](G&, S&, A& a) { a.set_theta(kInf); }, kInvalid, "attention.theta:"},
+      {"epsilon NaN", [](G&, S&, A& a) { a.set_epsilon(kNan); }, kInvalid, "attention.epsilon:"},
+      {"epsilon zero", [](G&, S&, A& a) { a.set_epsilon(0); }, kInvalid, "attention.epsilon:"},
+      {"epsilon denormal", [](G&, S&, A& a) { a.set_epsilon(1e-40f); }, kInvalid,
+       "attention.epsilon:"},
+      {"epsilon negative", [](G&, S&, A& a) { a.set_epsilon(-1); }, kInvalid, "attention.epsilon:"},
+      {"epsilon inf", [](G&, S&, A& a) { a.set_epsilon(kInf); }, kInvalid, "attention.epsilon:"},
+      {"k zero", [](G&, S&, A& a) { a.set_k(0); }, kInvalid, "attention.k:"},
+      {"k over the limit", [](G&, S&, A& a) { a.set_k(2049); }, kInvalid, "attention.k:"},
+      {"k above int32", [](G&, S&, A& a) { a.set_k(~0u); }, kInvalid, "attention.k:"},
+      // What the mode does not use is checked all the same.
+      {"k of dense",
+       [](G&, S&, A& a) {
+         a.set_mode(v1::ATTENTION_MODE_DENSE);
+         a.set_k(0);
+       },
+       kInvalid, "attention.k:"},
+      {"unknown mode", [](G&, S&, A& a) { a.set_mode(static_cast<v1::AttentionMode>(6)); },
+       kInvalid, "attention.mode:"},
+      {"negative mode", [](G&, S&, A& a) { a.set_mode(static_cast<v1::AttentionMode>(-1)); },
+       kInvalid, "attention.mode:"},
+      {"unknown search", [](G&, S&, A& a) { a.set_search(static_cast<v1::AttentionSearch>(3)); },
+       kInvalid, "attention.search:"},
+      {"multipole", [](G&, S&, A& a) { a.set_mode(v1::ATTENTION_MODE_MULTIPOLE); }, kUnimplemented,
+       "ATTENTION_MODE_MULTIPOLE"},
+      {"window mode", [](G&, S&, A& a) { a.set_mode(v1::ATTENTION_MODE_WINDOW); }, kUnimplemented,
+       "ATTENTION_MODE_WINDOW"},
+      {"topk mode", [](G&, S&, A& a) { a.set_mode(v1::ATTENTION_MODE_TOPK); }, kUnimplemented,
+       "ATTENTION_MODE_TOPK"},
+      {"tree", [](G&, S&, A& a) { a.set_search(v1::ATTENTION_SEARCH_TREE); }, kUnimplemented,
+       "ATTENTION_SEARCH_TREE"},
+      {"mass", [](G&, S&, A& a) { a.set_mass(0); }, kUnimplemented, "attention.mass"},
+      {"max_keys", [](G&, S&, A& a) { a.set_max_keys(0); }, kUnimplemented, "attention.max_keys"},
+      {"window", [](G&, S&, A& a) { a.set_window(0); }, kUnimplemented, "attention.window"},
+      {"sparsity", [](G&, S&, A& a) { a.set_sparsity(0); }, kUnimplemented, "attention.sparsity"},
+  };
+  return rows;
+}
+
+TEST_F(Validation, EveryBadGenerateIsRefusedByName) {
+  ASSERT_GE(BadGenerates().size(), 60u);
+  ASSERT_TRUE(ValidateGenerate(request_, rules_).ok());
+  std::set<std::string> names;
+  for (const BadGenerate& row : BadGenerates()) {
+    SCOPED_TRACE(row.name);
+    EXPECT_TRUE(names.insert(row.name).second);
+    G request = request_;
+    row.spoil(request, *request.mutable_sampling_params(), *request.mutable_attention());
+    const absl::Status status = ValidateGenerate(request, rules_).status();
+    EXPECT_EQ(status.code(), row.code) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(row.says));
+    if (row.code == kInvalid) {
+      EXPECT_TRUE(IsPath(G::descriptor(), ViolatedField(status))) << ViolatedField(status);
+    }
+  }
+}
+
+v1::ChatMessage* Say(const char* role, const char* content, C* chat) {
+  v1::ChatMessage* message = chat->add_messages();
+  message->set_role(role);
+  message->set_content(content);
+  return message;
+}
+
+v1::ToolCall* Call(const char* id, C* chat) {
+  v1::ToolCall* call = Say("assistant", "", chat)->add_tool_calls();
+  call->set_id(id);
+  call->set_name("f");
+  call->set_arguments("{}");
+  return call;
+}
+
+struct BadChat {
+  const char* name;
+  std::function<void(C&)> spoil;  // of a chat whose only message is a user's
+  const char* says;
+};
+
+const std::vector<BadChat>& BadChats() {
+  static const std::vector<BadChat> rows = {
+      {"no messages", [](C& c) { c.clear_messages(); }, "messages: "},
+      {"no role", [](C& c) { c.mutable_messages(0)->clear_role(); }, "messages[0]: role"},
+      {"unknown role", [](C& c) { Say("oracle", "x", &c); }, "messages[1]: role"},
+      {"role in capitals", [](C& c) { c.mutable_messages(0)->set_role("User"); },
+       "messages[0]: role"},
+      {"role not UTF-8", [](C& c) { c.mutable_messages(0)->set_role(kBadUtf8); },
+       "messages[0]: role"},
+      {"content not UTF-8", [](C& c) { Say("user", kBadUtf8, &c); }, "messages[1].content: "},
+      {"nothing to answer", [](C& c) { Say("assistant", "x", &c); }, "messages[1]: the last"},
+      {"empty assistant",
+       [](C& c) {
+         Say("assistant", "", &c);
+         Say("user", "x", &c);
+       },
+       "messages[1]: an assistant message"},
+      {"system after an answer",
+       [](C& c) {
+         Say("assistant", "x", &c);
+         Say("system", "x", &c);
+       },
+       "messages[2]: a system message"},
+      {"tool after a user", [](C& c) { Say("tool", "1", &c)->set_tool_call_id("abcdefghi"); },
+       "messages[1]: a tool message must follow"},
+      {"tool without a call",
+       [](C& c) {
+         Say("assistant", "x", &c);
+         Say("tool", "1", &c)->set_tool_call_id("abcdefghi");
+       },
+       "messages[2]: a tool message without"},
+      {"call without a result",
+       [](C& c) {
+         Call("abcdefghi", &c);
+         Say("user", "x", &c);
+       },
+       "messages[2]: tool calls before it"},
+      {"calls of a user", [](C& c) { c.mutable_messages(0)->add_tool_calls()->set_name("f"); },
+       "messages[0]: only an assistant"},
+      {"content and calls",
+       [](C& c) {
+         Call("abcdefghi", &c);
+         c.mutable_messages(1)->set_content("x");
+       },
+       "messages[1]: an assistant message"},
+      {"call id short", [](C& c) { Call("abcdefgh", &c); }, "messages[1]: a tool call's id"},
+      {"call id with a dash", [](C& c) { Call("abcd-fghi", &c); }, "messages[1]: a tool call's id"},
+      {"call name empty", [](C& c) { Call("abcdefghi", &c)->clear_name(); },
+       "messages[1]: a tool call's function name"},
+      {"call name not UTF-8", [](C& c) { Call("abcdefghi", &c)->set_name(kBadUtf8); },
+       "messages[1]: a tool call's function name"},
+      {"arguments not UTF-8", [](C& c) { Call("abcdefghi", &c)->set_arguments(kBadUtf8); },
+       "messages[1].tool_calls"},
+      {"result without an id",
+       [](C& c) {
+         Call("abcdefghi", &c);
+         Say("tool", "1", &c);
+       },
+       "messages[2]: tool_call_id"},
+      {"tools_json not UTF-8", [](C& c) { c.set_tools_json(kBadUtf8); }, "tools_json: "},
+      {"tools_json not JSON", [](C& c) { c.set_tools_json("[{"); }, "tools: "},
+      {"tools_json an object", [](C& c) { c.set_tools_json("{}"); }, "tools: "},
+      {"tools_json of numbers", [](C& c) { c.set_tools_json("[1]"); }, "tools[0]: "},
+      {"tool of another type",
+       [](C& c) { c.set_tools_json(R"([{"type": "x", "function": {"name": "f"}}])"); },
+       "tools[0]: type"},
+      {"tool without a name",
+       [](C& c) { c.set_tools_json(R"([{"type": "function", "function": {}}])"); },
+       "tools[0]: function.name"},
+      {"tools_json too deep", [](C& c) { c.set_tools_json(std::string(100000, '[')); }, "tools: "},
+      {"chat over the context",
+       [](C& c) {
+         for (int i = 0; i < 200; ++i) {
+           Say("user", "Once upon a time", &c);
+         }
+       },
+       "messages: the prompt has"},
+      {"request_id not UTF-8", [](C& c) { c.set_request_id(kBadUtf8); }, "request_id: "},
+      {"top_p zero", [](C& c) { c.mutable_sampling_params()->set_top_p(0); },
+       "sampling_params.top_p: "},
+      {"k zero", [](C& c) { c.mutable_attention()->set_k(0); }, "attention.k: "},
+  };
+  return rows;
+}
+
+TEST_F(Validation, EveryBadChatIsRefusedByName) {
+  C good;
+  Say("user", "Hello", &good);
+  ASSERT_TRUE(ValidateChat(good, rules_).ok());
+  for (const BadChat& row : BadChats()) {
+    SCOPED_TRACE(row.name);
+    C request = good;
+    row.spoil(request);
+    const absl::Status status = ValidateChat(request, rules_).status();
+    EXPECT_EQ(status.code(), kInvalid) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(row.says));
+    EXPECT_TRUE(IsPath(C::descriptor(), ViolatedField(status))) << ViolatedField(status);
+  }
+}
+
+// The last values that are still good, next to the table's first bad ones.
+TEST_F(Validation, LimitsThemselvesAreGood) {
+  const int32_t room = 100 - static_cast<int32_t>(Valid().prompt.size());
+  const std::vector<BadGenerate> rows = {
+      {"greedy", [](G&, S& s, A&) { s.set_temperature(0); }, {}, ""},
+      {"hottest", [](G&, S& s, A&) { s.set_temperature(100); }, {}, ""},
+      {"top_p", [](G&, S& s, A&) { s.set_top_p(1); }, {}, ""},
+      {"top_p low", [](G&, S& s, A&) { s.set_top_p(1e-6f); }, {}, ""},
+      {"top_k", [](G&, S& s, A&) { s.set_top_k(1u << 24); }, {}, ""},
+      {"min_p", [](G&, S& s, A&) { s.set_min_p(1); }, {}, ""},
+      {"penalties",
+       [](G&, S& s, A&) {
+         s.set_frequency_penalty(-2);
+         s.set_presence_penalty(2);
+         s.set_repetition_penalty(10);
+       },
+       {},
+       ""},
+      {"max_tokens is the room", [=](G&, S& s, A&) { s.set_max_tokens(room); }, {}, ""},
+      {"min_tokens is max_tokens",
+       [](G&, S& s, A&) {
+         s.set_max_tokens(3);
+         s.set_min_tokens(3);
+       },
+       {},
+       ""},
+      {"99 tokens leave one", [](G& g, S&, A&) { AddIds(99, &g); }, {}, ""},
+      {"truncation makes room",
+       [](G& g, S& s, A&) {
+         AddIds(5000, &g);
+         s.set_truncate_prompt_tokens(99);
+       },
+       {},
+       ""},
+      {"stops",
+       [](G&, S& s, A&) {
+         for (int i = 0; i < 16; ++i) {
+           s.add_stop(std::string(256, 'x'));
+         }
+       },
+       {},
+       ""},
+      {"stop ids",
+       [](G&, S& s, A&) {
+         for (int i = 0; i < 256; ++i) {
+           s.add_stop_token_ids(4095);
+         }
+       },
+       {},
+       ""},
+      {"n", [](G&, S& s, A&) { s.set_n(16); }, {}, ""},
+      {"logprobs",
+       [](G&, S& s, A&) {
+         s.set_logprobs(20);
+         s.set_prompt_logprobs(20);
+       },
+       {},
+       ""},
+      {"biases",
+       [](G&, S& s, A&) {
+         for (int i = 3072; i < 4096; ++i) {
+           (*s.mutable_logit_bias())[i] = 100;
+         }
+       },
+       {},
+       ""},
+      {"request_id", [](G& g, S&, A&) { g.set_request_id(std::string(256, 'x')); }, {}, ""},
+      {"k", [](G&, S&, A& a) { a.set_k(2048); }, {}, ""},
+      {"theta and epsilon",
+       [](G&, S&, A& a) {
+         a.set_theta(1e9f);
+         a.set_epsilon(1e-30f);
+       },
+       {},
+       ""},
+      {"exact", [](G&, S&, A& a) { a.set_search(v1::ATTENTION_SEARCH_EXACT); }, {}, ""},
+      {"spaces", [](G&, S& s, A&) { s.set_spaces_between_special_tokens(true); }, {}, ""},
+      {"NUL in a text", [](G& g, S&, A&) { g.set_text(std::string("a\0b", 3)); }, {}, ""},
+  };
+  for (const BadGenerate& row : rows) {
+    SCOPED_TRACE(row.name);
+    G request = request_;
+    row.spoil(request, *request.mutable_sampling_params(), *request.mutable_attention());
+    const auto result = ValidateGenerate(request, rules_);
+    EXPECT_TRUE(result.ok()) << result.status();
+  }
+}
+
+TEST_F(Validation, TheRequestWinsOverTheModel) {
+  rules_.defaults = {.temperature = 0.8f,
+                     .top_p = 0.9f,
+                     .top_k = 40,
+                     .min_p = 0.1f,
+                     .repetition_penalty = 1.2f,
+                     .max_new_tokens = 30,
+                     .do_sample = true,
+                     .eos_token_ids = {}};
+  Request request = Valid();
+  EXPECT_EQ(request.sampling.min_p, 0.1f);
+  EXPECT_EQ(request.sampling.repetition_penalty, 1.2f);
+  sampling().set_temperature(0.3f);
+  sampling().set_top_p(0.4f);
+  sampling().set_top_k(5);
+  sampling().set_min_p(0);
+  sampling().set_repetition_penalty(1);
+  sampling().set_max_tokens(6);
+  request = Valid();
+  EXPECT_EQ(request.sampling.temperature, 0.3f);
+  EXPECT_EQ(request.sampling.top_p, 0.4f);
+  EXPECT_EQ(request.sampling.top_k, 5);
+  EXPECT_EQ(request.sampling.min_p, 0);
+  EXPECT_EQ(request.sampling.repetition_penalty, 1);
+  EXPECT_EQ(request.sampling.max_tokens, 6);
+}
+
+TEST_F(Validation, AModelsMaxNewTokensEndsWithTheContext) {
+  rules_.defaults.max_new_tokens = 1'000'000;
+  const Request request = Valid();
+  EXPECT_EQ(request.sampling.max_tokens, 100 - static_cast<int32_t>(request.prompt.size()));
+}
+
+TEST_F(Validation, ChatTakesTheSameDefaults) {
+  C chat;
+  Say("user", "Hello", &chat);
+  chat.set_request_id("mine");
+  chat.mutable_sampling_params()->set_seed(std::numeric_limits<int32_t>::min());
+  chat.mutable_attention()->set_k(3);
+  const auto request = ValidateChat(chat, rules_);
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->id, "mine");
+  EXPECT_EQ(request->sampling.max_tokens, 20);
+  EXPECT_EQ(request->sampling.seed,
+            static_cast<uint64_t>(int64_t{std::numeric_limits<int32_t>::min()}));
+  EXPECT_EQ(request->attention.mode, AttentionMode::kAlcca);
+  EXPECT_EQ(request->attention.k, 3);
+  EXPECT_EQ(request->attention.epsilon, 0.05f);
+}
+
+TEST_F(Validation, ChatWithToolsAndResults) {
+  C chat;
+  Say("system", "Be brief.", &chat);
+  Say("user", "Weather?", &chat);
+  Call("abcdefghi", &chat);
+  Say("tool", "21", &chat)->set_tool_call_id("abcdefghi");
+  chat.set_tools_json(R"([{"type": "function", "function": {"name": "f"}}])");
+  rules_.max_context = 1000;
+  const auto request = ValidateChat(chat, rules_);
+  ASSERT_TRUE(request.ok()) << request.status();
+  chat.clear_tools_json();
+  EXPECT_LT(ValidateChat(chat, rules_)->prompt.size(), request->prompt.size());
 }
 
 // Text of a user never becomes a control token, whatever it looks like.

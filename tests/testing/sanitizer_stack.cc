@@ -1,5 +1,5 @@
-// Sanitizer builds only. The metrics server's library gives its threads stacks of 100 KB, into which
-// glibc also puts thread-local storage; a sanitizer's share of that leaves too little.
+// Sanitizer builds only. The metrics server's library gives its threads stacks of 100 KB, into
+// which glibc also puts thread-local storage; a sanitizer's share of that leaves too little.
 
 #include <dlfcn.h>
 #include <pthread.h>
