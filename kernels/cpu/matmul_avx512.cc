@@ -1,9 +1,5 @@
 // MatMul panels for AVX-512 F + BW + VL + VNNI. Tile: 12 rows x 32 features = 24 accumulators.
 
-// GCC 12 takes the deliberately undefined pass-through of its own intrinsics for a bug (PR 105593).
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-
 #include <immintrin.h>
 
 #include <cstring>
