@@ -1,5 +1,5 @@
 // Attention of one layer at the shape of Mistral-7B (32 query heads, 8 KV heads of 128), by mode
-// and context length: one decoded token, and a prompt chunk of 256. `ms` is per call; `GBps` what
+// and context length: one decoded token, and a prompt chunk of 256. `Time` is per call; `GBps` what
 // the mode says it read of the cache. Compare rows of one run: dense is the peer of every other
 // mode.
 //
@@ -94,9 +94,6 @@ void Run(benchmark::State& state, const AttentionParams& attention, int32_t cont
     }
     filled.Step(attention, rows);
   }
-  const double calls = double(state.iterations());
-  state.counters["ms"] =
-      benchmark::Counter(calls / 1e3, benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
   state.counters["GBps"] = benchmark::Counter(double(filled.counters().kv_bytes_read) / 1e9,
                                               benchmark::Counter::kIsRate);
   state.counters["of_dense"] =

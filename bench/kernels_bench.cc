@@ -2,13 +2,12 @@
 // buffer larger than the caches (the memory roof, and a cold start for the weights) and spins a
 // register-only multiply-add loop (the compute roof). Counters are medians over iterations, by wall
 // clock: GBps of weights read, GOPS (a multiply-add is two) and the two roofs. `share_percent` is
-// what the kernel reached of the nearer roof per CPU second of the process, so that a core taken
-// away by another program counts against neither.
+// what the kernel reached of the nearer roof, taken in the same iteration: on a shared machine the
+// roofs move.
 //
 //   kernels_bench [--threads=N] [--isa=auto] [--benchmark_filter=int8]
 
 #include <immintrin.h>
-#include <time.h>
 
 #include <algorithm>
 #include <chrono>
@@ -20,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "bench/memory_roof.h"
 #include "benchmark/benchmark.h"
 #include "kernels/backend.h"
 #include "kernels/check.h"
@@ -34,30 +34,10 @@ constexpr size_t kStreamBytes = size_t{96} << 20;
 constexpr int64_t kPeakLoops = 200000;  // about a millisecond
 constexpr int kChains = 24;             // independent accumulators of the compute roof
 
-struct Span {
-  double wall, cpu;  // seconds; cpu is summed over threads
-};
-
-double CpuSeconds() {
-  timespec time;
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
-
-Span Measure(const std::function<void()>& body) {
+double Seconds(const std::function<void()>& body) {
   const auto start = std::chrono::steady_clock::now();
-  const double cpu = CpuSeconds();
   body();
-  return {std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
-          CpuSeconds() - cpu};
-}
-
-// Billions of bytes or operations per second of wall clock and per CPU second.
-struct Rate {
-  double wall = 0.0, cpu = 0.0;
-};
-Rate RateOf(double count, const Span& span) {
-  return {count / span.wall * 1e-9, count / span.cpu * 1e-9};
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 double Median(std::vector<double> values) {
@@ -67,17 +47,6 @@ double Median(std::vector<double> values) {
 }
 
 // --- Roofs -----------------------------------------------------------------------------------
-
-uint64_t ReadPlain(const std::byte* data, size_t bytes) {
-  const auto* words = reinterpret_cast<const uint64_t*>(data);
-  uint64_t sums[8] = {};
-  for (size_t i = 0; i + 8 <= bytes / 8; i += 8) {
-    for (size_t lane = 0; lane < 8; ++lane) {
-      sums[lane] += words[i + lane];
-    }
-  }
-  return sums[0] + sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] + sums[7];
-}
 
 // Each loop: kChains multiply-adds of one register, none of which waits for another.
 [[gnu::target("avx512f,avx512vnni")]] void SpinVnni512() {
@@ -152,26 +121,28 @@ class Roofs {
     std::fill_n(stream_.get(), kStreamBytes, std::byte{1});
   }
 
-  Rate Stream() {
+  // Billions of bytes a second.
+  double Stream() {
     const size_t shares = static_cast<size_t>(pool_.threads()) * 16;
     const size_t bytes = kStreamBytes / shares / 64 * 64;
-    return RateOf(static_cast<double>(bytes * shares), Measure([&] {
-                    pool_.ParallelFor(static_cast<int32_t>(shares), [&](int32_t share) {
-                      benchmark::DoNotOptimize(ReadPlain(stream_.get() + bytes * share, bytes));
-                    });
-                  }));
+    return 1e-9 * static_cast<double>(bytes * shares) / Seconds([&] {
+             pool_.ParallelFor(static_cast<int32_t>(shares), [&](int32_t share) {
+               benchmark::DoNotOptimize(ReadPlain(stream_.get() + bytes * share, bytes));
+             });
+           });
   }
 
-  // Multiply-adds in registers alone; for int8 without VNNI there is no figure, and 0 says so.
-  Rate Peak(WeightDType dtype) {
+  // Billions of operations a second in registers alone; for int8 without VNNI there is no figure,
+  // and 0 says so.
+  double Peak(WeightDType dtype) {
     const bool int8 = dtype == WeightDType::kInt8, wide = isa_ == CpuIsa::kAvx512;
     if (isa_ == CpuIsa::kPortable || (int8 && !wide)) {
       return {};
     }
     const auto spin = int8 ? SpinVnni512 : wide ? SpinFma512 : SpinFma256;
     const double ops = 2.0 * (int8 ? 64 * kChains : wide ? 16 * kChains : 8 * kChains256);
-    return RateOf(ops * kPeakLoops * pool_.threads(),
-                  Measure([&] { pool_.ParallelFor(pool_.threads(), [&](int32_t) { spin(); }); }));
+    return 1e-9 * ops * kPeakLoops * pool_.threads() /
+           Seconds([&] { pool_.ParallelFor(pool_.threads(), [&](int32_t) { spin(); }); });
   }
 
  private:
@@ -230,17 +201,16 @@ void MatMul(benchmark::State& state, Setup& setup, const Case& c) {
   setup.backend->MatMul(y->view(), x->view(), weight, Accumulate::kOverwrite);
   std::vector<double> gbps, gops, stream_roof, peak_roof, share;
   for (auto _ : state) {
-    const Rate peak = setup.roofs->Peak(c.dtype), stream = setup.roofs->Stream();
-    const Span span = Measure(
+    const double peak = setup.roofs->Peak(c.dtype), stream = setup.roofs->Stream();
+    const double seconds = Seconds(
         [&] { setup.backend->MatMul(y->view(), x->view(), weight, Accumulate::kOverwrite); });
-    state.SetIterationTime(span.wall);
-    const Rate read = RateOf(bytes, span), done = RateOf(ops, span);
-    gbps.push_back(read.wall);
-    gops.push_back(done.wall);
-    stream_roof.push_back(stream.wall);
-    peak_roof.push_back(peak.wall);
-    share.push_back(100.0 *
-                    std::max(read.cpu / stream.cpu, peak.cpu > 0.0 ? done.cpu / peak.cpu : 0.0));
+    state.SetIterationTime(seconds);
+    const double read = 1e-9 * bytes / seconds, done = 1e-9 * ops / seconds;
+    gbps.push_back(read);
+    gops.push_back(done);
+    stream_roof.push_back(stream);
+    peak_roof.push_back(peak);
+    share.push_back(100.0 * std::max(read / stream, peak > 0.0 ? done / peak : 0.0));
   }
   state.counters["GBps"] = Median(gbps);
   state.counters["GBps_roof"] = Median(stream_roof);
