@@ -8,7 +8,9 @@ listen=${ALCCA_LISTEN:-127.0.0.1:50051}
 metrics=${ALCCA_METRICS_LISTEN:-127.0.0.1:9090}
 prompt=${ALCCA_PROMPT:-"Once upon a time, there was a little rabbit who"}
 
-"$bin/alccad" --listen "$listen" --metrics-listen "$metrics" &
+log=build/release/alccad.log
+
+"$bin/alccad" --listen "$listen" --metrics-listen "$metrics" 2>"$log" &
 daemon=$!
 trap 'kill -TERM $daemon 2>/dev/null || true; wait $daemon 2>/dev/null || true' EXIT
 trap 'exit 130' INT
@@ -21,13 +23,14 @@ for _ in $(seq 60); do
   kill -0 $daemon 2>/dev/null || break
 done
 if [ -z "$serving" ]; then
-  echo "alccad did not start; its log is above" >&2
+  echo "alccad did not start:" >&2
+  cat "$log" >&2
   exit 1
 fi
 echo
 "$bin/alcca" generate --target "$listen" --echo --max-tokens 200 --seed 7 --stats "$prompt"
 echo
-echo "Serving on $listen (metrics: http://$metrics/metrics). Try:"
+echo "Serving on $listen (metrics: http://$metrics/metrics, log: $log). Try:"
 echo "  $bin/alcca generate --echo \"The old bear\"    $bin/alcca chat    $bin/alcca bench"
 echo "Ctrl-C stops it."
 wait $daemon
