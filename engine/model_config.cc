@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/strict_json.h"
+#include "kernels/attention_params.h"
 #include "kernels/status_macros.h"
 
 namespace alcca {
@@ -214,8 +215,11 @@ absl::StatusOr<AlccaConfig> ParseAlccaConfig(std::string_view json_text, std::st
   json.Choice("mode", {"dense", "alcca", "multipole", "window", "topk"}, &config.mode);
   if (json.Has("search"))
     json.Choice("search", {"exact", "tree"}, &config.search.emplace());
+  json.OptionalInt32("tree_distances", 1, kKeysMax, &config.tree_distances);
+  json.OptionalInt32("tree_recent", 0, kKeysMax, &config.tree_recent);
   // A misspelt key would be a silent default. Keys that begin with '_' are comments.
-  json.RefuseOtherKeys({"mode", "theta", "k", "epsilon", "search"});
+  json.RefuseOtherKeys(
+      {"mode", "theta", "k", "epsilon", "search", "tree_distances", "tree_recent"});
   RETURN_IF_ERROR(json.status());
   return config;
 }

@@ -72,6 +72,8 @@ struct AlccaConfig {
   std::optional<int32_t> k;
   std::optional<float> epsilon;
   std::optional<std::string> search;  // "exact" or "tree".
+  std::optional<int32_t> tree_distances;
+  std::optional<int32_t> tree_recent;
 };
 
 // Pure. `name` is how errors call the text, normally its path.

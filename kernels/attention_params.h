@@ -2,29 +2,47 @@
 
 // What a request asks of attention, and the integers that say what it cost.
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 
 namespace alcca {
 
-enum class AttentionMode : uint8_t { kDense, kAlcca };
-inline constexpr int kAttentionModeCount = 2;
+// kWindow and kTopK are the model card's two baselines: softmax over the most recent keys, and over
+// the best-scored share of all keys.
+enum class AttentionMode : uint8_t { kDense, kAlcca, kWindow, kTopK };
+inline constexpr int kAttentionModeCount = 4;
 constexpr const char* AttentionModeName(AttentionMode mode) {
-  return mode == AttentionMode::kDense ? "dense" : "alcca";
+  constexpr const char* kNames[kAttentionModeCount] = {"dense", "alcca", "window", "topk"};
+  return kNames[static_cast<int>(mode)];
 }
 
-// How `alcca` finds the k nearest keys. kExact scans the request's whole index.
-enum class KeySearch : uint8_t { kExact };
+// How `alcca` finds the k nearest keys. kExact scans the request's whole index; kTree opens the
+// nearest leaves of a space partition and may miss some (kernels/key_index.h).
+enum class KeySearch : uint8_t { kExact, kTree };
 
 // One request's attention, fully resolved (request > server config > alcca.json > defaults).
 struct AttentionParams {
   AttentionMode mode = AttentionMode::kDense;
   KeySearch search = KeySearch::kExact;
-  float theta = 0.0f;     // near gate radius: ||q - c|| < theta takes mean(V); >= 0, finite
-  int32_t k = 8;          // nearest keys, 1..kKeysMax
-  float epsilon = 1e-8f;  // added to a Euclidean distance before 1/x; > 0, finite
+  float theta = 0.0f;            // near gate radius: ||q - c|| < theta takes mean(V); >= 0, finite
+  int32_t k = 8;                 // nearest keys, 1..kKeysMax
+  float epsilon = 1e-8f;         // added to a Euclidean distance before 1/x; > 0, finite
+  int32_t tree_distances = 12;   // tree: distances computed for a far query at most; 1..kKeysMax
+  int32_t tree_recent = 6;       // tree: of these, the newest keys; 0..tree_distances
+  float recall_sample = 0.001f;  // tree: share of far queries checked by exact search; [0, 1]
+  int32_t window = 100;          // window: keys a query sees, its own included; 1..kWindowMax
+  float sparsity = 0.1f;         // topk: share of the visible keys that is kept; (0, 1]
 };
 inline constexpr int32_t kKeysMax = 2048;
+inline constexpr int32_t kWindowMax = 1 << 20;
+
+// Keys that `topk` keeps of `visible` ones: the nearest whole number to the share, at least one.
+inline int64_t TopKCount(float sparsity, int64_t visible) {
+  return std::clamp<int64_t>(std::llround(double{sparsity} * static_cast<double>(visible)), 1,
+                             visible);
+}
 
 enum class Phase : uint8_t { kPrefill, kDecode };
 inline constexpr int kPhaseCount = 2;
@@ -35,7 +53,7 @@ struct AttentionCounters {
   int64_t qk_exact = 0;             // q against a real key
   int64_t qk_centroid = 0;          // q against a cluster's centre
   int64_t com_test = 0;             // ||q - c|| of the near gate: 1 per alcca query
-  int64_t index_build = 0;          // distances spent on building an index (0 for exact search)
+  int64_t index_build = 0;          // distances and sums spent on an index (0 for exact search)
   int64_t pv_exact = 0;             // a real value accumulated into an output
   int64_t pv_centroid = 0;          // a mean value accumulated (1 per near query)
   int64_t running_sums = 0;         // key and value added to running sums: 2 per token and KV head
@@ -43,6 +61,11 @@ struct AttentionCounters {
   int64_t near_queries = 0;         // of these, answered by mean(V)
   int64_t dense_equivalent_qk = 0;  // what `dense` would have done for the same queries, causal
   int64_t dense_equivalent_pv = 0;
+  int64_t scalar_comparisons = 0;  // of one coordinate, in a tree: no interactions
+  // Of the far queries whose tree search was checked by an exact one, which is not counted above:
+  // keys it should have found, and those it did.
+  int64_t recall_wanted = 0;
+  int64_t recall_found = 0;
   int64_t kv_bytes_read = 0;  // bytes of keys and values read, per KV head (union over its group)
 
   AttentionCounters& operator+=(const AttentionCounters& other) {
@@ -57,6 +80,9 @@ struct AttentionCounters {
     near_queries += other.near_queries;
     dense_equivalent_qk += other.dense_equivalent_qk;
     dense_equivalent_pv += other.dense_equivalent_pv;
+    scalar_comparisons += other.scalar_comparisons;
+    recall_wanted += other.recall_wanted;
+    recall_found += other.recall_found;
     kv_bytes_read += other.kv_bytes_read;
     return *this;
   }

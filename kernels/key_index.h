@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -14,6 +15,14 @@ namespace alcca {
 struct NearestKey {
   float squared_distance = 0;
   int32_t key = 0;  // token position
+};
+
+// What one search cost.
+struct SearchCost {
+  int64_t distances = 0;           // full distances computed
+  int64_t scalar_comparisons = 0;  // of one coordinate with a cut
+  // Positions whose keys were read, in no order. Empty where it was the whole prefix.
+  std::vector<int32_t> keys_read;
 };
 
 // Append-only while the request lives. Reads the keys where the KV pages hold them; never copies
@@ -30,6 +39,9 @@ class KeyIndex {
   // min(k, prefix), or fewer where distances are NaN.
   virtual int32_t Search(const float* query, int32_t k, int32_t prefix,
                          std::span<NearestKey> out) = 0;
+  virtual const SearchCost& last_cost() const = 0;
+  // Interactions (distances, or vectors added up) spent on building so far.
+  virtual int64_t build_interactions() const = 0;
   virtual size_t bytes() const = 0;
 };
 
@@ -42,5 +54,19 @@ using SquaredDistances = void (*)(float* out, const float* query, const float* k
 // is full. `distances`: null for FAISS' own function, which Debian's build leaves scalar.
 absl::StatusOr<std::unique_ptr<KeyIndex>> MakeFaissKeyIndex(int32_t head_dim, int32_t block_keys,
                                                             SquaredDistances distances = nullptr);
+
+struct TreeParams {
+  int32_t distances = 12;  // computed for a query at most, >= 1
+  int32_t recent = 6;      // of these, the newest keys, always compared; 0..distances
+};
+
+// A binary space partition that grows key by key: a leaf holds one key (and those equal to it); a
+// new key descends to a leaf and splits it halfway, across the coordinate in which the two keys
+// differ most for how much keys vary there. A search opens leaves in the order of how far away they
+// can be at least (Arya & Mount 1993), so it may miss neighbours. Where keys are appended one by
+// one, what is found depends on the keys alone. Append takes any number; Search wants prefix ==
+// size(). Distances are `distances`' to the bit.
+std::unique_ptr<KeyIndex> MakeTreeKeyIndex(int32_t head_dim, const TreeParams& params,
+                                           SquaredDistances distances);
 
 }  // namespace alcca

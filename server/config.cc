@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "kernels/attention_params.h"
 #include "kernels/status_macros.h"
 
 namespace alcca {
@@ -99,13 +100,30 @@ const std::vector<Key>& Keys() {
        "where a request does not say; empty: the model's alcca.json, else dense",
        0,
        0,
-       {"", "dense", "alcca"}},
+       {"", "dense", "alcca", "window", "topk"}},
       {"attention", "attention.theta", &C::attention_theta,
        "near gate radius; negative: the model's, else 0", -1, 1e9},
       {"attention", "attention.k", &C::attention_k, "nearest keys; 0: the model's, else 8", 0,
        2048},
       {"attention", "attention.epsilon", &C::attention_epsilon,
        "added to distances; 0: the model's, else 1e-8", 0, 1e9},
+      {"attention",
+       "attention.search",
+       &C::attention_search,
+       "how alcca finds neighbours; empty: the model's, else exact",
+       0,
+       0,
+       {"", "exact", "tree"}},
+      {"attention", "attention.tree_distances", &C::attention_tree_distances,
+       "tree search: distances computed for a query; 0: the model's, else 12", 0, 2048},
+      {"attention", "attention.tree_recent", &C::attention_tree_recent,
+       "tree search: of these, the newest keys; negative: the model's, else 6", -1, 2048},
+      {"attention", "attention.recall_sample", &C::attention_recall_sample,
+       "tree search: share of queries checked by exact search", 0, 1},
+      {"attention", "attention.window", &C::attention_window, "keys that window sees", 1,
+       kWindowMax},
+      {"attention", "attention.sparsity", &C::attention_sparsity,
+       "share of the keys that topk keeps", 1e-6, 1},
 
       {"operation", "drain_timeout_seconds", &C::drain_timeout_seconds,
        "after SIGTERM, for requests in flight", 0, 86400},

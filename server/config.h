@@ -45,10 +45,16 @@ struct ServerConfig {
   int64_t max_stop_bytes = 256;   // of one stop string
   int64_t max_logit_bias = 1024;  // entries
   // Attention, where a request does not say
-  std::string attention_mode;    // empty: the model's alcca.json, else dense
-  double attention_theta = -1;   // negative: the model's, else 0
-  int64_t attention_k = 0;       // 0: the model's, else 8
-  double attention_epsilon = 0;  // 0: the model's, else 1e-8
+  std::string attention_mode;            // empty: the model's alcca.json, else dense
+  double attention_theta = -1;           // negative: the model's, else 0
+  int64_t attention_k = 0;               // 0: the model's, else 8
+  double attention_epsilon = 0;          // 0: the model's, else 1e-8
+  std::string attention_search;          // empty: the model's, else exact
+  int64_t attention_tree_distances = 0;  // 0: the model's, else 12
+  int64_t attention_tree_recent = -1;    // negative: the model's, else 6
+  double attention_recall_sample = 0.001;
+  int64_t attention_window = 100;
+  double attention_sparsity = 0.1;
   // Operation
   double drain_timeout_seconds = 30;
   double watchdog_seconds = 30;

@@ -126,6 +126,10 @@ struct Metrics::Families {
   Counter* queries[kAttentionModeCount];
   Counter* near_queries[kAttentionModeCount];
   Counter* kv_bytes_read[kAttentionModeCount];
+  Counter& recall_wanted = MakeCounter("alcca_search_recall_wanted_keys_total",
+                                       "Nearest keys of the tree searches that were checked.");
+  Counter& recall_found = MakeCounter("alcca_search_recall_found_keys_total",
+                                      "Of these, keys that the tree search found.");
 
   Histogram& ttft = MakeHistogram("alcca_time_to_first_token_seconds",
                                   "Arrival to a sequence's first token.", kFirstToken);
@@ -295,6 +299,8 @@ void Metrics::Step(const StepStats& s) {
       f_->queries[mode]->Increment(static_cast<double>(c.queries));
       f_->near_queries[mode]->Increment(static_cast<double>(c.near_queries));
       f_->kv_bytes_read[mode]->Increment(static_cast<double>(c.kv_bytes_read));
+      f_->recall_wanted.Increment(static_cast<double>(c.recall_wanted));
+      f_->recall_found.Increment(static_cast<double>(c.recall_found));
     }
   }
 }

@@ -115,7 +115,24 @@ class Progress {
 AttentionParams DefaultAttention(const ServerConfig& config, const AlccaConfig& model) {
   AttentionParams out;
   const std::string mode = !config.attention_mode.empty() ? config.attention_mode : model.mode;
-  out.mode = mode == "alcca" ? AttentionMode::kAlcca : AttentionMode::kDense;
+  for (int i = 0; i < kAttentionModeCount; ++i) {
+    if (mode == AttentionModeName(static_cast<AttentionMode>(i))) {
+      out.mode = static_cast<AttentionMode>(i);
+    }
+  }
+  const std::string search =
+      !config.attention_search.empty() ? config.attention_search : model.search.value_or("exact");
+  out.search = search == "tree" ? KeySearch::kTree : KeySearch::kExact;
+  out.tree_distances = config.attention_tree_distances > 0
+                           ? static_cast<int32_t>(config.attention_tree_distances)
+                           : model.tree_distances.value_or(out.tree_distances);
+  out.tree_recent = config.attention_tree_recent >= 0
+                        ? static_cast<int32_t>(config.attention_tree_recent)
+                        : model.tree_recent.value_or(out.tree_recent);
+  out.tree_recent = std::min(out.tree_recent, out.tree_distances);
+  out.recall_sample = static_cast<float>(config.attention_recall_sample);
+  out.window = static_cast<int32_t>(config.attention_window);
+  out.sparsity = static_cast<float>(config.attention_sparsity);
   out.theta = config.attention_theta >= 0 ? static_cast<float>(config.attention_theta)
                                           : model.theta.value_or(out.theta);
   out.k =
@@ -231,12 +248,11 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
         absl::StrCat(plan.dir, "/tokenizer.model has ", plan.tokenizer->vocab_size(),
                      " pieces, config.json 'vocab_size' is ", plan.config.vocab_size));
   }
-  for (const std::string& mode : {plan.alcca.mode}) {
-    if (!mode.empty() && mode != "dense" && mode != "alcca") {
-      return absl::UnimplementedError(
-          absl::StrCat(plan.dir, "/alcca.json: 'mode': '", mode,
-                       "' is not in this version; override with --attention-mode"));
-    }
+  if (plan.alcca.mode == "multipole") {
+    return absl::UnimplementedError(
+        absl::StrCat(plan.dir,
+                     "/alcca.json: 'mode': 'multipole' is not in this version; override "
+                     "with --attention-mode"));
   }
   ASSIGN_OR_RETURN(plan.checkpoint, Checkpoint::Open(plan.dir));
   RETURN_IF_ERROR(plan.checkpoint->Validate(plan.config));

@@ -222,25 +222,33 @@ absl::StatusOr<AttentionParams> ValidateAttention(const v1::AttentionParams& in,
     case v1::ATTENTION_MODE_ALCCA:
       out.mode = AttentionMode::kAlcca;
       break;
-    case v1::ATTENTION_MODE_MULTIPOLE:
     case v1::ATTENTION_MODE_WINDOW:
+      out.mode = AttentionMode::kWindow;
+      break;
     case v1::ATTENTION_MODE_TOPK:
+      out.mode = AttentionMode::kTopK;
+      break;
+    case v1::ATTENTION_MODE_MULTIPOLE:
       return absl::UnimplementedError(
           absl::StrCat("attention.mode: ", v1::AttentionMode_Name(in.mode()),
-                       " is not in this version; it serves DENSE and ALCCA"));
+                       " is not in this version; it serves DENSE, ALCCA, WINDOW and TOPK"));
     default:
       return FieldError("attention.mode", absl::StrCat("unknown value ", int{in.mode()}));
   }
-  if (in.search() == v1::ATTENTION_SEARCH_TREE) {
-    return absl::UnimplementedError(
-        "attention.search: ATTENTION_SEARCH_TREE is not in this version; it serves EXACT");
-  }
-  if (!v1::AttentionSearch_IsValid(in.search())) {
-    return FieldError("attention.search", absl::StrCat("unknown value ", int{in.search()}));
+  switch (in.search()) {
+    case v1::ATTENTION_SEARCH_UNSPECIFIED:
+      break;
+    case v1::ATTENTION_SEARCH_EXACT:
+      out.search = KeySearch::kExact;
+      break;
+    case v1::ATTENTION_SEARCH_TREE:
+      out.search = KeySearch::kTree;
+      break;
+    default:
+      return FieldError("attention.search", absl::StrCat("unknown value ", int{in.search()}));
   }
   for (const auto& [given, name] :
-       {std::pair{in.has_mass(), "mass"}, std::pair{in.has_max_keys(), "max_keys"},
-        std::pair{in.has_window(), "window"}, std::pair{in.has_sparsity(), "sparsity"}}) {
+       {std::pair{in.has_mass(), "mass"}, std::pair{in.has_max_keys(), "max_keys"}}) {
     if (given) {
       return absl::UnimplementedError(
           absl::StrCat("attention.", name, ": belongs to a mode that is not in this version"));
@@ -254,6 +262,21 @@ absl::StatusOr<AttentionParams> ValidateAttention(const v1::AttentionParams& in,
   }
   if (in.has_epsilon()) {
     ASSIGN_OR_RETURN(out.epsilon, InRange(in.epsilon(), 1e-30f, 1e9f, "attention.epsilon"));
+  }
+  if (in.has_tree_distances()) {
+    ASSIGN_OR_RETURN(out.tree_distances,
+                     IntInRange(in.tree_distances(), 1, kKeysMax, "attention.tree_distances"));
+    out.tree_recent = std::min(out.tree_recent, out.tree_distances);  // a preset gives way
+  }
+  if (in.has_tree_recent()) {
+    ASSIGN_OR_RETURN(out.tree_recent,
+                     IntInRange(in.tree_recent(), 0, out.tree_distances, "attention.tree_recent"));
+  }
+  if (in.has_window()) {
+    ASSIGN_OR_RETURN(out.window, IntInRange(in.window(), 1, kWindowMax, "attention.window"));
+  }
+  if (in.has_sparsity()) {
+    ASSIGN_OR_RETURN(out.sparsity, InRange(in.sparsity(), 0, 1, "attention.sparsity", true));
   }
   return out;
 }

@@ -25,6 +25,9 @@ void SetCounters(const AttentionCounters& from, v1::AttentionCounters* to) {
   to->set_kv_bytes_read(from.kv_bytes_read);
   to->set_dense_equivalent_qk(from.dense_equivalent_qk);
   to->set_dense_equivalent_pv(from.dense_equivalent_pv);
+  to->set_scalar_comparisons(from.scalar_comparisons);
+  to->set_recall_wanted(from.recall_wanted);
+  to->set_recall_found(from.recall_found);
 }
 
 double Ratio(int64_t a, int64_t b) {
@@ -53,15 +56,31 @@ void SetLogprobs(const std::vector<TokenLogprob>& from, v1::InputLogProbs* to) {
 }
 
 void SetAttention(const AttentionParams& from, v1::AttentionParams* to) {
-  if (from.mode == AttentionMode::kDense) {
-    to->set_mode(v1::ATTENTION_MODE_DENSE);
-    return;
+  switch (from.mode) {
+    case AttentionMode::kDense:
+      to->set_mode(v1::ATTENTION_MODE_DENSE);
+      break;
+    case AttentionMode::kAlcca:
+      to->set_mode(v1::ATTENTION_MODE_ALCCA);
+      to->set_search(v1::ATTENTION_SEARCH_EXACT);
+      if (from.search == KeySearch::kTree) {
+        to->set_search(v1::ATTENTION_SEARCH_TREE);
+        to->set_tree_distances(from.tree_distances);
+        to->set_tree_recent(from.tree_recent);
+      }
+      to->set_theta(from.theta);
+      to->set_k(from.k);
+      to->set_epsilon(from.epsilon);
+      break;
+    case AttentionMode::kWindow:
+      to->set_mode(v1::ATTENTION_MODE_WINDOW);
+      to->set_window(from.window);
+      break;
+    case AttentionMode::kTopK:
+      to->set_mode(v1::ATTENTION_MODE_TOPK);
+      to->set_sparsity(from.sparsity);
+      break;
   }
-  to->set_mode(v1::ATTENTION_MODE_ALCCA);
-  to->set_search(v1::ATTENTION_SEARCH_EXACT);
-  to->set_theta(from.theta);
-  to->set_k(from.k);
-  to->set_epsilon(from.epsilon);
 }
 
 void SetReport(const Event& event, v1::AttentionReport* to) {
@@ -78,6 +97,9 @@ void SetReport(const Event& event, v1::AttentionReport* to) {
       all.qk_exact + all.qk_centroid + all.com_test + all.index_build, all.dense_equivalent_qk));
   to->set_index_bytes(event.index_bytes);
   to->set_index_build_seconds(event.timings.index_build_seconds);
+  if (all.recall_wanted > 0) {
+    to->set_search_recall(Ratio(all.recall_found, all.recall_wanted));
+  }
 }
 
 }  // namespace alcca

@@ -8,6 +8,7 @@
 #include "kernels/cpu/attention_dense.h"
 #include "kernels/cpu/attention_state_cpu.h"
 #include "kernels/cpu/attention_task.h"
+#include "kernels/cpu/attention_topk.h"
 
 namespace alcca {
 
@@ -22,9 +23,22 @@ const AttentionKernels& AttentionKernelsFor(CpuIsa isa) {
 
 namespace {
 
-// Dense rows are independent and are cut into tasks of this many; alcca rows grow one state and are
-// answered in order by one task.
-constexpr int32_t kDenseRows = 16;
+// Rows that need no state are independent and are cut into tasks of this many; alcca rows grow one
+// state and are answered in order by one task.
+constexpr int32_t kStatelessRows = 16;
+
+void Attend(const AttentionTask& task) {
+  switch (task.sequence.attention.mode) {
+    case AttentionMode::kDense:
+    case AttentionMode::kWindow:
+      return AttentionDense(task);
+    case AttentionMode::kTopK:
+      return AttentionTopK(task);
+    case AttentionMode::kAlcca:
+      auto* state = static_cast<AttentionStateCpu*>(task.sequence.state);
+      return AttentionAlcca(task, state->head(task.layer, task.kv_head));
+  }
+}
 
 }  // namespace
 
@@ -39,8 +53,8 @@ void AttentionCpu(ThreadPool& pool, CpuIsa isa, TensorView out, TensorView qkv,
   thread_local std::vector<AttentionCounters> counters;
   tasks.clear();
   for (const BatchSequence& sequence : batch.sequences) {
-    const bool dense = sequence.attention.mode == AttentionMode::kDense;
-    const int32_t step = dense ? kDenseRows : sequence.query_count;
+    const bool grows = sequence.attention.mode == AttentionMode::kAlcca;
+    const int32_t step = grows ? sequence.query_count : kStatelessRows;
     for (int32_t kv_head = 0; kv_head < shape.kv_heads; ++kv_head) {
       for (int32_t row = 0; row < sequence.query_count; row += step) {
         tasks.push_back({.kernels = AttentionKernelsFor(isa),
@@ -63,12 +77,7 @@ void AttentionCpu(ThreadPool& pool, CpuIsa isa, TensorView out, TensorView qkv,
   pool.ParallelFor(static_cast<int32_t>(tasks.size()), [task_data, counter_data](int32_t i) {
     AttentionTask& task = task_data[i];
     task.counters = &counter_data[i];
-    if (task.sequence.attention.mode == AttentionMode::kDense) {
-      AttentionDense(task);
-    } else {
-      auto* state = static_cast<AttentionStateCpu*>(task.sequence.state);
-      AttentionAlcca(task, state->head(task.layer, task.kv_head));
-    }
+    Attend(task);
   });
   for (size_t i = 0; i < tasks.size(); ++i) {
     *tasks[i].sequence.counters += counters[i];

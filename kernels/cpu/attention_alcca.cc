@@ -17,7 +17,15 @@ struct Scratch {
   std::vector<float> mean_value;    // [d]
   std::vector<NearestKey> nearest;  // [k]
   std::vector<int32_t> read;        // positions whose value was read in this row
+  std::vector<int32_t> keys_read;   // and whose key, where the index did not read all
+  std::vector<NearestKey> exact;    // all keys, in a recall check
 };
+
+// Distinct positions; sorts them.
+int64_t Distinct(std::vector<int32_t>& positions) {
+  std::sort(positions.begin(), positions.end());
+  return std::unique(positions.begin(), positions.end()) - positions.begin();
+}
 
 void AppendToken(const AttentionTask& task, int32_t position, AttentionStateCpu::Head& head) {
   const auto start = std::chrono::steady_clock::now();
@@ -28,7 +36,9 @@ void AppendToken(const AttentionTask& task, int32_t position, AttentionStateCpu:
     head.key_sum[i] += key[i];
     head.value_sum[i] += value[i];
   }
+  const int64_t built = head.index->build_interactions();
   head.index->Append(key, 1);
+  task.counters->index_build += head.index->build_interactions() - built;
   task.counters->running_sums += 2;
   head.build_seconds +=
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -39,6 +49,44 @@ void Means(const AttentionStateCpu::Head& head, int32_t count, Scratch& scratch)
   for (size_t i = 0; i < head.key_sum.size(); ++i) {
     scratch.centre[i] = static_cast<float>(head.key_sum[i] * inverse);
     scratch.mean_value[i] = static_cast<float>(head.value_sum[i] * inverse);
+  }
+}
+
+// A fixed choice of queries, so that counters repeat: a hash of where the query stands.
+bool IsSampled(const AttentionTask& task, int32_t position, int32_t g) {
+  const int32_t head = task.kv_head * task.group() + g;
+  uint64_t x = (uint64_t(task.layer) << 48) ^ (uint64_t(head) << 32) ^ uint64_t(position);
+  x = (x + 0x9e3779b97f4a7c15ull) * 0xbf58476d1ce4e5b9ull;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+  return double(x >> 11) * 0x1p-53 < double{task.sequence.attention.recall_sample};
+}
+
+// Counts how many of the k nearest keys of the prefix are among the `found` of scratch.nearest.
+void CheckRecall(const AttentionTask& task, const float* q, int32_t prefix, int32_t found,
+                 Scratch& scratch) {
+  const int32_t page_tokens = task.kv.shape().page_tokens;
+  thread_local std::vector<float> distances;
+  distances.resize(page_tokens);
+  scratch.exact.clear();
+  for (int32_t begin = 0; begin < prefix; begin += page_tokens) {
+    const int32_t count = std::min(page_tokens, prefix - begin);
+    task.kernels.squared_distances(distances.data(), q, task.Key(begin), count,
+                                   task.shape.head_dim);
+    for (int32_t i = 0; i < count; ++i) {
+      scratch.exact.push_back({distances[i], begin + i});
+    }
+  }
+  const int32_t wanted = std::min(task.sequence.attention.k, prefix);
+  std::partial_sort(scratch.exact.begin(), scratch.exact.begin() + wanted, scratch.exact.end(),
+                    [](const NearestKey& a, const NearestKey& b) {
+                      return a.squared_distance < b.squared_distance ||
+                             (a.squared_distance == b.squared_distance && a.key < b.key);
+                    });
+  task.counters->recall_wanted += wanted;
+  for (int32_t i = 0; i < found; ++i) {
+    task.counters->recall_found +=
+        std::any_of(scratch.exact.begin(), scratch.exact.begin() + wanted,
+                    [&](const NearestKey& near) { return near.key == scratch.nearest[i].key; });
   }
 }
 
@@ -62,8 +110,14 @@ void FarQuery(const AttentionTask& task, int32_t row, int32_t g, AttentionStateC
   // caught.
   const float norm = 1.0f / sum;
   std::transform(out, out + d, out, [&](float x) { return x * norm; });
-  task.counters->qk_exact += prefix;
+  const SearchCost& cost = head.index->last_cost();
+  task.counters->qk_exact += cost.distances;
+  task.counters->scalar_comparisons += cost.scalar_comparisons;
   task.counters->pv_exact += found;
+  scratch.keys_read.insert(scratch.keys_read.end(), cost.keys_read.begin(), cost.keys_read.end());
+  if (params.search == KeySearch::kTree && IsSampled(task, prefix - 1, g)) {
+    CheckRecall(task, q, prefix, found, scratch);
+  }
 }
 
 }  // namespace
@@ -81,6 +135,7 @@ void AttentionAlcca(const AttentionTask& task, AttentionStateCpu::Head& head) {
     AppendToken(task, position, head);
     Means(head, position + 1, scratch);
     scratch.read.clear();
+    scratch.keys_read.clear();
     bool any_far = false;
     for (int32_t g = 0; g < group; ++g) {
       float gap = 0;
@@ -96,11 +151,11 @@ void AttentionAlcca(const AttentionTask& task, AttentionStateCpu::Head& head) {
         any_far = true;
       }
     }
-    // Keys are scanned once for the group as far as memory is concerned; values as a union.
-    std::sort(scratch.read.begin(), scratch.read.end());
-    const int64_t values =
-        std::unique(scratch.read.begin(), scratch.read.end()) - scratch.read.begin();
-    const int64_t keys = any_far ? position + 1 : 0;
+    // Memory is read once for the group: values, and a tree's keys, as a union; else all keys.
+    const int64_t values = Distinct(scratch.read);
+    const int64_t keys = params.search == KeySearch::kTree ? Distinct(scratch.keys_read)
+                         : any_far                         ? position + 1
+                                                           : 0;
     task.counters->kv_bytes_read += (keys + values) * d * int64_t{sizeof(float)};
     CountDenseEquivalent(task, position);
   }

@@ -21,7 +21,7 @@ void AttentionDense(const AttentionTask& task) {
 
   for (int32_t row = task.row_begin; row < task.row_end; ++row) {
     const int32_t position = task.position(row);
-    const int32_t first = task.FirstVisible(position);
+    const int32_t first = task.FirstAttended(position);
     states.assign(group, {});
     for (int32_t g = 0; g < group; ++g) {
       const float* q = task.Query(row, g);

@@ -4,7 +4,8 @@
 
 namespace alcca {
 
-// Softmax attention of the task's rows for one KV head's group of query heads.
+// Softmax attention of the task's rows for one KV head's group of query heads: `dense`, and
+// `window` over fewer keys.
 void AttentionDense(const AttentionTask& task);
 
 }  // namespace alcca

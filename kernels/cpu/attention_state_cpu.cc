@@ -18,8 +18,15 @@ absl::StatusOr<std::unique_ptr<AttentionStateCpu>> AttentionStateCpu::Make(
   try {
     state->heads_.resize(size_t(shape.layers) * shape.kv_heads);
     for (Head& head : state->heads_) {
-      ASSIGN_OR_RETURN(head.index, MakeFaissKeyIndex(shape.head_dim, shape.page_tokens,
-                                                     AttentionKernelsFor(isa).squared_distances));
+      const SquaredDistances distances = AttentionKernelsFor(isa).squared_distances;
+      if (params.search == KeySearch::kTree) {
+        head.index = MakeTreeKeyIndex(
+            shape.head_dim, {.distances = params.tree_distances, .recent = params.tree_recent},
+            distances);
+      } else {
+        ASSIGN_OR_RETURN(head.index,
+                         MakeFaissKeyIndex(shape.head_dim, shape.page_tokens, distances));
+      }
       head.key_sum.assign(shape.head_dim, 0.0);
       head.value_sum.assign(shape.head_dim, 0.0);
     }

@@ -26,7 +26,7 @@ class AttentionStateCpu final : public AttentionState {
     double build_seconds = 0;
   };
 
-  // Dense needs nothing: no heads are made.
+  // Only alcca needs heads.
   static absl::StatusOr<std::unique_ptr<AttentionStateCpu>> Make(const KvShape& shape,
                                                                  const AttentionParams& params,
                                                                  CpuIsa isa);

@@ -2,6 +2,7 @@
 
 // The share of one ParallelFor task: some rows of one sequence, one KV head and its query heads.
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/backend.h"
@@ -50,6 +51,13 @@ struct AttentionTask {
     return shape.sliding_window > 0 && position >= shape.sliding_window
                ? position - shape.sliding_window + 1
                : 0;
+  }
+  // First key that this sequence's softmax (`dense`, `window`) sees at `position`.
+  int32_t FirstAttended(int32_t position) const {
+    const int32_t visible = FirstVisible(position);
+    return sequence.attention.mode == AttentionMode::kWindow
+               ? std::max(visible, position + 1 - sequence.attention.window)
+               : visible;
   }
 };
 

@@ -127,8 +127,11 @@ class FaissKeyIndex final : public KeyIndex {
       out[found] = {distances_[found], static_cast<int32_t>(labels_[found])};
       ++found;
     }
+    cost_.distances = prefix;
     return found;
   }
+  const SearchCost& last_cost() const override { return cost_; }
+  int64_t build_interactions() const override { return 0; }
 
   size_t bytes() const override {
     return sizeof(*this) + index_.bytes() +
@@ -137,6 +140,7 @@ class FaissKeyIndex final : public KeyIndex {
 
  private:
   PagedFlatIndex index_;
+  SearchCost cost_;
   std::vector<float> distances_;
   std::vector<faiss::Index::idx_t> labels_;
 };

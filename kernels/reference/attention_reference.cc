@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 #include <vector>
+
+#include "kernels/reference/key_tree_reference.h"
 
 namespace alcca {
 namespace {
@@ -60,14 +63,37 @@ Vector Dense(const Vector& q, const std::vector<Vector>& keys, const std::vector
   return WeightedMean(values, weights);
 }
 
+// Softmax over the keys of the largest products with q; ties to the lower position.
+Vector TopK(const Vector& q, const std::vector<Vector>& keys, const std::vector<Vector>& values,
+            float sparsity) {
+  std::vector<std::pair<double, size_t>> order;
+  for (size_t j = 0; j < keys.size(); ++j) {
+    order.emplace_back(-Dot(q, keys[j]), j);
+  }
+  std::sort(order.begin(), order.end());
+  order.resize(TopKCount(sparsity, static_cast<int64_t>(order.size())));
+  std::vector<Vector> best_keys, best_values;
+  for (const auto& [product, j] : order) {
+    best_keys.push_back(keys[j]);
+    best_values.push_back(values[j]);
+  }
+  return Dense(q, best_keys, best_values);
+}
+
 Vector Alcca(const Vector& q, const std::vector<Vector>& keys, const std::vector<Vector>& values,
              const AttentionParams& params) {
   const Vector ones(keys.size(), 1.0);
   if (Distance(q, WeightedMean(keys, ones)) < params.theta) {
     return WeightedMean(values, ones);
   }
+  std::vector<size_t> compared(keys.size());
+  std::iota(compared.begin(), compared.end(), size_t{0});
+  if (params.search == KeySearch::kTree) {
+    compared = TreeCandidatesReference(
+        q, keys, {.distances = params.tree_distances, .recent = params.tree_recent});
+  }
   std::vector<std::pair<double, size_t>> order;  // (distance, position): ties to the lower position
-  for (size_t j = 0; j < keys.size(); ++j) {
+  for (const size_t j : compared) {
     order.emplace_back(Distance(q, keys[j]), j);
   }
   std::sort(order.begin(), order.end());
@@ -79,6 +105,32 @@ Vector Alcca(const Vector& q, const std::vector<Vector>& keys, const std::vector
     nearest.push_back(values[j]);
   }
   return WeightedMean(nearest, weights);
+}
+
+Vector Attend(const Vector& q, const std::vector<Vector>& keys, const std::vector<Vector>& values,
+              const AttentionParams& params) {
+  switch (params.mode) {
+    case AttentionMode::kDense:
+    case AttentionMode::kWindow:
+      return Dense(q, keys, values);
+    case AttentionMode::kTopK:
+      return TopK(q, keys, values, params.sparsity);
+    case AttentionMode::kAlcca:
+      return Alcca(q, keys, values, params);
+  }
+  return {};
+}
+
+// The model's own window holds for the softmax modes; alcca sees every key.
+int32_t FirstKey(const AttentionParams& params, const AttentionShape& shape, int32_t position) {
+  int32_t first = 0;
+  if (params.mode != AttentionMode::kAlcca && shape.sliding_window > 0) {
+    first = std::max(first, position + 1 - shape.sliding_window);
+  }
+  if (params.mode == AttentionMode::kWindow) {
+    first = std::max(first, position + 1 - params.window);
+  }
+  return first;
 }
 
 Vector ToDouble(const float* x, int32_t d) {
@@ -93,9 +145,7 @@ void AttentionReference(TensorView out, TensorView qkv, const KvCacheHost& kv, i
   for (const BatchSequence& sequence : batch.sequences) {
     for (int32_t row = 0; row < sequence.query_count; ++row) {
       const int32_t position = sequence.kv_len - sequence.query_count + row;
-      const bool windowed =
-          sequence.attention.mode == AttentionMode::kDense && shape.sliding_window > 0;
-      const int32_t first = windowed ? std::max(0, position + 1 - shape.sliding_window) : 0;
+      const int32_t first = FirstKey(sequence.attention, shape, position);
       for (int32_t head = 0; head < shape.heads; ++head) {
         const int32_t kv_head = head / (shape.heads / shape.kv_heads);
         std::vector<Vector> keys, values;
@@ -106,9 +156,7 @@ void AttentionReference(TensorView out, TensorView qkv, const KvCacheHost& kv, i
         }
         const size_t batch_row = sequence.query_start + row;
         const Vector q = ToDouble(qkv.f32() + batch_row * qkv.cols + head * d, d);
-        const Vector result = sequence.attention.mode == AttentionMode::kDense
-                                  ? Dense(q, keys, values)
-                                  : Alcca(q, keys, values, sequence.attention);
+        const Vector result = Attend(q, keys, values, sequence.attention);
         std::copy(result.begin(), result.end(), out.f32() + batch_row * out.cols + head * d);
       }
     }

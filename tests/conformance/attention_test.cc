@@ -37,6 +37,20 @@ AttentionParams Dense() {
 AttentionParams Alcca(int32_t k, float theta = 0.0f, float epsilon = 1e-8f) {
   return {.mode = AttentionMode::kAlcca, .theta = theta, .k = k, .epsilon = epsilon};
 }
+AttentionParams Tree(int32_t k, int32_t distances, int32_t recent, float theta = 0.0f) {
+  AttentionParams params = Alcca(k, theta);
+  params.search = KeySearch::kTree;
+  params.tree_distances = distances;
+  params.tree_recent = recent;
+  params.recall_sample = 0.0f;
+  return params;
+}
+AttentionParams Window(int32_t window) {
+  return {.mode = AttentionMode::kWindow, .window = window};
+}
+AttentionParams TopK(float sparsity) {
+  return {.mode = AttentionMode::kTopK, .sparsity = sparsity};
+}
 
 Tokens RandomTokens(const Geometry& geometry, int32_t count, uint64_t seed) {
   Tokens tokens;
@@ -300,7 +314,9 @@ std::string Name(const Geometry& g, int32_t count, const AttentionParams& params
   return std::string(AttentionModeName(params.mode)) + " heads " + std::to_string(g.shape.heads) +
          "/" + std::to_string(g.shape.kv_heads) + " d " + std::to_string(g.shape.head_dim) +
          " page " + std::to_string(g.page_tokens) + " tokens " + std::to_string(count) + " k " +
-         std::to_string(params.k) + " theta " + std::to_string(params.theta);
+         std::to_string(params.k) + " theta " + std::to_string(params.theta) + " search " +
+         std::to_string(static_cast<int>(params.search)) + " window " +
+         std::to_string(params.window) + " sparsity " + std::to_string(params.sparsity);
 }
 
 TEST_P(AttentionConformance, MatchesReference) {
@@ -311,7 +327,8 @@ TEST_P(AttentionConformance, MatchesReference) {
       const int32_t page = geometry.page_tokens;
       for (const int32_t count : {1, 2, page - 1, page, page + 1, 3 * page + 5}) {
         const Tokens tokens = RandomTokens(geometry, count, static_cast<uint64_t>(count));
-        for (const AttentionParams& params : {Dense(), Alcca(8)}) {
+        for (const AttentionParams& params :
+             {Dense(), Alcca(8), Tree(8, 12, 4), Window(page), TopK(0.3f)}) {
           Compare(geometry, tokens, params, Name(geometry, count, params));
         }
       }
@@ -326,7 +343,8 @@ TEST_P(AttentionConformance, LongContextsAndPageSizes) {
     const int32_t count = 323, checked = 3;
     const int32_t pages = page == 1 ? 401 : 97;
     const Tokens tokens = RandomTokens(geometry, count, 3);
-    for (const AttentionParams& params : {Dense(), Alcca(8), Alcca(100)}) {
+    for (const AttentionParams& params : {Dense(), Alcca(8), Alcca(100), Tree(8, 12, 4),
+                                          Tree(20, 60, 1), Window(100), TopK(0.1f)}) {
       Rig tuned(*backend_, geometry, pages), plain(*reference_, geometry, pages);
       tuned.RunAll(tuned.Add(tokens, params), 100, count - 1);
       plain.Store(plain.Add(tokens, params), count - checked);
@@ -338,7 +356,7 @@ TEST_P(AttentionConformance, LongContextsAndPageSizes) {
   }
 }
 
-TEST_P(AttentionConformance, SlidingWindowIsForDenseAlone) {
+TEST_P(AttentionConformance, SlidingWindowIsForSoftmaxAlone) {
   Geometry geometry = MakeGeometry(4, 2, 32);
   const int32_t page = geometry.page_tokens, count = 3 * page + 3;
   const Tokens tokens = RandomTokens(geometry, count, 4);
@@ -347,7 +365,9 @@ TEST_P(AttentionConformance, SlidingWindowIsForDenseAlone) {
   for (const int32_t window : {1, 3, page - 1, page, page + 1, count - 1, count, 1000}) {
     geometry.shape.sliding_window = window;
     const std::string what = "window " + std::to_string(window);
-    Compare(geometry, tokens, Dense(), what);
+    for (const AttentionParams& params : {Dense(), Window(5), TopK(0.4f)}) {
+      Compare(geometry, tokens, params, what);
+    }
     ExpectSameBits(Actual(geometry, tokens, Alcca(8), count, count), alcca, what);
     const Tokens windowed = Actual(geometry, tokens, Dense(), count, count);
     EXPECT_EQ(windowed[0].values == open[0].values, window >= count) << what;
@@ -356,6 +376,53 @@ TEST_P(AttentionConformance, SlidingWindowIsForDenseAlone) {
         EXPECT_FLOAT_EQ(windowed[0].at(t, 5), tokens[0].at(t, ValueColumn(geometry.shape, 0) + 5));
       }
     }
+  }
+}
+
+TEST_P(AttentionConformance, WindowIsDenseWithASlidingWindow) {
+  const Geometry open = MakeGeometry(4, 2, 32);
+  const int32_t count = 3 * open.page_tokens + 3;
+  const Tokens tokens = RandomTokens(open, count, 15);
+  for (const int32_t window : {1, 3, open.page_tokens, count - 1, count, kWindowMax}) {
+    Geometry slid = open;
+    slid.shape.sliding_window = window;
+    ExpectSameBits(Actual(open, tokens, Window(window), 10, count - 2),
+                   Actual(slid, tokens, Dense(), 10, count - 2),
+                   "window " + std::to_string(window));
+  }
+}
+
+TEST_P(AttentionConformance, EveryShareOfTopKeys) {
+  const Geometry geometry = MakeGeometry(4, 2, 16);
+  const int32_t count = 27;
+  const Tokens tokens = RandomTokens(geometry, count, 16);
+  for (const float sparsity : {1e-6f, 0.05f, 0.1f, 0.25f, 0.5f, 0.9f, 1.0f}) {
+    Compare(geometry, tokens, TopK(sparsity), "sparsity " + std::to_string(sparsity));
+  }
+  ExpectClose(Actual(geometry, tokens, TopK(1.0f), count, count),
+              Actual(geometry, tokens, Dense(), count, count), geometry, tokens, "all keys");
+}
+
+TEST_P(AttentionConformance, TopKTiesGoToTheLowerPosition) {
+  const Geometry geometry = MakeGeometry(1, 1, 32);
+  const int32_t count = 20;
+  Tokens tokens = {Host(count, geometry.shape.qkv_cols())};
+  for (int32_t t = 0; t < count; ++t) {
+    tokens[0].at(t, 0) = 1.0f;
+    tokens[0].at(t, 32) = t % 4 == 3 ? 1.0f : 0.0f;  // the best: 3, 7, 11, 15, 19
+    tokens[0].at(t, 64 + t) = 1.0f;                  // one-hot: output j is the weight of key j
+  }
+  const std::vector<std::pair<float, std::vector<int32_t>>> cases = {{0.1f, {3, 7}},
+                                                                     {0.3f, {0, 3, 7, 11, 15, 19}}};
+  for (const auto& [sparsity, chosen] : cases) {
+    const Tokens out = Actual(geometry, tokens, TopK(sparsity), 6, count - 1);
+    std::vector<int32_t> found;
+    for (int32_t j = 0; j < count; ++j) {
+      if (out[0].at(count - 1, j) > 0) {
+        found.push_back(j);
+      }
+    }
+    EXPECT_EQ(found, chosen) << "sparsity " << sparsity;
   }
 }
 
@@ -427,6 +494,72 @@ TEST_P(AttentionConformance, TiesGoToTheLowerPosition) {
   }
 }
 
+TEST_P(AttentionConformance, TreeOfEveryBudget) {
+  const Geometry geometry = MakeGeometry(4, 2, 16);
+  const int32_t count = 61;
+  const Tokens tokens = RandomTokens(geometry, count, 17);
+  for (const int32_t distances : {1, 2, 3, 8, 20, 60, 61, 1000}) {
+    for (const int32_t recent : {0, 1, distances / 2, distances}) {
+      const AttentionParams params = Tree(8, distances, recent);
+      Compare(geometry, tokens, params,
+              "distances " + std::to_string(distances) + " recent " + std::to_string(recent));
+    }
+  }
+}
+
+TEST_P(AttentionConformance, TreeThatComparesEveryKeyIsExactSearch) {
+  const Geometry geometry = MakeGeometry(4, 2, 32);
+  const int32_t count = 70;
+  Tokens tokens = RandomTokens(geometry, count, 18);
+  for (float& x : tokens[0].values) {
+    x *= 1.1f;  // off the grid
+  }
+  for (const int32_t recent : {0, 5, count}) {
+    ExpectSameBits(Actual(geometry, tokens, Tree(8, count, recent), 20, count - 5),
+                   Actual(geometry, tokens, Alcca(8), 20, count - 5),
+                   "recent " + std::to_string(recent));
+  }
+}
+
+TEST_P(AttentionConformance, TreeOnlyOfRecentKeysIsExactSearchInAWindow) {
+  const Geometry geometry = MakeGeometry(2, 1, 16);
+  const int32_t count = 30, recent = 6;
+  const Tokens tokens = RandomTokens(geometry, count, 19);
+  const Tokens tree = Actual(geometry, tokens, Tree(4, recent, recent), count, count);
+  for (int32_t t = recent - 1; t < count; ++t) {  // the last `recent` tokens as a sequence alone
+    const Tokens window = {tokens[0].RowRange(t - recent + 1, recent)};
+    const Tokens alone = Actual(geometry, window, Alcca(4), recent, recent);
+    ExpectSameBits(tree[0].RowRange(t, 1), alone[0].RowRange(recent - 1, 1),
+                   "position " + std::to_string(t));
+  }
+}
+
+TEST_P(AttentionConformance, RecallChecksCountWhatTheTreeMissed) {
+  const Geometry geometry = MakeGeometry(4, 2, 16);
+  const int32_t count = 80;
+  const Tokens tokens = RandomTokens(geometry, count, 21);
+  const auto recall = [&](AttentionParams params, float sample) {
+    params.recall_sample = sample;
+    Rig rig(*backend_, geometry);
+    rig.RunAll(rig.Add(tokens, params), count, count);
+    return rig.counters(0, Phase::kPrefill);
+  };
+  const AttentionCounters whole = recall(Tree(8, count, 4), 1.0f);
+  EXPECT_EQ(whole.recall_wanted, 4 * (8 * 9 / 2 + (count - 8) * 8));
+  EXPECT_EQ(whole.recall_found, whole.recall_wanted);
+  AttentionCounters checked = recall(Tree(8, 12, 4), 1.0f);
+  EXPECT_EQ(checked.recall_wanted, whole.recall_wanted);
+  EXPECT_LT(checked.recall_found, checked.recall_wanted);
+  EXPECT_GT(checked.recall_found, checked.recall_wanted / 10);
+  const AttentionCounters some = recall(Tree(8, 12, 4), 0.3f);
+  EXPECT_GT(some.recall_wanted, checked.recall_wanted / 5);
+  EXPECT_LT(some.recall_wanted, checked.recall_wanted / 2);
+  // Checking changes nothing else, and exact search has nothing to check.
+  checked.recall_wanted = checked.recall_found = 0;
+  EXPECT_TRUE(checked == recall(Tree(8, 12, 4), 0.0f));
+  EXPECT_EQ(recall(Alcca(8), 1.0f).recall_wanted, 0);
+}
+
 TEST_P(AttentionConformance, RepeatedKeysMatchReference) {
   const Geometry geometry = MakeGeometry(4, 2, 16);
   const int32_t count = 43;
@@ -438,6 +571,7 @@ TEST_P(AttentionConformance, RepeatedKeysMatchReference) {
   }
   for (const int32_t k : {1, 3, 8, 20}) {
     Compare(geometry, tokens, Alcca(k), "k " + std::to_string(k));
+    Compare(geometry, tokens, Tree(k, 12, 2), "tree, k " + std::to_string(k));
   }
 }
 
@@ -476,7 +610,8 @@ TEST_P(AttentionConformance, LargeMagnitudes) {
       tokens[0].at(t, c) *= c < ValueColumn(geometry.shape, 0) ? 256.0f : 1e6f;
     }
   }
-  for (const AttentionParams& params : {Dense(), Alcca(8), Alcca(8, 1e30f)}) {
+  for (const AttentionParams& params :
+       {Dense(), Alcca(8), Alcca(8, 1e30f), Tree(8, 10, 2), Window(7), TopK(0.2f)}) {
     Compare(geometry, tokens, params, Name(geometry, count, params));
   }
 }
@@ -502,7 +637,8 @@ TEST_P(AttentionConformance, NonFiniteQueriesStayInTheirHeadAndRow) {
   const Tokens clean = RandomTokens(geometry, count, 10);
   Tokens tokens = clean;
   tokens[0].at(9, 32 + 3) = std::numeric_limits<float>::quiet_NaN();  // head 1
-  for (const AttentionParams& params : {Dense(), Alcca(4), Alcca(4, 6.0f)}) {
+  for (const AttentionParams& params :
+       {Dense(), Alcca(4), Alcca(4, 6.0f), Tree(4, 6, 2), Window(6), TopK(0.5f)}) {
     const Tokens out = Actual(geometry, tokens, params, count, count);
     Tokens expected = Actual(geometry, clean, params, count, count);
     for (int32_t c = 32; c < 64; ++c) {
@@ -519,7 +655,8 @@ TEST_P(AttentionConformance, LaterTokensChangeNothing) {
   const Tokens tokens = RandomTokens(geometry, count, 11);
   Tokens other = RandomTokens(geometry, count, 12);
   std::copy_n(tokens[0].values.begin(), from * tokens[0].cols, other[0].values.begin());
-  for (const AttentionParams& params : {Dense(), Alcca(4), Alcca(4, 1e30f)}) {
+  for (const AttentionParams& params :
+       {Dense(), Alcca(4), Alcca(4, 1e30f), Tree(4, 6, 2), Window(6), TopK(0.5f)}) {
     const Tokens a = Actual(geometry, tokens, params, count, count);
     const Tokens b = Actual(geometry, other, params, count, count);
     ExpectSameBits(a[0].RowRange(0, from), b[0].RowRange(0, from), Name(geometry, count, params));
@@ -529,7 +666,9 @@ TEST_P(AttentionConformance, LaterTokensChangeNothing) {
 
 // The modes whose bits are compared below.
 std::vector<AttentionParams> AllParams(const Tokens& tokens, const Geometry& geometry) {
-  return {Dense(), Alcca(8), Alcca(5, MidTheta(tokens, geometry.shape)), Alcca(3, 1e30f)};
+  return {Dense(),         Alcca(8),       Alcca(5, MidTheta(tokens, geometry.shape)),
+          Alcca(3, 1e30f), Tree(8, 12, 4), Tree(5, 20, 0, MidTheta(tokens, geometry.shape)),
+          Window(13),      TopK(0.3f)};
 }
 
 TEST_P(AttentionConformance, ChunksDoNotMatter) {
@@ -580,17 +719,18 @@ TEST_P(AttentionConformance, ThreadsDoNotMatter) {
 }
 
 TEST_P(AttentionConformance, NeighboursInTheBatchDoNotMatter) {
-  // Five sequences of different modes and lengths; prefill chunks and decode rows share steps.
+  // Nine sequences of different modes and lengths; prefill chunks and decode rows share steps.
   Geometry geometry = MakeGeometry(4, 2, 64);
   geometry.layers = 2;
-  const std::vector<int32_t> counts = {37, 20, 55, 9, 44};
+  const std::vector<int32_t> counts = {37, 20, 55, 9, 44, 31, 26, 33, 40};
   std::vector<Tokens> tokens;
   for (size_t i = 0; i < counts.size(); ++i) {
     tokens.push_back(RandomTokens(geometry, counts[i], 20 + i));
   }
   std::vector<AttentionParams> params = {Dense()};
   for (size_t i = 1; i < counts.size(); ++i) {
-    params.push_back(AllParams(tokens[i], geometry)[i % 4]);
+    const std::vector<AttentionParams> all = AllParams(tokens[i], geometry);
+    params.push_back(all[i % all.size()]);
   }
   Rig mixed(*backend_, geometry);
   for (size_t i = 0; i < counts.size(); ++i) {
@@ -648,6 +788,9 @@ void ExpectCounters(const AttentionCounters& actual, const AttentionCounters& ex
   EXPECT_EQ(actual.dense_equivalent_qk, expected.dense_equivalent_qk) << what;
   EXPECT_EQ(actual.dense_equivalent_pv, expected.dense_equivalent_pv) << what;
   EXPECT_EQ(actual.kv_bytes_read, expected.kv_bytes_read) << what;
+  EXPECT_EQ(actual.scalar_comparisons, expected.scalar_comparisons) << what;
+  EXPECT_EQ(actual.recall_wanted, expected.recall_wanted) << what;
+  EXPECT_EQ(actual.recall_found, expected.recall_found) << what;
 }
 
 // n prompt tokens in chunks, m decoded ones; `expect` predicts positions [begin, end) of one phase.
@@ -679,6 +822,18 @@ Geometry CountingGeometry(const CountingCase& c) {
   return geometry;
 }
 
+// The values a group reads together are known where its query heads agree.
+Tokens WithEqualHeads(Tokens tokens, int32_t heads) {
+  for (Host& layer : tokens) {
+    for (int32_t t = 0; t < layer.rows; ++t) {
+      for (int32_t x = 0; x < heads * kCountingDim; ++x) {
+        layer.at(t, x) = layer.at(t, x % kCountingDim);
+      }
+    }
+  }
+  return tokens;
+}
+
 TEST_P(AttentionCounting, Dense) {
   for (const CountingCase& c : kCountingCases) {
     const Geometry geometry = CountingGeometry(c);
@@ -698,21 +853,61 @@ TEST_P(AttentionCounting, Dense) {
   }
 }
 
+TEST_P(AttentionCounting, Window) {
+  for (const CountingCase& c : kCountingCases) {
+    const Geometry geometry = CountingGeometry(c);
+    const int64_t limit = c.window > 0 ? c.window : kNoLimit, row_bytes = kCountingDim * 4;
+    for (const int32_t window : {1, 6, 100}) {
+      const auto expect = [&](int64_t begin, int64_t end) {
+        const int64_t seen = Seen(begin, end, std::min<int64_t>(limit, window));
+        AttentionCounters counters;
+        counters.qk_exact = counters.pv_exact = int64_t{c.layers} * c.heads * seen;
+        counters.dense_equivalent_qk = counters.dense_equivalent_pv =
+            int64_t{c.layers} * c.heads * Seen(begin, end, limit);
+        counters.queries = int64_t{c.layers} * c.heads * (end - begin);
+        counters.kv_bytes_read = 2 * int64_t{c.layers} * c.kv_heads * seen * row_bytes;
+        return counters;
+      };
+      Check(geometry, RandomTokens(geometry, c.n + c.m, 34), c.n, alcca::Window(window), expect,
+            "n " + std::to_string(c.n) + " window " + std::to_string(window));
+    }
+  }
+}
+
+TEST_P(AttentionCounting, TopK) {
+  for (const CountingCase& c : kCountingCases) {
+    const Geometry geometry = CountingGeometry(c);
+    const int64_t limit = c.window > 0 ? c.window : kNoLimit, row_bytes = kCountingDim * 4;
+    const Tokens tokens = WithEqualHeads(RandomTokens(geometry, c.n + c.m, 35), c.heads);
+    for (const int32_t percent : {1, 30, 100}) {
+      const auto expect = [&](int64_t begin, int64_t end) {
+        int64_t kept = 0;
+        for (int64_t t = begin; t < end; ++t) {  // halves are rounded up
+          const int64_t visible = std::min(t + 1, limit);
+          kept += std::max<int64_t>(1, (visible * percent + 50) / 100);
+        }
+        AttentionCounters counters;
+        counters.qk_exact = int64_t{c.layers} * c.heads * Seen(begin, end, limit);
+        counters.pv_exact = int64_t{c.layers} * c.heads * kept;
+        counters.dense_equivalent_qk = counters.dense_equivalent_pv = counters.qk_exact;
+        counters.queries = int64_t{c.layers} * c.heads * (end - begin);
+        counters.kv_bytes_read =
+            int64_t{c.layers} * c.kv_heads * (Seen(begin, end, limit) + kept) * row_bytes;
+        return counters;
+      };
+      Check(geometry, tokens, c.n, alcca::TopK(static_cast<float>(percent) / 100), expect,
+            "n " + std::to_string(c.n) + " percent " + std::to_string(percent));
+    }
+  }
+}
+
 TEST_P(AttentionCounting, AlccaFar) {
   for (const CountingCase& c : kCountingCases) {
     const Geometry geometry = CountingGeometry(c);
     const int64_t limit = c.window > 0 ? c.window : kNoLimit, row_bytes = kCountingDim * 4;
     const int64_t all_heads = int64_t{c.layers} * c.heads;
     const int64_t all_kv_heads = int64_t{c.layers} * c.kv_heads;
-    // The values a group reads together are known where its heads agree or there is one head.
-    Tokens tokens = RandomTokens(geometry, c.n + c.m, 31);
-    for (Host& layer : tokens) {
-      for (int32_t t = 0; t < layer.rows; ++t) {
-        for (int32_t x = 0; x < c.heads * kCountingDim; ++x) {
-          layer.at(t, x) = layer.at(t, x % kCountingDim);
-        }
-      }
-    }
+    const Tokens tokens = WithEqualHeads(RandomTokens(geometry, c.n + c.m, 31), c.heads);
     for (const int32_t k : {1, 8, 1000}) {
       const auto expect = [&](int64_t begin, int64_t end) {
         AttentionCounters counters;
@@ -728,6 +923,55 @@ TEST_P(AttentionCounting, AlccaFar) {
       };
       Check(geometry, tokens, c.n, Alcca(k), expect,
             "n " + std::to_string(c.n) + " m " + std::to_string(c.m) + " k " + std::to_string(k));
+    }
+  }
+}
+
+TEST_P(AttentionCounting, AlccaTree) {
+  for (const CountingCase& c : kCountingCases) {
+    const Geometry geometry = CountingGeometry(c);
+    const int64_t limit = c.window > 0 ? c.window : kNoLimit, row_bytes = kCountingDim * 4;
+    const int64_t all_heads = int64_t{c.layers} * c.heads;
+    const int64_t all_kv_heads = int64_t{c.layers} * c.kv_heads;
+    // Equal heads compare the same keys. Coordinate 0 alone differs between keys, so that the tree
+    // is a search tree over one number, whose cuts a test can count.
+    Tokens tokens = WithEqualHeads(RandomTokens(geometry, c.n + c.m, 36), c.heads);
+    for (Host& layer : tokens) {
+      for (int32_t t = 0; t < layer.rows; ++t) {
+        for (int32_t x = KeyColumn(geometry.shape, 0); x < ValueColumn(geometry.shape, 0); ++x) {
+          layer.at(t, x) = x % kCountingDim == 0 ? static_cast<float>(t) : 0.0f;
+        }
+        for (int32_t x = 0; x < c.heads * kCountingDim; ++x) {
+          layer.at(t, x) = x % kCountingDim == 0 ? static_cast<float>(t) : 0.0f;
+        }
+      }
+    }
+    // Rising keys: each splits the newest leaf, so the tree is a chain with one cut a key, and the
+    // newest leaf is at its end: a query at the newest key, all of whose first descent is cuts,
+    // opens older leaves one pop each without another cut.
+    for (const auto& [distances, recent] : {std::pair{1, 0}, {4, 0}, {4, 2}, {4, 4}, {1000, 4}}) {
+      const auto expect = [&, distances = distances, recent = recent](int64_t begin, int64_t end) {
+        AttentionCounters counters;
+        counters.qk_exact = all_heads * Seen(begin, end, distances);
+        counters.com_test = counters.queries = all_heads * (end - begin);
+        counters.pv_exact = all_heads * Seen(begin, end, std::min(distances, 3));
+        counters.running_sums = 2 * all_kv_heads * (end - begin);
+        // Two moments a key, and the difference at the split that every key but the first makes.
+        counters.index_build = all_kv_heads * (3 * (end - begin) - (begin == 0 && end > 0 ? 1 : 0));
+        for (int64_t t = begin; t < end; ++t) {
+          const bool opens = distances > std::min<int64_t>(recent, t + 1);
+          counters.scalar_comparisons += opens ? all_heads * t : 0;
+        }
+        counters.dense_equivalent_qk = counters.dense_equivalent_pv =
+            all_heads * Seen(begin, end, limit);
+        counters.kv_bytes_read =
+            all_kv_heads *
+            (Seen(begin, end, distances) + Seen(begin, end, std::min(distances, 3))) * row_bytes;
+        return counters;
+      };
+      Check(geometry, tokens, c.n, Tree(3, distances, recent), expect,
+            "n " + std::to_string(c.n) + " m " + std::to_string(c.m) + " distances " +
+                std::to_string(distances) + " recent " + std::to_string(recent));
     }
   }
 }

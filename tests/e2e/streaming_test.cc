@@ -73,6 +73,17 @@ TEST(Streaming, ReportCountsWhatAttentionDid) {
   EXPECT_EQ(report.near_share(), 0);
   EXPECT_GT(report.index_bytes(), 0);
 
+  request.mutable_attention()->set_search(v1::ATTENTION_SEARCH_TREE);
+  request.mutable_attention()->set_tree_distances(5);
+  request.mutable_attention()->set_tree_recent(2);
+  const v1::AttentionReport tree = client.Generate(request).complete().attention();
+  EXPECT_EQ(tree.applied().search(), v1::ATTENTION_SEARCH_TREE);
+  EXPECT_EQ(tree.decode().qk_exact(), heads * fed * 5);
+  EXPECT_EQ(tree.decode().pv_exact(), heads * fed * 3);
+  EXPECT_EQ(tree.decode().index_build(), 3 * kv_heads * fed);
+  EXPECT_GT(tree.decode().scalar_comparisons(), 0);
+  request.mutable_attention()->set_search(v1::ATTENTION_SEARCH_EXACT);
+
   request.mutable_attention()->set_theta(1e9f);  // every query is near
   const v1::AttentionReport near = client.Generate(request).complete().attention();
   EXPECT_EQ(near.near_share(), 1);
@@ -83,6 +94,20 @@ TEST(Streaming, ReportCountsWhatAttentionDid) {
   request.mutable_attention()->set_mode(v1::ATTENTION_MODE_DENSE);
   const v1::AttentionReport dense = client.Generate(request).complete().attention();
   EXPECT_EQ(dense.performed_over_dense_causal(), 1);
+
+  request.mutable_attention()->set_mode(v1::ATTENTION_MODE_WINDOW);
+  request.mutable_attention()->set_window(4);
+  const v1::AttentionReport window = client.Generate(request).complete().attention();
+  EXPECT_EQ(window.applied().window(), 4u);
+  EXPECT_EQ(window.decode().qk_exact(), heads * fed * 4);
+  EXPECT_EQ(window.decode().pv_exact(), heads * fed * 4);
+  EXPECT_EQ(window.decode().dense_equivalent_qk(), dense.decode().qk_exact());
+
+  request.mutable_attention()->set_mode(v1::ATTENTION_MODE_TOPK);
+  request.mutable_attention()->set_sparsity(1e-6f);  // one key
+  const v1::AttentionReport topk = client.Generate(request).complete().attention();
+  EXPECT_EQ(topk.decode().qk_exact(), dense.decode().qk_exact());
+  EXPECT_EQ(topk.decode().pv_exact(), heads * fed);
 }
 
 TEST(Streaming, StopStringEndsBeforeItself) {

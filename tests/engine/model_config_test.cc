@@ -318,7 +318,7 @@ TEST(AlccaConfigTest, ReadsWhatIsThereAndRefusesTheRest) {
   EXPECT_FALSE(empty->theta || empty->k || empty->epsilon || empty->search);
   const auto full = ParseAlccaConfig(
       R"({"_note": {"by": 1}, "mode": "alcca", "theta": 3.5, "k": 8, "epsilon": 1e-8,
-          "search": "tree"})",
+          "search": "tree", "tree_distances": 16, "tree_recent": 0})",
       "a");
   ASSERT_TRUE(full.ok()) << full.status();
   EXPECT_EQ(full->mode, "alcca");
@@ -326,11 +326,13 @@ TEST(AlccaConfigTest, ReadsWhatIsThereAndRefusesTheRest) {
   EXPECT_EQ(*full->k, 8);
   EXPECT_FLOAT_EQ(*full->epsilon, 1e-8f);
   EXPECT_EQ(*full->search, "tree");
+  EXPECT_EQ(*full->tree_distances, 16);
+  EXPECT_EQ(*full->tree_recent, 0);
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"mode", "\"fast\""}, {"mode", "1"},      {"mode", "\"\""}, {"theta", "-1"},
-      {"theta", "1e31"},    {"theta", "\"0\""}, {"k", "0"},       {"k", "8.5"},
-      {"k", "1048577"},     {"epsilon", "0"},   {"epsilon", "2"}, {"search", "\"flat\""},
-      {"search", "false"}};
+      {"mode", "\"fast\""}, {"mode", "1"},           {"mode", "\"\""},     {"theta", "-1"},
+      {"theta", "1e31"},    {"theta", "\"0\""},      {"k", "0"},           {"k", "8.5"},
+      {"k", "1048577"},     {"epsilon", "0"},        {"epsilon", "2"},     {"search", "\"flat\""},
+      {"search", "false"},  {"tree_distances", "0"}, {"tree_recent", "-1"}};
   for (const auto& [key, value] : cases) {
     ExpectError(ParseAlccaConfig("{\"" + key + "\": " + value + "}", "a").status(),
                 absl::StatusCode::kInvalidArgument, "a: '" + key + "': expected");

@@ -80,6 +80,8 @@ TEST_F(MetricsTest, FamiliesAndTypesAreTheContract) {
       {"alcca_attention_queries_total", "counter"},
       {"alcca_attention_near_queries_total", "counter"},
       {"alcca_attention_kv_bytes_read_total", "counter"},
+      {"alcca_search_recall_wanted_keys_total", "counter"},
+      {"alcca_search_recall_found_keys_total", "counter"},
       {"alcca_index_build_seconds", "histogram"}};
   std::map<std::string, std::string> found;
   std::istringstream page(Page());

@@ -158,6 +158,34 @@ TEST_F(Validation, AttentionOverridesFieldByField) {
   request = Valid();
   EXPECT_EQ(request.attention.mode, AttentionMode::kDense);
   EXPECT_EQ(request.attention.theta, 0);
+  request_.mutable_attention()->set_mode(v1::ATTENTION_MODE_WINDOW);
+  request_.mutable_attention()->set_window(kWindowMax);
+  request = Valid();
+  EXPECT_EQ(request.attention.mode, AttentionMode::kWindow);
+  EXPECT_EQ(request.attention.window, kWindowMax);
+  EXPECT_EQ(request.attention.sparsity, rules_.attention.sparsity);
+  request_.mutable_attention()->set_mode(v1::ATTENTION_MODE_TOPK);
+  request_.mutable_attention()->set_sparsity(1);
+  request = Valid();
+  EXPECT_EQ(request.attention.mode, AttentionMode::kTopK);
+  EXPECT_EQ(request.attention.sparsity, 1);
+}
+
+TEST_F(Validation, TreeSearchIsChosenPerRequest) {
+  rules_.attention.tree_recent = 9;
+  v1::AttentionParams& a = *request_.mutable_attention();
+  EXPECT_EQ(Valid().attention.search, KeySearch::kExact);
+  a.set_search(v1::ATTENTION_SEARCH_TREE);
+  EXPECT_EQ(Valid().attention.search, KeySearch::kTree);
+  EXPECT_EQ(Valid().attention.tree_recent, 9);
+  a.set_tree_distances(5);  // the server's nine recent keys do not fit in: as many as do
+  EXPECT_EQ(Valid().attention.tree_distances, 5);
+  EXPECT_EQ(Valid().attention.tree_recent, 5);
+  a.set_tree_recent(0);
+  EXPECT_EQ(Valid().attention.tree_recent, 0);
+  rules_.attention.search = KeySearch::kTree;
+  a.set_search(v1::ATTENTION_SEARCH_EXACT);
+  EXPECT_EQ(Valid().attention.search, KeySearch::kExact);
 }
 
 TEST_F(Validation, EverySamplingFieldArrives) {
@@ -429,16 +457,26 @@ const std::vector<BadGenerate>& BadGenerates() {
        kInvalid, "attention.search:"},
       {"multipole", [](G&, S&, A& a) { a.set_mode(v1::ATTENTION_MODE_MULTIPOLE); }, kUnimplemented,
        "ATTENTION_MODE_MULTIPOLE"},
-      {"window mode", [](G&, S&, A& a) { a.set_mode(v1::ATTENTION_MODE_WINDOW); }, kUnimplemented,
-       "ATTENTION_MODE_WINDOW"},
-      {"topk mode", [](G&, S&, A& a) { a.set_mode(v1::ATTENTION_MODE_TOPK); }, kUnimplemented,
-       "ATTENTION_MODE_TOPK"},
-      {"tree", [](G&, S&, A& a) { a.set_search(v1::ATTENTION_SEARCH_TREE); }, kUnimplemented,
-       "ATTENTION_SEARCH_TREE"},
+      {"tree_distances zero", [](G&, S&, A& a) { a.set_tree_distances(0); }, kInvalid,
+       "attention.tree_distances:"},
+      {"tree_distances huge", [](G&, S&, A& a) { a.set_tree_distances(kKeysMax + 1); }, kInvalid,
+       "attention.tree_distances:"},
+      {"tree_recent above tree_distances",
+       [](G&, S&, A& a) {
+         a.set_tree_distances(10);
+         a.set_tree_recent(11);
+       },
+       kInvalid, "attention.tree_recent:"},
       {"mass", [](G&, S&, A& a) { a.set_mass(0); }, kUnimplemented, "attention.mass"},
       {"max_keys", [](G&, S&, A& a) { a.set_max_keys(0); }, kUnimplemented, "attention.max_keys"},
-      {"window", [](G&, S&, A& a) { a.set_window(0); }, kUnimplemented, "attention.window"},
-      {"sparsity", [](G&, S&, A& a) { a.set_sparsity(0); }, kUnimplemented, "attention.sparsity"},
+      {"window zero", [](G&, S&, A& a) { a.set_window(0); }, kInvalid, "attention.window:"},
+      {"window huge", [](G&, S&, A& a) { a.set_window(kWindowMax + 1); }, kInvalid,
+       "attention.window:"},
+      {"sparsity zero", [](G&, S&, A& a) { a.set_sparsity(0); }, kInvalid, "attention.sparsity:"},
+      {"sparsity above 1", [](G&, S&, A& a) { a.set_sparsity(1.01f); }, kInvalid,
+       "attention.sparsity:"},
+      {"sparsity NaN", [](G&, S&, A& a) { a.set_sparsity(kNan); }, kInvalid,
+       "attention.sparsity:"},
   };
   return rows;
 }

@@ -58,6 +58,46 @@ TEST(Wire, AlccaSaysAllThatApplied) {
   EXPECT_EQ(wire.epsilon(), 0.25f);
 }
 
+TEST(Wire, TreeSearchSaysItsBudget) {
+  v1::AttentionParams wire;
+  SetAttention({.mode = AttentionMode::kAlcca,
+                .search = KeySearch::kTree,
+                .tree_distances = 20,
+                .tree_recent = 0},
+               &wire);
+  EXPECT_EQ(wire.search(), v1::ATTENTION_SEARCH_TREE);
+  EXPECT_EQ(wire.tree_distances(), 20u);
+  ASSERT_TRUE(wire.has_tree_recent());
+  EXPECT_EQ(wire.tree_recent(), 0u);
+}
+
+TEST(Wire, RecallIsSaidWhereItWasChecked) {
+  Event event;
+  v1::AttentionReport report;
+  SetReport(event, &report);
+  EXPECT_FALSE(report.has_search_recall());
+  event.counters[0].recall_wanted = 6;
+  event.counters[1].recall_wanted = 2;
+  event.counters[1].recall_found = 2;
+  SetReport(event, &report);
+  EXPECT_EQ(report.search_recall(), 0.25);
+  EXPECT_EQ(report.prefill().recall_wanted(), 6);
+}
+
+TEST(Wire, BaselinesSayTheirOneParameter) {
+  v1::AttentionParams wire, want;
+  SetAttention({.mode = AttentionMode::kWindow, .theta = 3, .window = 64}, &wire);
+  want.set_mode(v1::ATTENTION_MODE_WINDOW);
+  want.set_window(64);
+  EXPECT_TRUE(MessageDifferencer::Equals(wire, want)) << wire.DebugString();
+  wire.Clear();
+  want.Clear();
+  SetAttention({.mode = AttentionMode::kTopK, .theta = 3, .sparsity = 0.25f}, &wire);
+  want.set_mode(v1::ATTENTION_MODE_TOPK);
+  want.set_sparsity(0.25f);
+  EXPECT_TRUE(MessageDifferencer::Equals(wire, want)) << wire.DebugString();
+}
+
 // Every counter is another power of two: a swap, a loss or a double shows in the sums.
 TEST(Wire, ReportCountsBothPhases) {
   Event event;

@@ -38,9 +38,12 @@ struct Corpus {
   int documents = 0;
 };
 
+constexpr const char* kTree = "tree";  // beside the modes: alcca with tree search
+
 struct Score {
   double nats = 0;
-  int64_t tokens = 0, performed = 0, dense = 0, queries = 0, near_queries = 0;
+  int64_t tokens = 0, performed = 0, dense = 0, queries = 0, near_queries = 0, recall_wanted = 0,
+          recall_found = 0;
   double seconds = 0;
 };
 
@@ -95,7 +98,12 @@ grpc::Status ScoreWindow(const Options& options, const std::string& mode,
   request.mutable_sampling_params()->set_max_tokens(1);
   request.mutable_sampling_params()->set_prompt_logprobs(0);
   *request.mutable_attention() = options.attention.Params();
-  request.mutable_attention()->set_mode(ParseMode(mode));
+  if (mode == kTree) {
+    request.mutable_attention()->set_mode(v1::ATTENTION_MODE_ALCCA);
+    request.mutable_attention()->set_search(v1::ATTENTION_SEARCH_TREE);
+  } else {
+    request.mutable_attention()->set_mode(ParseMode(mode));
+  }
   const auto context = options.connection.Context();
   const auto reader = stub->Generate(context.get(), request);
   v1::GenerateComplete done;
@@ -118,6 +126,8 @@ grpc::Status ScoreWindow(const Options& options, const std::string& mode,
   score->performed += Performed(c);
   score->dense += c.dense_equivalent_qk() + c.dense_equivalent_pv();
   score->queries += c.queries();
+  score->recall_wanted += c.recall_wanted();
+  score->recall_found += c.recall_found();
   score->near_queries += c.near_queries();
   return grpc::Status::OK;
 }
@@ -153,6 +163,8 @@ grpc::Status ScoreMode(const Options& options, const std::string& mode, const Co
     total->performed += s.performed;
     total->dense += s.dense;
     total->queries += s.queries;
+    total->recall_wanted += s.recall_wanted;
+    total->recall_found += s.recall_found;
     total->near_queries += s.near_queries;
   }
   return failure;
@@ -166,8 +178,8 @@ int Eval(const Options& options) {
   }
   std::printf("%s: %d documents, %lld bytes\n", options.text_file.c_str(), corpus.documents,
               static_cast<long long>(corpus.bytes));
-  std::printf("%-10s %10s %10s %10s %11s %10s %14s %8s\n", "mode", "nats/token", "perplexity",
-              "nats/byte", "bits/byte", "tokens/s", "% of causal", "near %");
+  std::printf("%-10s %10s %10s %10s %11s %10s %14s %8s %8s\n", "mode", "nats/token", "perplexity",
+              "nats/byte", "bits/byte", "tokens/s", "% of causal", "near %", "recall %");
   std::vector<std::string> modes = options.modes;
   if (modes.empty()) {
     modes = {options.attention.mode.empty() ? "" : options.attention.mode};
@@ -179,11 +191,16 @@ int Eval(const Options& options) {
       return Report(status);
     }
     const double per_token = s.nats / double(s.tokens), per_byte = s.nats / double(corpus.bytes);
-    std::printf("%-10s %10.4f %10.3f %10.4f %11.4f %10.0f %14.1f %8.2f\n",
+    char recall[16] = "-";
+    if (s.recall_wanted > 0) {
+      std::snprintf(recall, sizeof(recall), "%.1f",
+                    100.0 * double(s.recall_found) / double(s.recall_wanted));
+    }
+    std::printf("%-10s %10.4f %10.3f %10.4f %11.4f %10.0f %14.1f %8.2f %8s\n",
                 mode.empty() ? "(default)" : mode.c_str(), per_token, std::exp(per_token), per_byte,
                 per_byte / std::log(2.0), double(s.tokens) / s.seconds,
                 100.0 * double(s.performed) / double(s.dense),
-                100.0 * double(s.near_queries) / double(s.queries));
+                100.0 * double(s.near_queries) / double(s.queries), recall);
     std::fflush(stdout);
   }
   return 0;
@@ -198,9 +215,11 @@ void AddEval(CLI::App* app, Run* run) {
   options->connection.AddTo(command);
   options->attention.AddTo(command);
   command->add_option("--text", options->text_file, "UTF-8 text")->required();
-  command->add_option("--modes", options->modes, "modes to compare, as dense,alcca")
+  command
+      ->add_option("--modes", options->modes,
+                   "modes to compare, as dense,alcca; tree is alcca with tree search")
       ->delimiter(',')
-      ->check(CLI::IsMember({"dense", "alcca", "multipole", "window", "topk"}));
+      ->check(CLI::IsMember({"dense", "alcca", kTree, "multipole", "window", "topk"}));
   command->add_option("--separator", options->separator, "between documents")
       ->capture_default_str();
   command->add_option("--length", options->length,

@@ -161,6 +161,9 @@ void AttentionOptions::AddTo(CLI::App* app) {
   app->add_option("--search", search, "alcca: how neighbours are found")
       ->check(CLI::IsMember({"exact", "tree"}))
       ->group(group);
+  app->add_option("--tree-distances", tree_distances, "tree: distances of a query at most")
+      ->group(group);
+  app->add_option("--tree-recent", tree_recent, "tree: of these, the newest keys")->group(group);
   app->add_option("--mass", mass, "multipole")->group(group);
   app->add_option("--max-keys", max_keys, "multipole")->group(group);
   app->add_option("--window", window, "window")->group(group);
@@ -180,6 +183,10 @@ v1::AttentionParams AttentionOptions::Params() const {
     out.set_k(*k);
   if (epsilon)
     out.set_epsilon(*epsilon);
+  if (tree_distances)
+    out.set_tree_distances(*tree_distances);
+  if (tree_recent)
+    out.set_tree_recent(*tree_recent);
   if (mass)
     out.set_mass(*mass);
   if (max_keys)

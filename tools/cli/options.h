@@ -44,7 +44,7 @@ struct AttentionOptions {
   std::string mode;  // empty: the server's choice
   std::string search;
   std::optional<float> theta, epsilon, mass, sparsity;
-  std::optional<uint32_t> k, max_keys, window;
+  std::optional<uint32_t> k, max_keys, window, tree_distances, tree_recent;
 
   void AddTo(CLI::App* app);
   v1::AttentionParams Params() const;

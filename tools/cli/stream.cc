@@ -35,6 +35,14 @@ void PrintAttention(const v1::AttentionReport& report) {
   if (applied.mode() == v1::ATTENTION_MODE_ALCCA) {
     absl::StrAppend(&line, " k=", applied.k(), " theta=", applied.theta(),
                     " epsilon=", applied.epsilon());
+    if (applied.search() == v1::ATTENTION_SEARCH_TREE) {
+      absl::StrAppend(&line, ", tree search of ", applied.tree_distances(), " distances, ",
+                      applied.tree_recent(), " recent");
+    }
+  } else if (applied.mode() == v1::ATTENTION_MODE_WINDOW) {
+    absl::StrAppend(&line, " of ", applied.window(), " keys");
+  } else if (applied.mode() == v1::ATTENTION_MODE_TOPK) {
+    absl::StrAppend(&line, " sparsity=", applied.sparsity());
   }
   std::printf("  attention  %s\n", line.c_str());
   const int64_t performed = Performed(report.prefill()) + Performed(report.decode());
@@ -52,6 +60,10 @@ void PrintAttention(const v1::AttentionReport& report) {
                 100 * report.near_share(), Grouped(queries).c_str());
     std::printf("  index      %s bytes beside the cache, %.2f ms to build\n",
                 Grouped(report.index_bytes()).c_str(), 1e3 * report.index_build_seconds());
+    if (report.has_search_recall()) {
+      std::printf("  recall     %.1f %% of the nearest keys, in searches that were checked\n",
+                  100 * report.search_recall());
+    }
   }
 }
 
