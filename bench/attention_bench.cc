@@ -106,9 +106,13 @@ void Run(benchmark::State& state, const AttentionParams& attention, int32_t cont
 int main(int argc, char** argv) {
   using alcca::AttentionMode;
   using alcca::AttentionParams;
+  using alcca::KeySearch;
   const std::pair<const char*, AttentionParams> modes[] = {
       {"dense", {.mode = AttentionMode::kDense}},
       {"alcca_exact", {.mode = AttentionMode::kAlcca, .epsilon = 0.05f}},
+      {"alcca_tree", {.mode = AttentionMode::kAlcca, .search = KeySearch::kTree, .epsilon = 0.05f}},
+      {"window", {.mode = AttentionMode::kWindow}},
+      {"topk", {.mode = AttentionMode::kTopK}},
       {"alcca_all_near", {.mode = AttentionMode::kAlcca, .theta = 1e9f}}};
   for (const int32_t rows : {1, alcca::kChunk}) {
     for (const int32_t context : {1024, 4096, 16384}) {

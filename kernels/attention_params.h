@@ -29,7 +29,7 @@ struct AttentionParams {
   float theta = 0.0f;            // near gate radius: ||q - c|| < theta takes mean(V); >= 0, finite
   int32_t k = 8;                 // nearest keys, 1..kKeysMax
   float epsilon = 1e-8f;         // added to a Euclidean distance before 1/x; > 0, finite
-  int32_t tree_distances = 12;   // tree: distances computed for a far query at most; 1..kKeysMax
+  int32_t tree_distances = 11;   // tree: distances computed for a far query at most; 1..kKeysMax
   int32_t tree_recent = 6;       // tree: of these, the newest keys; 0..tree_distances
   float recall_sample = 0.001f;  // tree: share of far queries checked by exact search; [0, 1]
   int32_t window = 100;          // window: keys a query sees, its own included; 1..kWindowMax

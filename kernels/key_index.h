@@ -56,7 +56,7 @@ absl::StatusOr<std::unique_ptr<KeyIndex>> MakeFaissKeyIndex(int32_t head_dim, in
                                                             SquaredDistances distances = nullptr);
 
 struct TreeParams {
-  int32_t distances = 12;  // computed for a query at most, >= 1
+  int32_t distances = 11;  // computed for a query at most, >= 1
   int32_t recent = 6;      // of these, the newest keys, always compared; 0..distances
 };
 

@@ -115,7 +115,7 @@ const std::vector<Key>& Keys() {
        0,
        {"", "exact", "tree"}},
       {"attention", "attention.tree_distances", &C::attention_tree_distances,
-       "tree search: distances computed for a query; 0: the model's, else 12", 0, 2048},
+       "tree search: distances computed for a query; 0: the model's, else 11", 0, 2048},
       {"attention", "attention.tree_recent", &C::attention_tree_recent,
        "tree search: of these, the newest keys; negative: the model's, else 6", -1, 2048},
       {"attention", "attention.recall_sample", &C::attention_recall_sample,

@@ -50,7 +50,7 @@ struct ServerConfig {
   int64_t attention_k = 0;               // 0: the model's, else 8
   double attention_epsilon = 0;          // 0: the model's, else 1e-8
   std::string attention_search;          // empty: the model's, else exact
-  int64_t attention_tree_distances = 0;  // 0: the model's, else 12
+  int64_t attention_tree_distances = 0;  // 0: the model's, else 11
   int64_t attention_tree_recent = -1;    // negative: the model's, else 6
   double attention_recall_sample = 0.001;
   int64_t attention_window = 100;

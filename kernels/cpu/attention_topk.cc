@@ -33,7 +33,8 @@ void ScoreKeys(const AttentionTask& task, const float* q, int32_t first, int32_t
   }
 }
 
-// The best first, then a softmax over them; in that order, so that the sum is the same in any chunk.
+// The best first, then a softmax over them; in that order, so that the sum is the same in any
+// chunk.
 void Attend(const AttentionTask& task, const std::vector<Scored>& best, float* out) {
   const int32_t d = task.shape.head_dim;
   const float scale = 1.0f / std::sqrt(static_cast<float>(d));

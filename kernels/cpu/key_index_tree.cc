@@ -17,7 +17,11 @@ constexpr int32_t kMomentKeys = 256;
 class TreeKeyIndex final : public KeyIndex {
  public:
   TreeKeyIndex(int32_t head_dim, const TreeParams& params, SquaredDistances distances)
-      : d_(head_dim), params_(params), distances_of_(distances), sum_(head_dim), squares_(head_dim) {
+      : d_(head_dim),
+        params_(params),
+        distances_of_(distances),
+        sum_(head_dim),
+        squares_(head_dim) {
     ALCCA_CHECK(params.distances >= 1 && params.recent >= 0 && params.recent <= params.distances);
   }
 
