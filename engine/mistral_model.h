@@ -24,12 +24,13 @@ struct MistralOptions {
   int32_t kv_pages = 0;  // pool size
 };
 
-// Bytes that Load will hold, computed from the config alone.
+// Bytes that the model will hold, computed from the config alone.
 struct MistralFootprint {
   size_t weight_bytes = 0;
   size_t kv_bytes = 0;
   size_t activation_bytes = 0;
-  size_t total() const { return weight_bytes + kv_bytes + activation_bytes; }
+  size_t index_bytes = 0;  // of key indices over a full cache, at most; taken as requests grow
+  size_t total() const { return weight_bytes + kv_bytes + activation_bytes + index_bytes; }
 };
 MistralFootprint EstimateFootprint(const ModelConfig& config, const MistralOptions& options);
 

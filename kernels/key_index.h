@@ -60,6 +60,9 @@ struct TreeParams {
   int32_t recent = 6;      // of these, the newest keys, always compared; 0..distances
 };
 
+// What a tree holds per key at most: 28 bytes, in vectors that may just have doubled.
+inline constexpr size_t kTreeBytesPerKey = 56;
+
 // A binary space partition that grows key by key: a leaf holds one key (and those equal to it); a
 // new key descends to a leaf and splits it halfway, across the coordinate in which the two keys
 // differ most for how much keys vary there. A search opens leaves in the order of how far away they

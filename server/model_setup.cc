@@ -270,6 +270,7 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
       {{"weights", Gib(plan.footprint.weight_bytes)},
        {"weight_dtype", WeightDTypeName(plan.options.weight_dtype)},
        {"kv_cache", Gib(plan.footprint.kv_bytes)},
+       {"indices", Gib(plan.footprint.index_bytes)},
        {"activations", Gib(plan.footprint.activation_bytes)},
        {"available", Gib(available)},
        {"max_context", plan.max_context},

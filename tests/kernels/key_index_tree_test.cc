@@ -31,8 +31,8 @@ Keys RandomKeys(int32_t count, uint64_t seed) {
 }
 
 std::unique_ptr<KeyIndex> Build(const Keys& keys, const TreeParams& params) {
-  auto index = MakeTreeKeyIndex(kDim, params,
-                                AttentionKernelsFor(CpuIsa::kPortable).squared_distances);
+  auto index =
+      MakeTreeKeyIndex(kDim, params, AttentionKernelsFor(CpuIsa::kPortable).squared_distances);
   for (const auto& key : keys) {
     index->Append(key.data(), 1);
   }
@@ -79,8 +79,8 @@ TEST(KeyIndexTree, RecallGrowsWithTheBudgetAndBeatsChance) {
 TEST(KeyIndexTree, NeverComparesAKeyTwiceNorMoreThanAllowed) {
   const Keys keys = RandomKeys(200, 3);
   for (const TreeParams& params : {TreeParams{1, 0}, {1, 1}, {12, 4}, {50, 50}, {500, 7}}) {
-    auto index = MakeTreeKeyIndex(kDim, params,
-                                  AttentionKernelsFor(CpuIsa::kPortable).squared_distances);
+    auto index =
+        MakeTreeKeyIndex(kDim, params, AttentionKernelsFor(CpuIsa::kPortable).squared_distances);
     for (size_t n = 0; n < keys.size(); ++n) {
       index->Append(keys[n].data(), 1);
       (void)Search(*index, keys[(n * 7) % keys.size()], 8);
@@ -153,7 +153,7 @@ TEST(KeyIndexTree, CountsWhatBuildingCostAndHoldsLittle) {
   const auto index = Build(keys, {});
   // Two moments for each of the first 256 keys, one difference for each key but the first.
   EXPECT_EQ(index->build_interactions(), 2 * 256 + 999);
-  EXPECT_LT(index->bytes(), 1000 * 64 + 4096);  // half of the keys' own 64 bytes, times growth
+  EXPECT_LT(index->bytes(), 1000 * kTreeBytesPerKey + 4096);
 }
 
 }  // namespace
