@@ -112,6 +112,19 @@ class Progress {
   int64_t last_ = 0;
 };
 
+// [layers][heads] as AttentionParams holds it; null for an empty table.
+template <typename T>
+std::shared_ptr<const std::vector<T>> Flat(const std::vector<std::vector<T>>& table) {
+  if (table.empty()) {
+    return nullptr;
+  }
+  std::vector<T> flat;
+  for (const std::vector<T>& row : table) {
+    flat.insert(flat.end(), row.begin(), row.end());
+  }
+  return std::make_shared<const std::vector<T>>(std::move(flat));
+}
+
 AttentionParams DefaultAttention(const ServerConfig& config, const AlccaConfig& model) {
   AttentionParams out;
   const std::string mode = !config.attention_mode.empty() ? config.attention_mode : model.mode;
@@ -130,13 +143,30 @@ AttentionParams DefaultAttention(const ServerConfig& config, const AlccaConfig& 
                         ? static_cast<int32_t>(config.attention_tree_recent)
                         : model.tree_recent.value_or(out.tree_recent);
   out.tree_recent = std::min(out.tree_recent, out.tree_distances);
+  const auto or_model = [](double configured, const auto& of_model, auto otherwise) {
+    using T = decltype(otherwise);
+    return configured >= 0 ? static_cast<T>(configured)
+                           : static_cast<T>(of_model.value_or(otherwise));
+  };
+  out.near_share = or_model(config.attention_near_share, model.near_share, out.near_share);
+  out.mass = or_model(config.attention_mass, model.mass, out.mass);
+  out.max_keys = or_model(config.attention_max_keys, model.max_keys, out.max_keys);
+  out.dense_below = or_model(config.attention_dense_below, model.dense_below, out.dense_below);
+  out.sinks = or_model(config.attention_sinks, model.sinks, out.sinks);
+  out.recent = or_model(config.attention_recent, model.recent, out.recent);
+  out.index_bytes_max = config.attention_index_bytes_max;
   out.recall_sample = static_cast<float>(config.attention_recall_sample);
   out.window = static_cast<int32_t>(config.attention_window);
   out.sparsity = static_cast<float>(config.attention_sparsity);
-  out.theta = config.attention_theta >= 0 ? static_cast<float>(config.attention_theta)
-                                          : model.theta.value_or(out.theta);
+  out.theta = or_model(config.attention_theta, model.theta, out.theta);
+  if (config.attention_theta < 0) {
+    out.head_theta = Flat(model.head_theta);
+  }
   out.k =
       config.attention_k > 0 ? static_cast<int32_t>(config.attention_k) : model.k.value_or(out.k);
+  if (config.attention_k == 0) {
+    out.head_k = Flat(model.head_k);
+  }
   out.epsilon = config.attention_epsilon > 0 ? static_cast<float>(config.attention_epsilon)
                                              : model.epsilon.value_or(out.epsilon);
   return out;
@@ -203,7 +233,8 @@ RequestRules MakeRules(const ServerConfig& config, const ModelPlan& plan,
           .max_stop_bytes = static_cast<int32_t>(config.max_stop_bytes),
           .max_logit_bias = static_cast<int32_t>(config.max_logit_bias),
           .defaults = plan.generation,
-          .attention = DefaultAttention(config, plan.alcca)};
+          .attention = DefaultAttention(config, plan.alcca),
+          .sliding_window = static_cast<int32_t>(plan.config.sliding_window)};
 }
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config) {
@@ -248,11 +279,13 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
         absl::StrCat(plan.dir, "/tokenizer.model has ", plan.tokenizer->vocab_size(),
                      " pieces, config.json 'vocab_size' is ", plan.config.vocab_size));
   }
-  if (plan.alcca.mode == "multipole") {
-    return absl::UnimplementedError(
-        absl::StrCat(plan.dir,
-                     "/alcca.json: 'mode': 'multipole' is not in this version; override "
-                     "with --attention-mode"));
+  RETURN_IF_ERROR(CheckAlccaConfig(plan.alcca, plan.config, plan.dir + "/alcca.json"));
+  if (plan.config.sliding_window > 0 &&
+      DefaultAttention(config, plan.alcca).mode == AttentionMode::kMultipole) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("attention.mode: multipole does not serve a model with a sliding window (",
+                     plan.dir, "/config.json has 'sliding_window' ", plan.config.sliding_window,
+                     "); choose another with --attention-mode"));
   }
   ASSIGN_OR_RETURN(plan.checkpoint, Checkpoint::Open(plan.dir));
   RETURN_IF_ERROR(plan.checkpoint->Validate(plan.config));
