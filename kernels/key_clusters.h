@@ -1,11 +1,11 @@
 #pragma once
 
 // The clusters of `multipole`: a Barnes-Hut hierarchy over one sequence's keys, per layer and KV
-// head. Old keys are closed in blocks of 256 tokens; within a segment of one, four or sixteen blocks
-// a binary tree of median splits, each across the principal axis of its keys, orders the tokens so
-// that every 16 neighbours form a fine cluster and every 256 a coarse one. Attention does not ask
-// where in a segment a key stands (RoPE is in it already), so the tokens are reordered in their
-// pages and a cluster is contiguous.
+// head. Old keys are closed in blocks of 256 tokens; within a segment of one, four or sixteen
+// blocks a binary tree of median splits, each across the principal axis of its keys, orders the
+// tokens so that every 16 neighbours form a fine cluster and every 256 a coarse one. Attention does
+// not ask where in a segment a key stands (RoPE is in it already), so the tokens are reordered in
+// their pages and a cluster is contiguous.
 //
 // A cluster c of N keys stands for them in a softmax over q . k / sqrt(d) as
 //   N exp(q . mean(k) / sqrt(d) + min(|q|^2 var / (2 d), 2)),   value mean(v),
@@ -24,12 +24,12 @@
 namespace alcca {
 
 inline constexpr int32_t kFineTokens = 16;
-inline constexpr int32_t kBlockTokens = 256;                         // of a coarse cluster
-inline constexpr int32_t kBlockFines = kBlockTokens / kFineTokens;   // fine clusters in it
-inline constexpr int32_t kSegmentBlocks = 16;                        // at most
+inline constexpr int32_t kBlockTokens = 256;                        // of a coarse cluster
+inline constexpr int32_t kBlockFines = kBlockTokens / kFineTokens;  // fine clusters in it
+inline constexpr int32_t kSegmentBlocks = 16;                       // at most
 inline constexpr int32_t kSegmentTokens = kSegmentBlocks * kBlockTokens;
-inline constexpr int32_t kAxisIterations = 4;       // of the power method, per split
-inline constexpr float kClusterCorrectionMax = 2;   // nats
+inline constexpr int32_t kAxisIterations = 4;      // of the power method, per split
+inline constexpr float kClusterCorrectionMax = 2;  // nats
 
 // Whether a query that sees `visible` keys is answered by dense.
 inline bool MultipoleIsDense(const AttentionParams& params, int32_t sliding_window,

@@ -44,9 +44,7 @@ class Row {
   double Weight(int32_t g, float logit) const {
     return std::exp(std::min(double{logit} - reference_[g], 500.0));
   }
-  void UpdateCovered(int32_t g) {
-    covered_[g] = states_[g].sum * Weight(g, states_[g].max);
-  }
+  void UpdateCovered(int32_t g) { covered_[g] = states_[g].sum * Weight(g, states_[g].max); }
   void Push(int32_t node, const float* logits, int32_t stride);
   void Take(const float* logits, int32_t stride);
   // Runs of closed clusters of `span`, their logits beside them, into the output.
@@ -58,17 +56,17 @@ class Row {
   const KeyClusters* clusters_ = nullptr;
   int32_t row_ = 0, position_ = 0, d_ = 0, group_ = 0, blocks_ = 0;
 
-  std::vector<float> query_;           // [group, d], scaled by 1 / sqrt(d)
-  std::vector<float> correction_;      // [group], |query|^2 / 2
-  std::vector<SoftmaxState> states_;   // [group], of what is in the output already
-  std::vector<double> reference_;      // [group], log of the first estimate of all mass
-  std::vector<double> covered_;        // [group], mass of real keys, over that estimate
-  std::vector<double> closed_;         // [group], of closed clusters
-  std::vector<float> coarse_logits_;   // [group, blocks]
-  std::vector<uint8_t> coarse_open_;   // [blocks]
-  std::vector<int32_t> opened_;        // blocks, in the order of their opening
-  std::vector<float> fine_logits_;     // [opened, group, 16]
-  std::vector<uint8_t> fine_open_;     // [opened, 16]
+  std::vector<float> query_;          // [group, d], scaled by 1 / sqrt(d)
+  std::vector<float> correction_;     // [group], |query|^2 / 2
+  std::vector<SoftmaxState> states_;  // [group], of what is in the output already
+  std::vector<double> reference_;     // [group], log of the first estimate of all mass
+  std::vector<double> covered_;       // [group], mass of real keys, over that estimate
+  std::vector<double> closed_;        // [group], of closed clusters
+  std::vector<float> coarse_logits_;  // [group, blocks]
+  std::vector<uint8_t> coarse_open_;  // [blocks]
+  std::vector<int32_t> opened_;       // blocks, in the order of their opening
+  std::vector<float> fine_logits_;    // [opened, group, 16]
+  std::vector<uint8_t> fine_open_;    // [opened, 16]
   std::vector<Candidate> heap_;
   std::vector<float> scores_;
   int64_t real_ = 0, closed_rows_ = 0;
@@ -116,8 +114,7 @@ void Row::ReadTokens(int32_t begin, int32_t end) {
   }
 }
 
-void Row::Score(const ClusterSpan& span, int32_t n, int32_t tokens, float* logits,
-                int32_t stride) {
+void Row::Score(const ClusterSpan& span, int32_t n, int32_t tokens, float* logits, int32_t stride) {
   const float count = std::log(static_cast<float>(tokens));
   for (int32_t g = 0; g < group_; ++g) {
     float* out = logits + size_t(g) * stride;
@@ -196,8 +193,8 @@ void Row::OpenFine(int32_t fine) {
   const int32_t block = fine / kBlockFines, f = fine % kBlockFines;
   Take(fine_logits_.data() + size_t(block) * kBlockFines * group_ + f, kBlockFines);
   fine_open_[fine] = 1;
-  const int32_t token = task_->sequence.attention.sinks + opened_[block] * kBlockTokens +
-                        f * kFineTokens;
+  const int32_t token =
+      task_->sequence.attention.sinks + opened_[block] * kBlockTokens + f * kFineTokens;
   ReadTokens(token, token + kFineTokens);
   for (int32_t g = 0; g < group_; ++g) {
     UpdateCovered(g);
@@ -254,8 +251,8 @@ void Row::AddClosed() {
   }
   for (size_t i = 0; i < opened_.size(); ++i) {
     const size_t fine = i * kBlockFines;
-    Fold(clusters_->Fine(opened_[i]), kBlockFines, fine_logits_.data() + fine * group_,
-         kBlockFines, [&](int32_t f) { return fine_open_[fine + f] != 0; });
+    Fold(clusters_->Fine(opened_[i]), kBlockFines, fine_logits_.data() + fine * group_, kBlockFines,
+         [&](int32_t f) { return fine_open_[fine + f] != 0; });
   }
 }
 

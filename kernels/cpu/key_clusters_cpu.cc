@@ -14,8 +14,17 @@ namespace {
 // The tokens of a segment while it is split: rows of `keys` and entries of `order` move together.
 struct Tokens {
   Tokens(const AttentionKernels& kernels, int32_t count, int32_t d)
-      : kernels(kernels), d(d), keys(size_t(count) * d), moved(size_t(count) * d), order(count),
-        rank(count), moved_order(count), projections(count), axis(d), next(d), mean(d) {
+      : kernels(kernels),
+        d(d),
+        keys(size_t(count) * d),
+        moved(size_t(count) * d),
+        order(count),
+        rank(count),
+        moved_order(count),
+        projections(count),
+        axis(d),
+        next(d),
+        mean(d) {
     std::iota(order.begin(), order.end(), 0);
   }
 
@@ -91,7 +100,8 @@ void Split(Tokens& t, int32_t begin, int32_t count) {
   const int32_t half = count / 2;
   float* p = t.projections.data();
   // A key that is not finite would break the order: it counts as the mean.
-  std::replace_if(p, p + count, [](float x) { return !std::isfinite(x); }, 0.0f);
+  std::replace_if(
+      p, p + count, [](float x) { return !std::isfinite(x); }, 0.0f);
   std::iota(t.rank.begin(), t.rank.begin() + count, 0);
   std::nth_element(t.rank.begin(), t.rank.begin() + half, t.rank.begin() + count,
                    [p](int32_t a, int32_t b) { return p[a] < p[b] || (p[a] == p[b] && a < b); });
@@ -160,8 +170,7 @@ void KeyClusters::Close(const AttentionTask& task, int32_t blocks) {
     fine_.clear();
     blocks_ = 0;
   }
-  build_seconds_ +=
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  build_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 void KeyClusters::BuildSegment(const AttentionTask& task, int32_t first_block, int32_t blocks) {
@@ -189,8 +198,7 @@ void KeyClusters::BuildSegment(const AttentionTask& task, int32_t first_block, i
       const int32_t token = (b * kBlockFines + f) * kFineTokens;
       Mean(task.kernels, t.Row(token), kFineTokens, d, Key(fine, f));
       Mean(task.kernels, &t.moved[size_t(token) * d], kFineTokens, d, Value(fine, f));
-      *Variance(fine, f) =
-          MeanVariance(task.kernels, Key(fine, f), t.Row(token), kFineTokens, d);
+      *Variance(fine, f) = MeanVariance(task.kernels, Key(fine, f), t.Row(token), kFineTokens, d);
       inner += *Variance(fine, f) / kBlockFines;
     }
     const int32_t c = first_block % kSegmentBlocks + b;

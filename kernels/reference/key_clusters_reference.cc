@@ -122,8 +122,7 @@ std::vector<size_t> Part(const std::vector<size_t>& all, size_t index, size_t si
 
 std::vector<ClusterReference> ClustersReference(const std::vector<Vector>& keys,
                                                 const std::vector<Vector>& values,
-                                                const AttentionParams& params,
-                                                int sliding_window) {
+                                                const AttentionParams& params, int sliding_window) {
   const int visible = static_cast<int>(keys.size());
   std::vector<size_t> order(std::max(0, visible - params.sinks));
   std::iota(order.begin(), order.end(), static_cast<size_t>(params.sinks));

@@ -18,13 +18,13 @@ struct ClusterReference {
 // The coarse clusters that a query over all of `keys` sees, by the words of kernels/key_clusters.h.
 std::vector<ClusterReference> ClustersReference(const std::vector<std::vector<double>>& keys,
                                                 const std::vector<std::vector<double>>& values,
-                                                const AttentionParams& params,
-                                                int sliding_window);
+                                                const AttentionParams& params, int sliding_window);
 
 // Multipole attention of a group of query heads over them; one output each.
-std::vector<std::vector<double>> MultipoleReference(
-    const std::vector<std::vector<double>>& queries, const std::vector<std::vector<double>>& keys,
-    const std::vector<std::vector<double>>& values, const std::vector<ClusterReference>& clusters,
-    const AttentionParams& params);
+std::vector<std::vector<double>> MultipoleReference(const std::vector<std::vector<double>>& queries,
+                                                    const std::vector<std::vector<double>>& keys,
+                                                    const std::vector<std::vector<double>>& values,
+                                                    const std::vector<ClusterReference>& clusters,
+                                                    const AttentionParams& params);
 
 }  // namespace alcca

@@ -1,7 +1,7 @@
 #pragma once
 
-// What the attention tests share: parameters by mode, a cache with its sequences on one backend, and
-// the comparison with the reference.
+// What the attention tests share: parameters by mode, a cache with its sequences on one backend,
+// and the comparison with the reference.
 
 #include <algorithm>
 #include <cmath>
@@ -309,7 +309,7 @@ class AttentionConformance : public ConformanceTest {
 };
 
 inline void ExpectCounters(const AttentionCounters& actual, const AttentionCounters& expected,
-                    const std::string& what) {
+                           const std::string& what) {
   EXPECT_EQ(actual.qk_exact, expected.qk_exact) << what;
   EXPECT_EQ(actual.qk_centroid, expected.qk_centroid) << what;
   EXPECT_EQ(actual.com_test, expected.com_test) << what;

@@ -207,7 +207,8 @@ TEST_P(MultipoleConformance, NonFiniteKeysHarmTheirReadersAlone) {
 
 class MultipoleCounting : public AttentionCounting {};
 
-// Every query of n + m tokens sees `blocks` closed clusters of 256, which is a function of position.
+// Every query of n + m tokens sees `blocks` closed clusters of 256, which is a function of
+// position.
 TEST_P(MultipoleCounting, NothingAndEverythingOpened) {
   Geometry geometry = MakeGeometry(4, 2, 32);
   geometry.page_tokens = 16;
