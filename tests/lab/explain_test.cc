@@ -84,6 +84,9 @@ TEST_F(ExplainTest, EveryRowSumsToOneAndNearRowsAreUniform) {
           }
           ASSERT_NEAR(sum, 1, 1e-5) << DescribeAttention(params);
           (row.gate == Gate::kNear ? near : far) += 1;
+          if (params.mode == AttentionMode::kDense) {
+            ASSERT_EQ(row.gate, Gate::kAll);
+          }
         }
       }
     }

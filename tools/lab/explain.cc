@@ -113,16 +113,18 @@ absl::StatusOr<HeadCounters> CountHeads(AttentionProbe& probe, const ProbeInput&
   return out;
 }
 
-Gate GateOf(const WeightRow& row, std::span<const float> weights, const AttentionCounters& layer,
+Gate GateOf(std::span<const float> weights, const AttentionCounters& layer,
             const AttentionCounters* own) {
   // Without counters of its own a head is near if any is and its weights are the mean's.
   const bool near =
       own != nullptr ? own->near_queries > 0 : layer.near_queries > 0 && IsMean(weights);
+  const AttentionCounters& c = own != nullptr ? *own : layer;
   if (near)
     return Gate::kNear;
-  if ((own != nullptr ? *own : layer).qk_centroid > 0)
+  if (c.qk_centroid > 0)
     return Gate::kApproximated;
-  return row.tokens_used < static_cast<int32_t>(weights.size()) ? Gate::kSelected : Gate::kAll;
+  // By count: a weight of zero may also be a softmax that underflowed.
+  return c.pv_exact < c.dense_equivalent_pv ? Gate::kSelected : Gate::kAll;
 }
 
 absl::Status ExplainLayer(AttentionProbe& probe, const ProbeInput& input, Explanation* out) {
@@ -147,7 +149,7 @@ absl::Status ExplainLayer(AttentionProbe& probe, const ProbeInput& input, Explan
       const AttentionCounters* mine = own.add_up ? &own.of[h][i] : nullptr;
       const auto row = std::span(weights).subspan((size_t(h) * n + i) * n, i + 1);
       WeightRow made = MakeRow(row, out->min_weight);
-      made.gate = GateOf(made, row, all, mine);
+      made.gate = GateOf(row, all, mine);
       const double cost =
           mine != nullptr ? double(QueryCost(*mine)) : double(QueryCost(all)) / heads;
       ExplainedHead& head = layer.heads[h];
