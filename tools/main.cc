@@ -22,6 +22,7 @@ int main(int argc, char** argv) {
   alcca::cli::AddBench(&app, &run);
   alcca::cli::AddEval(&app, &run);
   alcca::lab::AddExplain(&app, &run);
+  alcca::lab::AddFidelity(&app, &run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "kernels/status_macros.h"
 
 namespace alcca::lab {
@@ -49,6 +51,27 @@ void AttentionOptions::AddTo(CLI::App* app, bool with_mode) {
   app->add_option("--sparsity", sparsity, "topk: share of the keys that is kept")->group(group);
 }
 
+absl::Status AttentionOptions::Set(std::string_view flag, std::string_view value) {
+  const std::string text(value);
+  const auto number = [&](std::optional<float>* out) {
+    return absl::SimpleAtof(text, &out->emplace());
+  };
+  const auto integer = [&](std::optional<int32_t>* out) {
+    return absl::SimpleAtoi(text, &out->emplace());
+  };
+  const bool ok = flag == "theta"            ? number(&theta)
+                  : flag == "epsilon"        ? number(&epsilon)
+                  : flag == "sparsity"       ? number(&sparsity)
+                  : flag == "k"              ? integer(&k)
+                  : flag == "window"         ? integer(&window)
+                  : flag == "tree-distances" ? integer(&tree_distances)
+                  : flag == "tree-recent"    ? integer(&tree_recent)
+                                             : false;
+  return ok ? absl::OkStatus()
+            : absl::InvalidArgumentError(
+                  absl::StrCat("'", std::string(flag), "=", text, "' is no attention setting"));
+}
+
 absl::StatusOr<AttentionParams> AttentionOptions::Resolve(const AlccaConfig& model) const {
   AttentionParams out;
   const std::string name = !mode.empty() ? mode : model.mode;
@@ -84,6 +107,29 @@ std::vector<std::string> AttentionModeNames() {
     names.emplace_back(AttentionModeName(static_cast<AttentionMode>(i)));
   }
   return names;
+}
+
+absl::StatusOr<AttentionParams> ParseAttentionMode(std::string_view text,
+                                                   const AttentionOptions& common,
+                                                   const AlccaConfig& model) {
+  AttentionOptions options = common;
+  const std::vector<std::string> parts = absl::StrSplit(std::string(text), ':');
+  const bool tree = parts[0] == "tree";
+  if (parts[0].empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("'", std::string(text), "' names no mode"));
+  }
+  options.mode = tree ? "alcca" : parts[0];
+  if (parts[0] == "alcca" || tree) {
+    options.search = tree ? "tree" : "exact";
+  }
+  for (size_t i = 1; i < parts.size(); ++i) {
+    const size_t equals = parts[i].find('=');
+    if (equals == std::string::npos) {
+      return absl::InvalidArgumentError(absl::StrCat("'", parts[i], "' is not FLAG=VALUE"));
+    }
+    RETURN_IF_ERROR(options.Set(parts[i].substr(0, equals), parts[i].substr(equals + 1)));
+  }
+  return options.Resolve(model);
 }
 
 std::string DescribeAttention(const AttentionParams& params) {

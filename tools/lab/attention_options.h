@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "CLI/CLI.hpp"
@@ -23,13 +24,21 @@ struct AttentionOptions {
   // `with_mode`: also --mode and --search; a command that compares modes names them itself.
   void AddTo(CLI::App* app, bool with_mode);
 
+  // One flag by its name without dashes, as "tree-distances"; INVALID_ARGUMENT where there is no
+  // such flag or the value does not parse.
+  absl::Status Set(std::string_view flag, std::string_view value);
+
   // INVALID_ARGUMENT naming the flag, or UNIMPLEMENTED for a mode that this version does not have.
   absl::StatusOr<AttentionParams> Resolve(const AlccaConfig& model) const;
 };
 
-// Names for --mode; "tree" stands for alcca with tree search where modes are listed.
-std::vector<std::string> AttentionModeNames();
-inline constexpr char kTreeMode[] = "tree";
+std::vector<std::string> AttentionModeNames();  // for --mode
+
+// A mode in a list: "NAME[:FLAG=VALUE]...", as "window:window=32"; the name tree stands for alcca
+// with tree search. Flags given here go before `common`.
+absl::StatusOr<AttentionParams> ParseAttentionMode(std::string_view text,
+                                                   const AttentionOptions& common,
+                                                   const AlccaConfig& model);
 
 // The parameters of `params.mode` that shape its result, as "alcca k=8 theta=0 epsilon=0.05".
 std::string DescribeAttention(const AttentionParams& params);

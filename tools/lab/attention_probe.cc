@@ -152,7 +152,7 @@ absl::StatusOr<ProbeRun> AttentionProbe::Run(const ProbeInput& input, const Atte
   RETURN_IF_ERROR(sequence.Restart());
   ProbeRun run;
   if (!per_query) {
-    const auto rows = sequence.Attend({{0, input.tokens}}, nullptr);
+    const auto rows = sequence.Attend({{0, input.tokens}}, &run.total);
     run.output.assign(rows.begin(), rows.end());
     return run;
   }
@@ -160,6 +160,7 @@ absl::StatusOr<ProbeRun> AttentionProbe::Run(const ProbeInput& input, const Atte
   for (int32_t t = 0; t < input.tokens; ++t) {
     const auto row = sequence.Attend({{t, 1}}, &run.counters[t]);
     run.output.insert(run.output.end(), row.begin(), row.end());
+    run.total += run.counters[t];
   }
   return run;
 }

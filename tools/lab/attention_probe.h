@@ -33,6 +33,7 @@ std::vector<float> SliceHeads(const ProbeInput& input, int32_t first, int32_t co
 
 struct ProbeRun {
   std::vector<float> output;                // [n, heads * head_dim]
+  AttentionCounters total;                  // over all queries and heads
   std::vector<AttentionCounters> counters;  // [n], over all heads; empty if not asked for
 };
 

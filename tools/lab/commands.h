@@ -12,5 +12,6 @@ namespace alcca::lab {
 using Run = std::function<int()>;
 
 void AddExplain(CLI::App* app, Run* run);
+void AddFidelity(CLI::App* app, Run* run);
 
 }  // namespace alcca::lab
