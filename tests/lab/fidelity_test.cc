@@ -144,6 +144,9 @@ TEST_F(FidelityTest, KvBytesFollowTheFormula) {
       EXPECT_NEAR(head.kv_bytes_share, read / all, 1e-12);
     }
   }
+  // Beyond its width a window costs the same at any position; dense, a key more a position.
+  EXPECT_EQ(f.modes[0].loss.by_position[2].interactions, 20);
+  EXPECT_EQ(f.dense.by_position[2].interactions, 46 + 71);
 }
 
 TEST_F(FidelityTest, BytesOfTheWindowsAreThoseOfTheirText) {

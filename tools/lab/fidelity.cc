@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <numeric>
 #include <random>
 #include <utility>
@@ -140,12 +139,21 @@ class TeacherForced final : public AttentionObserver {
   absl::Status status_;
 };
 
-// Losses of one mode, summed.
+// Losses of one mode, summed over windows.
 struct LossSums {
-  std::vector<double> nats;  // [length], by position
+  LossSums(int32_t length, int32_t buckets) : nats(length), counters(std::min(buckets, length)) {}
+
+  int32_t length() const { return static_cast<int32_t>(nats.size()); }
+  int32_t buckets() const { return static_cast<int32_t>(counters.size()); }
+  // Positions [BucketBegin(b), BucketBegin(b + 1)) are bucket b.
+  int32_t BucketBegin(int32_t b) const {
+    return static_cast<int32_t>(int64_t{length()} * b / buckets());
+  }
+
+  std::vector<double> nats;                 // [length], by position
+  std::vector<AttentionCounters> counters;  // [buckets]
   double kl = 0;
   int64_t agree = 0;
-  AttentionCounters counters;
 };
 
 // log_softmax of a row, in double.
@@ -160,38 +168,59 @@ void LogSoftmax(std::span<const float> logits, std::vector<double>* out) {
   std::transform(logits.begin(), logits.end(), out->begin(), [&](float x) { return x - log_sum; });
 }
 
-// Feeds `ids` but the last and hands every position's logits to `use`.
-absl::Status Predict(LabModel* lab, const AttentionParams& params, std::span<const int32_t> ids,
-                     AttentionCounters* counters,
-                     const std::function<void(int32_t, std::span<const float>)>& use) {
-  const int32_t length = static_cast<int32_t>(ids.size()) - 1, vocab = lab->model->vocab_size();
-  ASSIGN_OR_RETURN(LabSequence sequence, LabSequence::Make(lab, params, 0, length));
-  for (int32_t at = 0; at < length; at += kLogitRows) {
-    const int32_t count = std::min(kLogitRows, length - at);
-    const auto logits = sequence.Feed(ids.subspan(at, count), count, Phase::kPrefill);
-    for (int32_t i = 0; i < count; ++i) {
-      use(at + i, logits.subspan(size_t(i) * vocab, vocab));
+// Calls feed(bucket, begin, count) over all positions in order, in steps that the model takes and
+// that end where buckets end.
+template <typename Feed>
+void ForEachStep(const LossSums& sums, const Feed& feed) {
+  for (int32_t b = 0; b < sums.buckets(); ++b) {
+    const int32_t end = sums.BucketBegin(b + 1);
+    for (int32_t at = sums.BucketBegin(b); at < end; at += kLogitRows) {
+      feed(b, at, std::min(kLogitRows, end - at));
     }
   }
-  *counters += sequence.counters()[static_cast<int>(Phase::kPrefill)];
+}
+
+// One sequence and the counters of its last step.
+struct CountedSequence {
+  std::span<const float> Feed(std::span<const int32_t> ids, AttentionCounters* counters) {
+    sequence.ResetCounters();
+    const auto logits = sequence.Feed(ids, static_cast<int32_t>(ids.size()), Phase::kPrefill);
+    *counters += sequence.counters()[static_cast<int>(Phase::kPrefill)];
+    return logits;
+  }
+  LabSequence sequence;
+};
+
+absl::Status DenseWindow(LabModel* lab, std::span<const int32_t> ids, LossSums* sums) {
+  const size_t vocab = lab->model->vocab_size();
+  ASSIGN_OR_RETURN(LabSequence made, LabSequence::Make(lab, kDense, 0, sums->length()));
+  CountedSequence dense{std::move(made)};
+  std::vector<double> p;
+  ForEachStep(*sums, [&](int32_t bucket, int32_t at, int32_t count) {
+    const auto logits = dense.Feed(ids.subspan(at, count), &sums->counters[bucket]);
+    for (int32_t i = 0; i < count; ++i) {
+      LogSoftmax(logits.subspan(i * vocab, vocab), &p);
+      sums->nats[at + i] -= p[ids[at + i + 1]];
+    }
+  });
   return absl::OkStatus();
 }
 
-// Both modes chunk by chunk, so that no more than a chunk of dense's logits is held.
+// Both modes step by step, so that no more than a step of dense's logits is held.
 absl::Status CompareWindow(LabModel* lab, std::span<const int32_t> ids,
                            const AttentionParams& params, LossSums* sums) {
-  const int32_t length = static_cast<int32_t>(ids.size()) - 1;
+  const int32_t length = sums->length();
   const size_t vocab = lab->model->vocab_size();
-  ASSIGN_OR_RETURN(LabSequence dense, LabSequence::Make(lab, kDense, 0, length));
-  ASSIGN_OR_RETURN(LabSequence other, LabSequence::Make(lab, params, length, length));
+  ASSIGN_OR_RETURN(LabSequence made_dense, LabSequence::Make(lab, kDense, 0, length));
+  ASSIGN_OR_RETURN(LabSequence made_other, LabSequence::Make(lab, params, length, length));
+  CountedSequence dense{std::move(made_dense)}, other{std::move(made_other)};
+  AttentionCounters unread;
   std::vector<float> expected;
   std::vector<double> p, q;
-  for (int32_t at = 0; at < length; at += kLogitRows) {
-    const auto chunk = ids.subspan(at, std::min(kLogitRows, length - at));
-    const int32_t count = static_cast<int32_t>(chunk.size());
-    const auto kept = dense.Feed(chunk, count, Phase::kPrefill);
+  ForEachStep(*sums, [&](int32_t bucket, int32_t at, int32_t count) {
+    const auto kept = dense.Feed(ids.subspan(at, count), &unread);
     expected.assign(kept.begin(), kept.end());
-    const auto logits = other.Feed(chunk, count, Phase::kPrefill);
+    const auto logits = other.Feed(ids.subspan(at, count), &sums->counters[bucket]);
     for (int32_t i = 0; i < count; ++i) {
       LogSoftmax(std::span(expected).subspan(i * vocab, vocab), &p);
       LogSoftmax(logits.subspan(i * vocab, vocab), &q);
@@ -202,24 +231,33 @@ absl::Status CompareWindow(LabModel* lab, std::span<const int32_t> ids,
                      std::max_element(q.begin(), q.end()) - q.begin();
       sums->nats[at + i] -= q[ids[at + i + 1]];
     }
-  }
-  sums->counters += other.counters()[static_cast<int>(Phase::kPrefill)];
+  });
   return absl::OkStatus();
 }
 
-ModelLoss MakeLoss(const std::vector<double>& nats, int32_t windows, int64_t bytes,
-                   int32_t buckets) {
+AttentionCounters Total(const LossSums& sums) {
+  AttentionCounters out;
+  for (const AttentionCounters& c : sums.counters) {
+    out += c;
+  }
+  return out;
+}
+
+ModelLoss MakeLoss(const LossSums& sums, int32_t windows, int64_t bytes) {
   ModelLoss out;
-  const int32_t length = static_cast<int32_t>(nats.size());
-  const double sum = std::accumulate(nats.begin(), nats.end(), 0.0);
-  out.nats_per_token = sum / (double(length) * windows);
-  out.nats_per_byte = sum / double(bytes);
-  buckets = std::min(buckets, length);
-  for (int32_t b = 0; b < buckets; ++b) {
-    const int32_t begin = static_cast<int32_t>(int64_t{length} * b / buckets);
-    const int32_t end = static_cast<int32_t>(int64_t{length} * (b + 1) / buckets);
-    const double part = std::accumulate(nats.begin() + begin, nats.begin() + end, 0.0);
-    out.by_position.push_back({begin, end, part / (double(end - begin) * windows)});
+  const auto nats = [&](int32_t begin, int32_t end) {
+    return std::accumulate(sums.nats.begin() + begin, sums.nats.begin() + end, 0.0);
+  };
+  const double all = nats(0, sums.length());
+  out.nats_per_token = all / (double(sums.length()) * windows);
+  out.nats_per_byte = all / double(bytes);
+  for (int32_t b = 0; b < sums.buckets(); ++b) {
+    const int32_t begin = sums.BucketBegin(b), end = sums.BucketBegin(b + 1);
+    const AttentionCounters& c = sums.counters[b];
+    out.by_position.push_back({.begin = begin,
+                               .end = end,
+                               .nats_per_token = nats(begin, end) / (double(end - begin) * windows),
+                               .interactions = double(c.performed()) / double(c.queries)});
   }
   return out;
 }
@@ -330,8 +368,8 @@ absl::StatusOr<Fidelity> MeasureFidelity(LabModel* lab, const FidelityText& text
   out.windows = static_cast<int32_t>(text.windows.size());
   const int64_t bytes = std::accumulate(text.bytes.begin(), text.bytes.end(), int64_t{0});
 
-  std::vector<double> dense_nats(options.length);
-  std::vector<LossSums> losses(modes.size());
+  LossSums dense(options.length, options.buckets);
+  std::vector<LossSums> losses(modes.size(), dense);
   TeacherForced forced(lab, modes);
   for (int32_t w = 0; w < out.windows; ++w) {
     const std::span<const int32_t> ids = text.windows[w];
@@ -346,27 +384,22 @@ absl::StatusOr<Fidelity> MeasureFidelity(LabModel* lab, const FidelityText& text
     lab->backend->set_observer(nullptr);
     RETURN_IF_ERROR(forced.status());
 
-    std::vector<double> p;
-    RETURN_IF_ERROR(Predict(lab, kDense, ids, &out.dense_counters,
-                            [&](int32_t at, std::span<const float> logits) {
-                              LogSoftmax(logits, &p);
-                              dense_nats[at] -= p[ids[at + 1]];
-                            }));
+    RETURN_IF_ERROR(DenseWindow(lab, ids, &dense));
     for (size_t m = 0; m < modes.size(); ++m) {
-      losses[m].nats.resize(options.length);
       RETURN_IF_ERROR(CompareWindow(lab, ids, modes[m].params, &losses[m]));
     }
   }
-  out.dense = MakeLoss(dense_nats, out.windows, bytes, options.buckets);
+  out.dense = MakeLoss(dense, out.windows, bytes);
+  out.dense_counters = Total(dense);
   const double predictions = double(options.length) * out.windows;
   for (size_t m = 0; m < modes.size(); ++m) {
     ModeFidelity& mode = out.modes.emplace_back();
     mode.mode = modes[m];
     Summarise(forced.sums(m), out.windows, &mode);
-    mode.loss = MakeLoss(losses[m].nats, out.windows, bytes, options.buckets);
+    mode.loss = MakeLoss(losses[m], out.windows, bytes);
     mode.kl = losses[m].kl / predictions;
     mode.top1_agreement = double(losses[m].agree) / predictions;
-    mode.counters = losses[m].counters;
+    mode.counters = Total(losses[m]);
   }
   return out;
 }

@@ -48,6 +48,7 @@ struct HeadFidelity {
 struct PositionLoss {
   int32_t begin = 0, end = 0;  // of the query positions
   double nats_per_token = 0;
+  double interactions = 0;  // of one query in one layer and query head, mean
 };
 
 // End to end.

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -23,43 +24,50 @@ struct Options {
   std::string text_file, separator = "<|endoftext|>", json;
 };
 
-void PrintLosses(const Fidelity& f) {
-  std::printf("\nnats/token by position\n%-28s", "positions");
-  for (const PositionLoss& part : f.dense.by_position) {
-    std::printf(" %8d", part.begin);
+// Left column of the tables.
+int LabelWidth(const Fidelity& f) {
+  size_t width = 10;
+  for (const ModeFidelity& m : f.modes) {
+    width = std::max(width, m.mode.label.size());
   }
-  std::printf("\n%-28s", "dense");
-  for (const PositionLoss& part : f.dense.by_position) {
+  return static_cast<int>(width);
+}
+
+void PrintLossRow(int width, const std::string& label, const ModelLoss& loss) {
+  std::printf("\n%-*s", width, label.c_str());
+  for (const PositionLoss& part : loss.by_position) {
     std::printf(" %8.4f", part.nats_per_token);
   }
-  for (const ModeFidelity& m : f.modes) {
-    std::printf("\n%-28s", m.mode.label.c_str());
-    for (const PositionLoss& part : m.loss.by_position) {
-      std::printf(" %8.4f", part.nats_per_token);
-    }
-  }
-  std::printf("\n");
 }
 
 void Print(const Fidelity& f) {
+  const int width = LabelWidth(f);
   std::printf(
       "%d windows of %d tokens; weights compared at %zu query positions of each (seed %llu)\n",
       f.windows, f.options.length, f.positions.size(),
       static_cast<unsigned long long>(f.options.seed));
-  std::printf("%-28s %8s %8s %8s %8s %8s %8s %9s %7s %8s %8s\n", "", "overlap", "worst", "output",
-              "worst", "KV", "% of", "next-tok.", "top-1", "nats/", "nats/");
-  std::printf("%-28s %8s %8s %8s %8s %8s %8s %9s %7s %8s %8s\n", "mode", "", "head", "error",
+  std::printf("%-*s %8s %8s %8s %8s %8s %8s %9s %7s %8s %8s\n", width, "", "overlap", "worst",
+              "output", "worst", "KV", "% of", "next-tok.", "top-1", "nats/", "nats/");
+  std::printf("%-*s %8s %8s %8s %8s %8s %8s %9s %7s %8s %8s\n", width, "mode", "", "head", "error",
               "head", "bytes %", "causal", "KL", "same %", "token", "byte");
-  std::printf("%-28s %8s %8s %8s %8s %8s %8s %9s %7s %8.4f %8.4f\n", "dense", "", "", "", "", "",
-              "", "", "", f.dense.nats_per_token, f.dense.nats_per_byte);
+  std::printf("%-*s %8s %8s %8s %8s %8s %8s %9s %7s %8.4f %8.4f\n", width, "(dense)", "", "", "",
+              "", "", "", "", "", f.dense.nats_per_token, f.dense.nats_per_byte);
   for (const ModeFidelity& m : f.modes) {
-    std::printf("%-28s %8.4f %8.4f %8.4f %8.4f %8.2f %8.2f %9.5f %7.2f %8.4f %8.4f\n",
+    std::printf("%-*s %8.4f %8.4f %8.4f %8.4f %8.2f %8.2f %9.5f %7.2f %8.4f %8.4f\n", width,
                 m.mode.label.c_str(), m.mean.overlap, m.worst.overlap, m.mean.output_error,
                 m.worst.output_error, 100 * m.mean.kv_bytes_share,
                 100 * double(m.counters.performed()) / double(m.counters.dense_equivalent()), m.kl,
                 100 * m.top1_agreement, m.loss.nats_per_token, m.loss.nats_per_byte);
   }
-  PrintLosses(f);
+  std::printf("\nnats/token by position\n%-*s", width, "from");
+  for (const PositionLoss& part : f.dense.by_position) {
+    std::printf(" %8d", part.begin);
+  }
+  PrintLossRow(width, "(dense)", f.dense);
+  for (const ModeFidelity& m : f.modes) {
+    PrintLossRow(width, m.mode.label, m.loss);
+  }
+  std::printf("\n");
 }
 
 absl::Status RunFidelity(const Options& options) {

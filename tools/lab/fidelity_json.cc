@@ -19,7 +19,8 @@ Json LossJson(const ModelLoss& loss) {
   for (const PositionLoss& part : loss.by_position) {
     by_position.push_back({{"begin", part.begin},
                            {"end", part.end},
-                           {"nats_per_token", Rounded(part.nats_per_token, 7)}});
+                           {"nats_per_token", Rounded(part.nats_per_token, 7)},
+                           {"interactions", Rounded(part.interactions, 7)}});
   }
   return {{"nats_per_token", Rounded(loss.nats_per_token, 7)},
           {"nats_per_byte", Rounded(loss.nats_per_byte, 7)},
@@ -68,7 +69,7 @@ std::string FidelityJson(const LabModel& lab, const std::string& text_name, cons
       {"seed", f.options.seed},
       {"dense", {{"loss", LossJson(f.dense)}, {"counters", CountersJson(f.dense_counters)}}},
       {"modes", std::move(modes)}};
-  return out.dump(1, ' ', false, Json::error_handler_t::replace);
+  return out.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 }  // namespace alcca::lab

@@ -59,6 +59,7 @@ class LabSequence {
   std::span<const float> Feed(std::span<const int32_t> tokens, int32_t logit_rows, Phase phase);
 
   const PhaseCounters& counters() const { return *counters_; }
+  void ResetCounters() { *counters_ = {}; }
   int32_t length() const { return length_; }
 
  private:
