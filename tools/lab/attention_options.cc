@@ -103,6 +103,7 @@ absl::StatusOr<AttentionParams> AttentionOptions::Resolve(const AlccaConfig& mod
 
 std::vector<std::string> AttentionModeNames() {
   std::vector<std::string> names;
+  names.reserve(kAttentionModeCount);
   for (int i = 0; i < kAttentionModeCount; ++i) {
     names.emplace_back(AttentionModeName(static_cast<AttentionMode>(i)));
   }
@@ -133,7 +134,7 @@ absl::StatusOr<AttentionParams> ParseAttentionMode(std::string_view text,
 }
 
 std::string DescribeAttention(const AttentionParams& params) {
-  const std::string name = AttentionModeName(params.mode);
+  std::string name = AttentionModeName(params.mode);
   switch (params.mode) {
     case AttentionMode::kAlcca: {
       const std::string formula =
