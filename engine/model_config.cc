@@ -234,7 +234,41 @@ absl::Status CheckTable(const std::vector<std::vector<T>>& table, const char* ke
   return absl::OkStatus();
 }
 
+// [layers][heads] as AttentionParams holds it; null for an empty table.
+template <typename T>
+std::shared_ptr<const std::vector<T>> Flat(const std::vector<std::vector<T>>& table) {
+  if (table.empty())
+    return nullptr;
+  std::vector<T> flat;
+  for (const std::vector<T>& row : table)
+    flat.insert(flat.end(), row.begin(), row.end());
+  return std::make_shared<const std::vector<T>>(std::move(flat));
+}
+
 }  // namespace
+
+AttentionParams ModelAttention(const AlccaConfig& alcca) {
+  AttentionParams out;
+  for (int i = 0; i < kAttentionModeCount; ++i) {
+    if (alcca.mode == AttentionModeName(static_cast<AttentionMode>(i)))
+      out.mode = static_cast<AttentionMode>(i);
+  }
+  out.search = alcca.search == "tree" ? KeySearch::kTree : KeySearch::kExact;
+  out.theta = alcca.theta.value_or(out.theta);
+  out.k = alcca.k.value_or(out.k);
+  out.head_theta = Flat(alcca.head_theta);
+  out.head_k = Flat(alcca.head_k);
+  out.near_share = alcca.near_share.value_or(out.near_share);
+  out.epsilon = alcca.epsilon.value_or(out.epsilon);
+  out.tree_distances = alcca.tree_distances.value_or(out.tree_distances);
+  out.tree_recent = std::min(alcca.tree_recent.value_or(out.tree_recent), out.tree_distances);
+  out.mass = alcca.mass.value_or(out.mass);
+  out.max_keys = alcca.max_keys.value_or(out.max_keys);
+  out.dense_below = alcca.dense_below.value_or(out.dense_below);
+  out.sinks = alcca.sinks.value_or(out.sinks);
+  out.recent = alcca.recent.value_or(out.recent);
+  return out;
+}
 
 absl::Status CheckAlccaConfig(const AlccaConfig& alcca, const ModelConfig& config,
                               std::string_view name) {

@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/attention_params.h"
 
 namespace alcca {
 
@@ -93,6 +94,9 @@ absl::StatusOr<AlccaConfig> ParseAlccaConfig(std::string_view json_text, std::st
 
 // The ranges and relations that ParseModelConfig enforces, for configs built in code.
 absl::Status CheckModelConfig(const ModelConfig& config, std::string_view name);
+
+// What `alcca` asks of attention; built-in defaults where it says nothing.
+AttentionParams ModelAttention(const AlccaConfig& alcca);
 
 // That the tables of `alcca` have a row for each layer and a column for each query head.
 absl::Status CheckAlccaConfig(const AlccaConfig& alcca, const ModelConfig& config,

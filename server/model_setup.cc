@@ -112,63 +112,45 @@ class Progress {
   int64_t last_ = 0;
 };
 
-// [layers][heads] as AttentionParams holds it; null for an empty table.
-template <typename T>
-std::shared_ptr<const std::vector<T>> Flat(const std::vector<std::vector<T>>& table) {
-  if (table.empty()) {
-    return nullptr;
-  }
-  std::vector<T> flat;
-  for (const std::vector<T>& row : table) {
-    flat.insert(flat.end(), row.begin(), row.end());
-  }
-  return std::make_shared<const std::vector<T>>(std::move(flat));
-}
-
+// The model's attention, where the configuration does not say. Negative numbers, and 0 of k,
+// epsilon and tree_distances, say nothing.
 AttentionParams DefaultAttention(const ServerConfig& config, const AlccaConfig& model) {
-  AttentionParams out;
-  const std::string mode = !config.attention_mode.empty() ? config.attention_mode : model.mode;
-  for (int i = 0; i < kAttentionModeCount; ++i) {
-    if (mode == AttentionModeName(static_cast<AttentionMode>(i))) {
-      out.mode = static_cast<AttentionMode>(i);
+  AttentionParams out = ModelAttention(model);
+  const auto set = [](bool given, auto value, auto* field) {
+    if (given) {
+      *field = static_cast<std::remove_pointer_t<decltype(field)>>(value);
     }
-  }
-  const std::string search =
-      !config.attention_search.empty() ? config.attention_search : model.search.value_or("exact");
-  out.search = search == "tree" ? KeySearch::kTree : KeySearch::kExact;
-  out.tree_distances = config.attention_tree_distances > 0
-                           ? static_cast<int32_t>(config.attention_tree_distances)
-                           : model.tree_distances.value_or(out.tree_distances);
-  out.tree_recent = config.attention_tree_recent >= 0
-                        ? static_cast<int32_t>(config.attention_tree_recent)
-                        : model.tree_recent.value_or(out.tree_recent);
-  out.tree_recent = std::min(out.tree_recent, out.tree_distances);
-  const auto or_model = [](double configured, const auto& of_model, auto otherwise) {
-    using T = decltype(otherwise);
-    return configured >= 0 ? static_cast<T>(configured)
-                           : static_cast<T>(of_model.value_or(otherwise));
   };
-  out.near_share = or_model(config.attention_near_share, model.near_share, out.near_share);
-  out.mass = or_model(config.attention_mass, model.mass, out.mass);
-  out.max_keys = or_model(config.attention_max_keys, model.max_keys, out.max_keys);
-  out.dense_below = or_model(config.attention_dense_below, model.dense_below, out.dense_below);
-  out.sinks = or_model(config.attention_sinks, model.sinks, out.sinks);
-  out.recent = or_model(config.attention_recent, model.recent, out.recent);
-  out.index_bytes_max = config.attention_index_bytes_max;
-  out.recall_sample = static_cast<float>(config.attention_recall_sample);
-  out.window = static_cast<int32_t>(config.attention_window);
-  out.sparsity = static_cast<float>(config.attention_sparsity);
-  out.theta = or_model(config.attention_theta, model.theta, out.theta);
-  if (config.attention_theta < 0) {
-    out.head_theta = Flat(model.head_theta);
+  for (int i = 0; i < kAttentionModeCount; ++i) {
+    const auto mode = static_cast<AttentionMode>(i);
+    set(config.attention_mode == AttentionModeName(mode), mode, &out.mode);
   }
-  out.k =
-      config.attention_k > 0 ? static_cast<int32_t>(config.attention_k) : model.k.value_or(out.k);
-  if (config.attention_k == 0) {
-    out.head_k = Flat(model.head_k);
+  set(config.attention_search == "exact", KeySearch::kExact, &out.search);
+  set(config.attention_search == "tree", KeySearch::kTree, &out.search);
+  if (config.attention_theta >= 0) {  // for all heads
+    out.theta = static_cast<float>(config.attention_theta);
+    out.head_theta = nullptr;
+    out.near_share = 0;
   }
-  out.epsilon = config.attention_epsilon > 0 ? static_cast<float>(config.attention_epsilon)
-                                             : model.epsilon.value_or(out.epsilon);
+  if (config.attention_k > 0) {
+    out.k = static_cast<int32_t>(config.attention_k);
+    out.head_k = nullptr;
+  }
+  const ServerConfig& c = config;
+  set(c.attention_near_share >= 0, c.attention_near_share, &out.near_share);
+  set(c.attention_epsilon > 0, c.attention_epsilon, &out.epsilon);
+  set(c.attention_tree_distances > 0, c.attention_tree_distances, &out.tree_distances);
+  set(c.attention_tree_recent >= 0, c.attention_tree_recent, &out.tree_recent);
+  out.tree_recent = std::min(out.tree_recent, out.tree_distances);
+  set(true, c.attention_recall_sample, &out.recall_sample);
+  set(true, c.attention_window, &out.window);
+  set(true, c.attention_sparsity, &out.sparsity);
+  set(c.attention_mass >= 0, c.attention_mass, &out.mass);
+  set(c.attention_max_keys >= 0, c.attention_max_keys, &out.max_keys);
+  set(c.attention_dense_below >= 0, c.attention_dense_below, &out.dense_below);
+  set(c.attention_sinks >= 0, c.attention_sinks, &out.sinks);
+  set(c.attention_recent >= 0, c.attention_recent, &out.recent);
+  out.index_bytes_max = c.attention_index_bytes_max;
   return out;
 }
 

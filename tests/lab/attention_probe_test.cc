@@ -213,6 +213,35 @@ TEST_F(AttentionProbeTest, WeightsTimesValuesAreTheOutput) {
   }
 }
 
+// multipole moves keys and values to other places of their pages; weights are told by token.
+TEST_F(AttentionProbeTest, WeightsFindTheTokensThatClustersMoved) {
+  const AttentionShape shape = {.heads = 2, .kv_heads = 1, .head_dim = kDim};
+  const int32_t n = 380, last = n - 1;
+  std::mt19937 random(8);
+  std::normal_distribution<float> normal;
+  std::vector<float> qkv(size_t(n) * shape.qkv_cols());
+  std::generate(qkv.begin(), qkv.end(), [&] { return normal(random); });
+  const ProbeInput input = {.shape = shape, .layer = 0, .layers = 1, .tokens = n, .qkv = qkv};
+  AttentionParams params = {.mode = AttentionMode::kMultipole, .mass = 0.5f, .max_keys = 64};
+  params.dense_below = 0;
+  AttentionProbe probe(backend_.get());
+  const std::vector<int32_t> at = {last};
+  const auto weights = probe.Weights(input, params, at);
+  const auto run = probe.Run(input, params, false);
+  ASSERT_TRUE(weights.ok() && run.ok());
+  EXPECT_GT(run->total.pv_centroid, 0);
+  for (int32_t h = 0; h < shape.heads; ++h) {
+    for (int32_t c = 0; c < kDim; ++c) {
+      double expected = 0;
+      for (int32_t j = 0; j < n; ++j) {
+        const float* value = qkv.data() + size_t(j) * shape.qkv_cols() + 3 * kDim;
+        expected += double{(*weights)[size_t(h) * n + j]} * value[c];
+      }
+      EXPECT_NEAR(run->output[(size_t(last) * shape.heads + h) * kDim + c], expected, 1e-5);
+    }
+  }
+}
+
 TEST_F(AttentionProbeTest, SampledPositionsHaveTheWeightsOfAFullRun) {
   for (const AttentionParams& params :
        {AttentionParams{.mode = AttentionMode::kDense},

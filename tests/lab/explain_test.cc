@@ -228,5 +228,37 @@ TEST(AttentionOptionsTest, FlagsGoBeforeTheModelAndRangesAreKept) {
   EXPECT_EQ(options.Resolve(model).status().code(), absl::StatusCode::kUnimplemented);
 }
 
+TEST(AttentionOptionsTest, AFlagReplacesTheModelsTable) {
+  AlccaConfig model;
+  model.head_theta = {{1, 2, 3}, {4, 5, 6}};
+  model.head_k = {{1, 2, 3}, {4, 5, 6}};
+  model.near_share = 0.5f;
+  AttentionOptions options;
+  options.mode = "alcca";
+  auto params = options.Resolve(model);
+  ASSERT_TRUE(params.ok());
+  const AttentionParams part = SliceHeadParams(*params, 2, 3, 1, 2);
+  EXPECT_EQ(*part.head_theta, (std::vector<float>{2, 3, 5, 6}));
+  EXPECT_EQ(*part.head_k, (std::vector<int32_t>{2, 3, 5, 6}));
+  EXPECT_EQ(DescribeAttention(*params), "alcca k=per-head near-share=0.5 epsilon=1e-08");
+  options.theta = 7.0f;
+  options.k = 9;
+  params = options.Resolve(model);
+  ASSERT_TRUE(params.ok());
+  EXPECT_EQ(DescribeAttention(*params), "alcca k=9 theta=7 epsilon=1e-08");
+  EXPECT_EQ(params->head_theta, nullptr);
+  EXPECT_EQ(SliceHeadParams(*params, 2, 3, 1, 2).head_k, nullptr);
+}
+
+TEST(AttentionOptionsTest, MultipoleInAListOfModes) {
+  const auto params =
+      ParseAttentionMode("multipole:mass=0.5:max-keys=0:dense-below=1:sinks=2:recent=3", {}, {});
+  ASSERT_TRUE(params.ok()) << params.status();
+  EXPECT_EQ(DescribeAttention(*params),
+            "multipole mass=0.5 max-keys=0 dense-below=1 sinks=2 recent=3");
+  EXPECT_THAT(std::string(ParseAttentionMode("multipole:recent=0", {}, {}).status().message()),
+              HasSubstr("--recent"));
+}
+
 }  // namespace
 }  // namespace alcca::lab

@@ -17,7 +17,15 @@ nlohmann::ordered_json AttentionJson(const AttentionParams& params) {
           {"tree_distances", params.tree_distances},
           {"tree_recent", params.tree_recent},
           {"window", params.window},
-          {"sparsity", Rounded(params.sparsity)}};
+          {"sparsity", Rounded(params.sparsity)},
+          {"theta_per_head", params.head_theta != nullptr},
+          {"k_per_head", params.head_k != nullptr},
+          {"near_share", Rounded(params.near_share)},
+          {"mass", Rounded(params.mass)},
+          {"max_keys", params.max_keys},
+          {"dense_below", params.dense_below},
+          {"sinks", params.sinks},
+          {"recent", params.recent}};
 }
 
 nlohmann::ordered_json CountersJson(const AttentionCounters& c) {

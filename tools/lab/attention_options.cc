@@ -42,6 +42,8 @@ void AttentionOptions::AddTo(CLI::App* app, bool with_mode) {
         ->group(group);
   }
   app->add_option("--theta", theta, "alcca: radius of the near gate")->group(group);
+  app->add_option("--near-share", near_share, "alcca: share of queries that theta lets in")
+      ->group(group);
   app->add_option("--k", k, "alcca: nearest keys of a query")->group(group);
   app->add_option("--epsilon", epsilon, "alcca: added to distances")->group(group);
   app->add_option("--tree-distances", tree_distances, "tree: distances of a query at most")
@@ -49,6 +51,13 @@ void AttentionOptions::AddTo(CLI::App* app, bool with_mode) {
   app->add_option("--tree-recent", tree_recent, "tree: of these, the newest keys")->group(group);
   app->add_option("--window", window, "window: keys that a query sees")->group(group);
   app->add_option("--sparsity", sparsity, "topk: share of the keys that is kept")->group(group);
+  app->add_option("--mass", mass, "multipole: softmax mass that real keys cover")->group(group);
+  app->add_option("--max-keys", max_keys, "multipole: rows read for it at most; 0: no bound")
+      ->group(group);
+  app->add_option("--dense-below", dense_below, "multipole: contexts answered by dense")
+      ->group(group);
+  app->add_option("--sinks", sinks, "multipole: first keys, always read")->group(group);
+  app->add_option("--recent", recent, "multipole: newest keys, always read")->group(group);
 }
 
 absl::Status AttentionOptions::Set(std::string_view flag, std::string_view value) {
@@ -62,6 +71,12 @@ absl::Status AttentionOptions::Set(std::string_view flag, std::string_view value
   const bool ok = flag == "theta"            ? number(&theta)
                   : flag == "epsilon"        ? number(&epsilon)
                   : flag == "sparsity"       ? number(&sparsity)
+                  : flag == "near-share"     ? number(&near_share)
+                  : flag == "mass"           ? number(&mass)
+                  : flag == "max-keys"       ? integer(&max_keys)
+                  : flag == "dense-below"    ? integer(&dense_below)
+                  : flag == "sinks"          ? integer(&sinks)
+                  : flag == "recent"         ? integer(&recent)
                   : flag == "k"              ? integer(&k)
                   : flag == "window"         ? integer(&window)
                   : flag == "tree-distances" ? integer(&tree_distances)
@@ -73,31 +88,64 @@ absl::Status AttentionOptions::Set(std::string_view flag, std::string_view value
 }
 
 absl::StatusOr<AttentionParams> AttentionOptions::Resolve(const AlccaConfig& model) const {
-  AttentionParams out;
-  const std::string name = !mode.empty() ? mode : model.mode;
-  if (!name.empty()) {
-    ASSIGN_OR_RETURN(out.mode, ModeOf(name));
+  AttentionParams out = ModelAttention(model);
+  if (!mode.empty()) {
+    ASSIGN_OR_RETURN(out.mode, ModeOf(mode));
   }
-  const std::string found_by = !search.empty() ? search : model.search.value_or("exact");
-  out.search = found_by == "tree" ? KeySearch::kTree : KeySearch::kExact;
-  ASSIGN_OR_RETURN(out.theta,
-                   InRange(theta.value_or(model.theta.value_or(out.theta)), 0.0f, 1e9f, "--theta"));
-  ASSIGN_OR_RETURN(out.k, InRange(k.value_or(model.k.value_or(out.k)), 1, kKeysMax, "--k"));
-  ASSIGN_OR_RETURN(out.epsilon, InRange(epsilon.value_or(model.epsilon.value_or(out.epsilon)),
-                                        1e-30f, 1e9f, "--epsilon"));
-  ASSIGN_OR_RETURN(out.tree_distances,
-                   InRange(tree_distances.value_or(model.tree_distances.value_or(11)), 1, kKeysMax,
-                           "--tree-distances"));
-  const int32_t recent = model.tree_recent.value_or(out.tree_recent);
-  ASSIGN_OR_RETURN(out.tree_recent,
-                   InRange(tree_recent.value_or(std::min(recent, out.tree_distances)), 0,
-                           out.tree_distances, "--tree-recent"));
-  ASSIGN_OR_RETURN(out.window, InRange(window.value_or(out.window), 1, kWindowMax, "--window"));
+  if (!search.empty()) {
+    out.search = search == "tree" ? KeySearch::kTree : KeySearch::kExact;
+  }
+  absl::Status status;
+  const auto set = [&status](const auto& given, auto low, auto high, const char* flag,
+                             auto* field) {
+    if (status.ok() && given) {
+      *field = *given;
+      status = InRange<std::remove_pointer_t<decltype(field)>>(*given, low, high, flag).status();
+    }
+  };
+  set(theta, 0.0f, 1e9f, "--theta", &out.theta);
+  if (theta) {  // for all heads
+    out.head_theta = nullptr;
+    out.near_share = 0;
+  }
+  set(near_share, 0.0f, 1.0f, "--near-share", &out.near_share);
+  set(k, 1, kKeysMax, "--k", &out.k);
+  if (k) {
+    out.head_k = nullptr;
+  }
+  set(epsilon, 1e-30f, 1e9f, "--epsilon", &out.epsilon);
+  set(tree_distances, 1, kKeysMax, "--tree-distances", &out.tree_distances);
+  out.tree_recent = std::min(out.tree_recent, out.tree_distances);
+  set(tree_recent, 0, out.tree_distances, "--tree-recent", &out.tree_recent);
+  set(window, 1, kWindowMax, "--window", &out.window);
+  set(mass, 0.0f, 1.0f, "--mass", &out.mass);
+  set(max_keys, 0, kWindowMax, "--max-keys", &out.max_keys);
+  set(dense_below, 0, kWindowMax, "--dense-below", &out.dense_below);
+  set(sinks, 0, kAlwaysReadMax, "--sinks", &out.sinks);
+  set(recent, 1, kAlwaysReadMax, "--recent", &out.recent);
+  RETURN_IF_ERROR(status);
   const float share = sparsity.value_or(out.sparsity);
   if (!(share > 0 && share <= 1)) {
     return absl::InvalidArgumentError(absl::StrCat("--sparsity: must be in (0, 1], found ", share));
   }
   out.sparsity = share;
+  return out;
+}
+
+AttentionParams SliceHeadParams(const AttentionParams& params, int32_t layers, int32_t heads,
+                                int32_t first, int32_t count) {
+  AttentionParams out = params;
+  const auto slice = [&](const auto& table) {
+    using Table = std::decay_t<decltype(*table)>;
+    Table columns;
+    for (int32_t layer = 0; table != nullptr && layer < layers; ++layer) {
+      const auto from = table->begin() + layer * heads + first;
+      columns.insert(columns.end(), from, from + count);
+    }
+    return table == nullptr ? nullptr : std::make_shared<const Table>(std::move(columns));
+  };
+  out.head_theta = slice(params.head_theta);
+  out.head_k = slice(params.head_k);
   return out;
 }
 
@@ -137,13 +185,23 @@ std::string DescribeAttention(const AttentionParams& params) {
   std::string name = AttentionModeName(params.mode);
   switch (params.mode) {
     case AttentionMode::kAlcca: {
+      const std::string k = params.head_k != nullptr ? "per-head" : absl::StrCat(params.k);
+      const std::string gate =
+          params.near_share > 0
+              ? absl::StrCat("near-share=", params.near_share)
+              : absl::StrCat("theta=", params.head_theta != nullptr ? "per-head"
+                                                                    : absl::StrCat(params.theta));
       const std::string formula =
-          absl::StrCat(name, " k=", params.k, " theta=", params.theta, " epsilon=", params.epsilon);
+          absl::StrCat(name, " k=", k, " ", gate, " epsilon=", params.epsilon);
       return params.search == KeySearch::kExact
                  ? formula
                  : absl::StrCat(formula, " search=tree tree-distances=", params.tree_distances,
                                 " tree-recent=", params.tree_recent);
     }
+    case AttentionMode::kMultipole:
+      return absl::StrCat(name, " mass=", params.mass, " max-keys=", params.max_keys,
+                          " dense-below=", params.dense_below, " sinks=", params.sinks,
+                          " recent=", params.recent);
     case AttentionMode::kWindow:
       return absl::StrCat(name, " window=", params.window);
     case AttentionMode::kTopK:

@@ -18,8 +18,9 @@ namespace alcca::lab {
 
 struct AttentionOptions {
   std::string mode, search;  // empty: the model's
-  std::optional<float> theta, epsilon, sparsity;
-  std::optional<int32_t> k, window, tree_distances, tree_recent;
+  std::optional<float> theta, near_share, epsilon, sparsity, mass;
+  std::optional<int32_t> k, tree_distances, tree_recent, window;
+  std::optional<int32_t> max_keys, dense_below, sinks, recent;
 
   // `with_mode`: also --mode and --search; a command that compares modes names them itself.
   void AddTo(CLI::App* app, bool with_mode);
@@ -33,6 +34,11 @@ struct AttentionOptions {
 };
 
 std::vector<std::string> AttentionModeNames();  // for --mode
+
+// The parameters of query heads [first, first + count) in `layers` layers of `heads`: where they
+// have tables, those columns.
+AttentionParams SliceHeadParams(const AttentionParams& params, int32_t layers, int32_t heads,
+                                int32_t first, int32_t count);
 
 // A mode in a list: "NAME[:FLAG=VALUE]...", as "window:window=32"; the name tree stands for alcca
 // with tree search. Flags given here go before `common`.

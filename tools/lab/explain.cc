@@ -9,6 +9,7 @@
 #include "absl/strings/str_replace.h"
 #include "kernels/check.h"
 #include "kernels/status_macros.h"
+#include "tools/lab/attention_options.h"
 #include "tools/lab/attention_probe.h"
 
 namespace alcca::lab {
@@ -99,7 +100,8 @@ absl::StatusOr<HeadCounters> CountHeads(AttentionProbe& probe, const ProbeInput&
     ProbeInput one = layer;
     one.shape.heads = one.shape.kv_heads = 1;
     one.qkv = rows;
-    ASSIGN_OR_RETURN(ProbeRun run, probe.Run(one, params, true));
+    const AttentionParams own = SliceHeadParams(params, layer.layers, layer.shape.heads, h, 1);
+    ASSIGN_OR_RETURN(ProbeRun run, probe.Run(one, own, true));
     out.of.push_back(std::move(run.counters));
   }
   for (int32_t i = 0; i < layer.tokens; ++i) {

@@ -12,13 +12,14 @@
 #include "engine/detokenizer.h"
 #include "kernels/check.h"
 #include "kernels/status_macros.h"
+#include "tools/lab/attention_options.h"
 #include "tools/lab/attention_probe.h"
 
 namespace alcca::lab {
 namespace {
 
 constexpr int32_t kLogitRows = 256;
-constexpr AttentionParams kDense = {.mode = AttentionMode::kDense};
+const AttentionParams kDense = {.mode = AttentionMode::kDense};
 
 // Sums of one head over windows.
 struct HeadSums {
@@ -68,13 +69,11 @@ class TeacherForced final : public AttentionObserver {
  private:
   absl::Status Compare(const ProbeInput& input) {
     ASSIGN_OR_RETURN(const ProbeRun dense, probe_.Run(input, kDense, false));
-    ASSIGN_OR_RETURN(const std::vector<float> dense_weights,
-                     probe_.Weights(input, kDense, *positions_));
+    ASSIGN_OR_RETURN(const std::vector<float> dense_weights, Weights(input, kDense));
     for (size_t m = 0; m < modes_.size(); ++m) {
       const AttentionParams& params = modes_[m].params;
       ASSIGN_OR_RETURN(const ProbeRun run, probe_.Run(input, params, false));
-      ASSIGN_OR_RETURN(const std::vector<float> weights,
-                       probe_.Weights(input, params, *positions_));
+      ASSIGN_OR_RETURN(const std::vector<float> weights, Weights(input, params));
       if (sums_[m].size() <= size_t(input.layer)) {
         sums_[m].resize(input.layer + 1, std::vector<HeadSums>(input.shape.heads));
       }
@@ -83,6 +82,14 @@ class TeacherForced final : public AttentionObserver {
       RETURN_IF_ERROR(AddBytes(input, params, run.total, dense.total, &heads));
     }
     return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<float>> Weights(const ProbeInput& input,
+                                             const AttentionParams& params) {
+    if (positions_->empty()) {
+      return std::vector<float>();
+    }
+    return probe_.Weights(input, params, *positions_);
   }
 
   void Add(const ProbeInput& input, const ProbeRun& run, const ProbeRun& dense,
@@ -101,7 +108,7 @@ class TeacherForced final : public AttentionObserver {
         overlap += Overlap(&weights[at], &dense_weights[at], (*positions_)[p] + 1);
       }
       (*sums)[h].output_error += error / n;
-      (*sums)[h].overlap += overlap / double(sampled);
+      (*sums)[h].overlap += overlap / double(sampled);  // NaN of no samples
     }
   }
 
@@ -118,7 +125,9 @@ class TeacherForced final : public AttentionObserver {
       one.shape.heads = group;
       one.shape.kv_heads = 1;
       one.qkv = rows;
-      ASSIGN_OR_RETURN(const ProbeRun run, probe_.Run(one, params, false));
+      const AttentionParams own =
+          SliceHeadParams(params, input.layers, input.shape.heads, g * group, group);
+      ASSIGN_OR_RETURN(const ProbeRun run, probe_.Run(one, own, false));
       bytes.push_back(run.total.kv_bytes_read);
     }
     if (std::accumulate(bytes.begin(), bytes.end(), int64_t{0}) != all.kv_bytes_read) {
@@ -289,7 +298,7 @@ void Summarise(const LayerSums& sums, int32_t windows, ModeFidelity* out) {
       out->mean.overlap += head.overlap;
       out->mean.output_error += head.output_error;
       out->mean.kv_bytes_share += head.kv_bytes_share;
-      out->worst.overlap = std::min(out->worst.overlap, head.overlap);
+      out->worst.overlap = std::min(head.overlap, out->worst.overlap);  // NaN stays
       out->worst.output_error = std::max(out->worst.output_error, head.output_error);
       out->worst.kv_bytes_share = std::max(out->worst.kv_bytes_share, head.kv_bytes_share);
       heads.push_back(head);
@@ -362,7 +371,7 @@ absl::StatusOr<Fidelity> MeasureFidelity(LabModel* lab, const FidelityText& text
         absl::StrCat("--length ", options.length, " is above the model's ",
                      lab->config.max_position_embeddings, " positions"));
   }
-  ALCCA_CHECK(!text.windows.empty() && options.samples > 0 && options.buckets > 0);
+  ALCCA_CHECK(!text.windows.empty() && options.samples >= 0 && options.buckets > 0);
   Fidelity out;
   out.options = options;
   out.windows = static_cast<int32_t>(text.windows.size());

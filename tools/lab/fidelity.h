@@ -16,7 +16,8 @@ namespace alcca::lab {
 struct FidelityOptions {
   int32_t length = 512;  // predictions of a window; it has one token more
   int32_t windows = 4;   // spread evenly over the text; fewer if it does not hold as many
-  int32_t samples = 64;  // query positions of a window whose weights are compared; all if more
+  int32_t samples = 64;  // query positions of a window whose weights are compared; all if more.
+                         // 0: none, and no overlap (NaN): weights are dear at long contexts
   int32_t buckets = 8;   // of equal width, of positions, for the loss
   uint64_t seed = 1;     // of the sampled positions
 };

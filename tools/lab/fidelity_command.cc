@@ -115,8 +115,9 @@ void AddFidelity(CLI::App* app, Run* run) {
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   command
-      ->add_option("--samples", f.samples, "query positions of a window whose weights are compared")
-      ->check(CLI::Range(1, 1 << 24))
+      ->add_option("--samples", f.samples,
+                   "query positions of a window whose weights are compared; 0: none")
+      ->check(CLI::Range(0, 1 << 24))
       ->capture_default_str();
   command->add_option("--buckets", f.buckets, "of positions, for the loss")
       ->check(CLI::Range(1, 1024))

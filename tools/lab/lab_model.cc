@@ -40,6 +40,7 @@ absl::StatusOr<LabModel> LoadLabModel(const ModelOptions& options, const LabLimi
   lab.name = std::filesystem::path(options.dir + "/").lexically_normal().parent_path().filename();
   ASSIGN_OR_RETURN(lab.config, LoadModelConfig(options.dir));
   ASSIGN_OR_RETURN(lab.alcca, LoadAlccaConfig(options.dir));
+  RETURN_IF_ERROR(CheckAlccaConfig(lab.alcca, lab.config, options.dir + "/alcca.json"));
   ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(options.dir + "/tokenizer.model"));
   if (tokenizer.vocab_size() > lab.config.vocab_size) {
     return absl::InvalidArgumentError(

@@ -4,7 +4,7 @@
 
 namespace alcca::lab {
 
-void RecordingBackend::Attention(TensorView out, TensorView qkv, const KvCache& kv, int32_t layer,
+void RecordingBackend::Attention(TensorView out, TensorView qkv, KvCache& kv, int32_t layer,
                                  const Batch& batch, const AttentionShape& shape) {
   if (observer_ == nullptr) {
     return inner_->Attention(out, qkv, kv, layer, batch, shape);

@@ -65,8 +65,8 @@ class RecordingBackend final : public Backend {
                     const AttentionShape& shape, const RopeParams& rope) override {
     inner_->RopeAndStore(qkv, kv, layer, batch, shape, rope);
   }
-  void Attention(TensorView out, TensorView qkv, const KvCache& kv, int32_t layer,
-                 const Batch& batch, const AttentionShape& shape) override;
+  void Attention(TensorView out, TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
+                 const AttentionShape& shape) override;
   void SwiGlu(TensorView out, TensorView gate_up) override { inner_->SwiGlu(out, gate_up); }
   void GatherRows(TensorView out, TensorView x, std::span<const int32_t> rows) override {
     inner_->GatherRows(out, x, rows);
