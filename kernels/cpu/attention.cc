@@ -71,6 +71,21 @@ void Attend(const AttentionTask& task) {
   }
 }
 
+void RunAll(ThreadPool& pool, std::vector<AttentionTask>& tasks,
+            void (*run)(const AttentionTask&)) {
+  thread_local std::vector<AttentionCounters> counters;
+  counters.assign(tasks.size(), {});
+  // Inside the pool a thread_local's name would mean another thread's vector: bind this thread's.
+  AttentionCounters* const counter_data = counters.data();
+  pool.ParallelFor(static_cast<int32_t>(tasks.size()), [&tasks, run, counter_data](int32_t i) {
+    tasks[i].counters = &counter_data[i];
+    run(tasks[i]);
+  });
+  for (const AttentionTask& task : tasks) {
+    *task.sequence.counters += *task.counters;
+  }
+}
+
 }  // namespace
 
 void AttentionCpu(ThreadPool& pool, CpuIsa isa, TensorView out, TensorView qkv, KvCacheHost& kv,
@@ -82,7 +97,6 @@ void AttentionCpu(ThreadPool& pool, CpuIsa isa, TensorView out, TensorView qkv, 
   // In waves: clusters close, then rows are answered up to where the next ones close. Mostly there
   // is one wave, and nothing to close in it.
   thread_local std::vector<AttentionTask> closing, answering;
-  thread_local std::vector<AttentionCounters> counters;
   thread_local std::vector<int32_t> next_row;
   next_row.assign(batch.sequences.size(), 0);
   for (;;) {
@@ -121,20 +135,8 @@ void AttentionCpu(ThreadPool& pool, CpuIsa isa, TensorView out, TensorView qkv, 
     if (answering.empty()) {
       return;
     }
-    for (auto [tasks, run] : {std::pair{&closing, &Close}, std::pair{&answering, &Attend}}) {
-      counters.assign(tasks->size(), {});
-      // thread_local names mean another thread's vectors inside the pool: bind this thread's.
-      AttentionTask* const task_data = tasks->data();
-      AttentionCounters* const counter_data = counters.data();
-      pool.ParallelFor(static_cast<int32_t>(tasks->size()),
-                       [&, task_data, counter_data](int32_t i) {
-                         task_data[i].counters = &counter_data[i];
-                         run(task_data[i]);
-                       });
-      for (size_t i = 0; i < tasks->size(); ++i) {
-        *(*tasks)[i].sequence.counters += counters[i];
-      }
-    }
+    RunAll(pool, closing, &Close);
+    RunAll(pool, answering, &Attend);
   }
 }
 
