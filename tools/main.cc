@@ -23,6 +23,7 @@ int main(int argc, char** argv) {
   alcca::cli::AddEval(&app, &run);
   alcca::lab::AddExplain(&app, &run);
   alcca::lab::AddFidelity(&app, &run);
+  alcca::lab::AddCalibrate(&app, &run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

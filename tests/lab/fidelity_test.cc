@@ -30,7 +30,8 @@ class FidelityTest : public ::testing::Test {
     lab_ = *std::move(lab);
     const auto held_out = ReadTextFile(ALCCA_MODEL_DIR "/heldout.txt", 1 << 24);
     ASSERT_TRUE(held_out.ok());
-    const auto text = CutText(lab_, held_out->substr(0, 2000), "<|endoftext|>", kOptions);
+    const auto text = CutText(*lab_.tokenizer, held_out->substr(0, 2000), "<|endoftext|>",
+                              kOptions.length, kOptions.windows);
     ASSERT_TRUE(text.ok()) << text.status();
     text_ = *text;
   }
@@ -40,7 +41,7 @@ class FidelityTest : public ::testing::Test {
     return *std::move(fidelity);
   }
   LabModel lab_;
-  FidelityText text_;
+  TextWindows text_;
 };
 
 TEST_F(FidelityTest, DenseAndAWindowOfEverythingAreExactlyDense) {
@@ -177,9 +178,9 @@ TEST_F(FidelityTest, RefusesTextsThatAreTooShortAndWindowsThatAreTooLong) {
   options.length = 1025;
   EXPECT_THAT(std::string(MeasureFidelity(&lab_, text_, {}, options).status().message()),
               HasSubstr("1024 positions"));
-  EXPECT_THAT(std::string(CutText(lab_, "short", "|", kOptions).status().message()),
+  EXPECT_THAT(std::string(CutText(*lab_.tokenizer, "short", "|", 70, 2).status().message()),
               HasSubstr("one window needs 71"));
-  EXPECT_FALSE(CutText(lab_, "\xFF", "|", kOptions).ok());
+  EXPECT_FALSE(CutText(*lab_.tokenizer, "\xFF", "|", 70, 2).ok());
 }
 
 TEST(AttentionModeList, FlagsOfAnEntryGoFirst) {

@@ -61,5 +61,32 @@ TEST(LabCli, FidelityPrintsATable) {
   EXPECT_THAT(result.out, HasSubstr("nats/token by position"));
 }
 
+TEST(LabCli, CalibrateWritesAFileThatTheModelTakes) {
+  const auto dir = std::filesystem::path(::testing::TempDir()) / "alcca_calibrate_test";
+  std::filesystem::remove_all(dir);
+  std::filesystem::copy(ALCCA_MODEL_DIR, dir);
+  const auto result = RunProgram(
+      ALCCA_CLI_PATH, {"calibrate", "--model=" + dir.string(), "--target=near=0.3", "--length=64",
+                       "--windows=2", "--text=" ALCCA_MODEL_DIR "/heldout.txt"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("calibrated"));
+  EXPECT_THAT(result.out, HasSubstr("alcca.json"));
+  const auto json = nlohmann::json::parse(std::ifstream(dir / "alcca.json"));
+  EXPECT_EQ(json["theta"].size(), 6u);
+  EXPECT_EQ(json["_calibrated"]["target"], "near=0.3");
+  const auto used = RunProgram(
+      ALCCA_CLI_PATH, {"explain", "--model=" + dir.string(), "--prompt=The old bear", "--json=-"});
+  ASSERT_EQ(used.exit_code, 0) << used.err;
+  EXPECT_GT(nlohmann::json::parse(used.out)["counters"]["prefill"]["near_queries"], 0);
+  std::filesystem::remove_all(dir);
+}
+
+TEST(LabCli, CalibrateNamesAWrongTarget) {
+  const auto result = RunProgram(ALCCA_CLI_PATH, {"calibrate", kModel, "--target=best",
+                                                  "--text=" ALCCA_MODEL_DIR "/heldout.txt"});
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_THAT(result.err, HasSubstr("'best'"));
+}
+
 }  // namespace
 }  // namespace alcca::lab

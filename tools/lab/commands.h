@@ -13,5 +13,6 @@ using Run = std::function<int()>;
 
 void AddExplain(CLI::App* app, Run* run);
 void AddFidelity(CLI::App* app, Run* run);
+void AddCalibrate(CLI::App* app, Run* run);
 
 }  // namespace alcca::lab

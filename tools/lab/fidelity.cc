@@ -6,14 +6,12 @@
 #include <random>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
-#include "engine/detokenizer.h"
 #include "kernels/check.h"
 #include "kernels/status_macros.h"
 #include "tools/lab/attention_options.h"
 #include "tools/lab/attention_probe.h"
+#include "tools/lab/log_softmax.h"
 
 namespace alcca::lab {
 namespace {
@@ -165,18 +163,6 @@ struct LossSums {
   int64_t agree = 0;
 };
 
-// log_softmax of a row, in double.
-void LogSoftmax(std::span<const float> logits, std::vector<double>* out) {
-  const double top = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float x : logits) {
-    sum += std::exp(x - top);
-  }
-  const double log_sum = top + std::log(sum);
-  out->resize(logits.size());
-  std::transform(logits.begin(), logits.end(), out->begin(), [&](float x) { return x - log_sum; });
-}
-
 // Calls feed(bucket, begin, count) over all positions in order, in steps that the model takes and
 // that end where buckets end.
 template <typename Feed>
@@ -310,52 +296,7 @@ void Summarise(const LayerSums& sums, int32_t windows, ModeFidelity* out) {
   out->mean.kv_bytes_share /= count;
 }
 
-// Bytes that a token adds to the text.
-int64_t TokenBytes(const Tokenizer& tokenizer, int32_t id) {
-  if (tokenizer.IsControl(id))
-    return 0;
-  if (tokenizer.IsByte(id))
-    return 1;
-  const std::string_view piece = tokenizer.IdToPiece(id);
-  int64_t bytes = static_cast<int64_t>(piece.size());
-  for (size_t at = piece.find("\xE2\x96\x81"); at != std::string_view::npos;
-       at = piece.find("\xE2\x96\x81", at + 3)) {
-    bytes -= 2;  // U+2581 stands for one space
-  }
-  return bytes;
-}
-
 }  // namespace
-
-absl::StatusOr<FidelityText> CutText(const LabModel& lab, const std::string& text,
-                                     const std::string& separator, const FidelityOptions& options) {
-  if (!IsValidUtf8(text)) {
-    return absl::InvalidArgumentError("the text is not valid UTF-8");
-  }
-  std::vector<int32_t> ids;
-  for (const auto& part : absl::StrSplit(text, separator)) {
-    const std::string document(absl::StripAsciiWhitespace(part));
-    if (!document.empty()) {
-      const auto more = lab.tokenizer->Encode(document, {.bos = true, .eos = true});
-      ids.insert(ids.end(), more.begin(), more.end());
-    }
-  }
-  const int64_t size = options.length + 1, fit = static_cast<int64_t>(ids.size()) / size;
-  if (fit == 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the text has ", ids.size(), " tokens; one window needs ", size));
-  }
-  FidelityText out;
-  const int64_t windows = std::min<int64_t>(options.windows, fit);
-  for (int64_t w = 0; w < windows; ++w) {
-    const auto begin = ids.begin() + fit * w / windows * size;
-    out.windows.emplace_back(begin, begin + size);
-    int64_t& bytes = out.bytes.emplace_back(0);
-    std::for_each(begin + 1, begin + size,
-                  [&](int32_t id) { bytes += TokenBytes(*lab.tokenizer, id); });
-  }
-  return out;
-}
 
 LabLimits FidelityLimits(const FidelityOptions& options) {
   return {.batch_tokens = std::max(options.length, kLogitRows),
@@ -363,7 +304,7 @@ LabLimits FidelityLimits(const FidelityOptions& options) {
           .kv_tokens = 2 * options.length};
 }
 
-absl::StatusOr<Fidelity> MeasureFidelity(LabModel* lab, const FidelityText& text,
+absl::StatusOr<Fidelity> MeasureFidelity(LabModel* lab, const TextWindows& text,
                                          const std::vector<FidelityMode>& modes,
                                          const FidelityOptions& options) {
   if (options.length > lab->config.max_position_embeddings) {

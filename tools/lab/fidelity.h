@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/attention_params.h"
 #include "tools/lab/lab_model.h"
+#include "tools/lab/text_windows.h"
 
 namespace alcca::lab {
 
@@ -26,17 +27,6 @@ struct FidelityMode {
   std::string label;
   AttentionParams params;
 };
-
-// Token ids of the windows, each of length + 1.
-struct FidelityText {
-  std::vector<std::vector<int32_t>> windows;
-  std::vector<int64_t> bytes;  // [windows], of what is predicted
-};
-
-// `separator` parts documents, each of which is read from begin to end token. INVALID_ARGUMENT if
-// the text is no UTF-8 or does not fill one window.
-absl::StatusOr<FidelityText> CutText(const LabModel& lab, const std::string& text,
-                                     const std::string& separator, const FidelityOptions& options);
 
 struct HeadFidelity {
   // sum_j min(w_dense, w_mode) / sum_j w_dense, mean over the sampled queries. For window and topk
@@ -82,7 +72,7 @@ struct Fidelity {
 LabLimits FidelityLimits(const FidelityOptions& options);
 
 // INVALID_ARGUMENT if options.length is above the model's positions; RESOURCE_EXHAUSTED.
-absl::StatusOr<Fidelity> MeasureFidelity(LabModel* lab, const FidelityText& text,
+absl::StatusOr<Fidelity> MeasureFidelity(LabModel* lab, const TextWindows& text,
                                          const std::vector<FidelityMode>& modes,
                                          const FidelityOptions& options);
 

@@ -79,7 +79,9 @@ absl::Status RunFidelity(const Options& options) {
                      ParseAttentionMode(name, options.attention, lab.alcca));
     modes.push_back({name, params});
   }
-  ASSIGN_OR_RETURN(const FidelityText cut, CutText(lab, text, options.separator, options.fidelity));
+  ASSIGN_OR_RETURN(const TextWindows cut,
+                   CutText(*lab.tokenizer, text, options.separator, options.fidelity.length,
+                           options.fidelity.windows));
   ASSIGN_OR_RETURN(const Fidelity result, MeasureFidelity(&lab, cut, modes, options.fidelity));
   if (!options.json.empty()) {
     const std::string name = std::filesystem::path(options.text_file).filename();

@@ -1,0 +1,105 @@
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/status_macros.h"
+#include "tools/lab/attention_options.h"
+#include "tools/lab/calibrate.h"
+#include "tools/lab/commands.h"
+#include "tools/lab/output.h"
+
+namespace alcca::lab {
+namespace {
+
+constexpr uint64_t kMaxTextBytes = uint64_t{1} << 30;
+
+struct Options {
+  ModelOptions model;
+  AttentionOptions attention;
+  CalibrationOptions calibration;
+  std::string text_file, separator = "<|endoftext|>", target, out;
+};
+
+void PrintRow(const char* name, const CalibrationFigures& f) {
+  std::printf("%-12s %9.2f %9.2f %11.4f\n", name, 100 * f.near_share, 100 * f.saving,
+              f.nats_per_byte);
+}
+
+absl::Status RunCalibrate(const Options& options) {
+  ASSIGN_OR_RETURN(const CalibrationTarget target, ParseCalibrationTarget(options.target));
+  ASSIGN_OR_RETURN(const std::string text, ReadTextFile(options.text_file, kMaxTextBytes));
+  ASSIGN_OR_RETURN(LabModel lab,
+                   LoadLabModel(options.model, CalibrationLimits(options.calibration)));
+  AttentionOptions attention = options.attention;
+  attention.mode = "alcca";
+  ASSIGN_OR_RETURN(const AttentionParams base, attention.Resolve(lab.alcca));
+  ASSIGN_OR_RETURN(const TextWindows windows,
+                   CutText(*lab.tokenizer, text, options.separator, options.calibration.length,
+                           options.calibration.windows));
+  ASSIGN_OR_RETURN(const Calibration result,
+                   Calibrate(&lab, windows, base, target, options.calibration));
+  const std::string path = options.out.empty() ? options.model.dir + "/alcca.json" : options.out;
+  // What the model's own file says besides stays.
+  const auto existing = ReadTextFile(options.model.dir + "/alcca.json", 1 << 24);
+  if (!existing.ok() && !absl::IsNotFound(existing.status())) {
+    return existing.status();
+  }
+  const std::string name = std::filesystem::path(options.text_file).filename();
+  ASSIGN_OR_RETURN(const std::string json,
+                   CalibratedAlccaJson(existing.value_or(""), options.target, name, lab, result));
+  RETURN_IF_ERROR(WriteFile(path, json));
+  if (path != "-") {
+    std::printf("fitted on %d tokens, measured on %d others\n", result.fitted_tokens,
+                result.measured_tokens);
+    std::printf("%-12s %9s %9s %11s\n", "", "near %", "saving %", "nats/byte");
+    PrintRow("theta 0", result.before);
+    PrintRow("calibrated", result.after);
+    std::printf("%-12s %9s %9.2f %11.4f\n", "dense", "", 0.0, result.dense_nats_per_byte);
+    std::printf("wrote %s\n", path.c_str());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddCalibrate(CLI::App* app, Run* run) {
+  CLI::App* command = app->add_subcommand(
+      "calibrate", "Finds theta and k of alcca for each layer and head, and writes alcca.json");
+  auto options = std::make_shared<Options>();
+  options->model.AddTo(command);
+  AttentionOptions& a = options->attention;
+  const std::string group = "Attention";
+  command->add_option("--k", a.k, "nearest keys of a query, at most")->group(group);
+  command->add_option("--epsilon", a.epsilon, "added to distances")->group(group);
+  command->add_option("--search", a.search, "how neighbours are found")
+      ->check(CLI::IsMember({"exact", "tree"}))
+      ->group(group);
+  command->add_option("--tree-distances", a.tree_distances, "tree: distances of a query at most")
+      ->group(group);
+  command->add_option("--tree-recent", a.tree_recent, "tree: of these, the newest keys")
+      ->group(group);
+  command->add_option("--text", options->text_file, "UTF-8 text")->required();
+  command
+      ->add_option("--target", options->target,
+                   "near=SHARE of queries, saving=SHARE of causal dense's interactions, or "
+                   "loss=+NATS per byte")
+      ->required();
+  command->add_option("--separator", options->separator, "between documents")
+      ->capture_default_str();
+  command->add_option("--length", options->calibration.length, "tokens of a window")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
+  command
+      ->add_option("--windows", options->calibration.windows,
+                   "at most, spread over the text; half to fit, half to measure")
+      ->check(CLI::Range(2, 4096))
+      ->capture_default_str();
+  command->add_option("--out", options->out,
+                      "file to write; - is stdout; default: alcca.json in the model's folder");
+  command->callback(
+      [options, run] { *run = [options] { return Report(RunCalibrate(*options)); }; });
+}
+
+}  // namespace alcca::lab

@@ -1,0 +1,60 @@
+#include "tools/lab/text_windows.h"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "engine/detokenizer.h"
+
+namespace alcca::lab {
+namespace {
+
+// Bytes that a token adds to the text.
+int64_t TokenBytes(const Tokenizer& tokenizer, int32_t id) {
+  if (tokenizer.IsControl(id))
+    return 0;
+  if (tokenizer.IsByte(id))
+    return 1;
+  const std::string_view piece = tokenizer.IdToPiece(id);
+  int64_t bytes = static_cast<int64_t>(piece.size());
+  for (size_t at = piece.find("\xE2\x96\x81"); at != std::string_view::npos;
+       at = piece.find("\xE2\x96\x81", at + 3)) {
+    bytes -= 2;  // U+2581 stands for one space
+  }
+  return bytes;
+}
+
+}  // namespace
+
+absl::StatusOr<TextWindows> CutText(const Tokenizer& tokenizer, const std::string& text,
+                                     const std::string& separator, int32_t length, int32_t windows) {
+  if (!IsValidUtf8(text)) {
+    return absl::InvalidArgumentError("the text is not valid UTF-8");
+  }
+  std::vector<int32_t> ids;
+  for (const auto& part : absl::StrSplit(text, separator)) {
+    const std::string document(absl::StripAsciiWhitespace(part));
+    if (!document.empty()) {
+      const auto more = tokenizer.Encode(document, {.bos = true, .eos = true});
+      ids.insert(ids.end(), more.begin(), more.end());
+    }
+  }
+  const int64_t size = int64_t{length} + 1, fit = static_cast<int64_t>(ids.size()) / size;
+  if (fit == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the text has ", ids.size(), " tokens; one window needs ", size));
+  }
+  TextWindows out;
+  const int64_t count = std::min<int64_t>(windows, fit);
+  for (int64_t w = 0; w < count; ++w) {
+    const auto begin = ids.begin() + fit * w / count * size;
+    out.windows.emplace_back(begin, begin + size);
+    int64_t& bytes = out.bytes.emplace_back(0);
+    std::for_each(begin + 1, begin + size,
+                  [&](int32_t id) { bytes += TokenBytes(tokenizer, id); });
+  }
+  return out;
+}
+
+}  // namespace alcca::lab
