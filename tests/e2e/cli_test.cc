@@ -26,6 +26,14 @@ class Cli : public ::testing::Test {
     return RunProgram(ALCCA_CLI_PATH, args, input);
   }
 
+  // `alcca eval` on the held-out stories.
+  nlohmann::json EvalJson(std::vector<std::string> args) {
+    args.insert(args.begin(), {"eval", "--text=" ALCCA_MODEL_DIR "/heldout.txt", "--json"});
+    const ProgramResult result = Alcca(args);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return nlohmann::json::parse(result.out, nullptr, false);
+  }
+
   DaemonProcess daemon_;
 };
 
@@ -126,7 +134,29 @@ TEST_F(Cli, EvalScoresEachModeAndTheTrainedOneWins) {
   EXPECT_GT(loss[0], 0.5);
   EXPECT_LT(loss[0], 4);
   EXPECT_GT(loss[1], loss[0] + 0.1);  // afia-5m was trained with alcca
+  EXPECT_NEAR(loss[0], EvalJson({"--limit=4", "--modes=exact"})["modes"][0]["nats_per_token"],
+              1e-4);
   EXPECT_THAT(Alcca({"eval", "--text=/no/such/file"}).err, HasSubstr("/no/such/file"));
+}
+
+TEST_F(Cli, EvalByPositionAddsUpToTheWhole) {
+  const nlohmann::json json = EvalJson({"--limit=3", "--modes=tree,matched", "--by-position"});
+  ASSERT_EQ(json["modes"].size(), 2u);
+  EXPECT_EQ(json["modes"][1]["label"], "11 newest");
+  for (const nlohmann::json& mode : json["modes"]) {
+    double nats = 0;
+    int64_t tokens = 0;
+    for (const nlohmann::json& bucket : mode["by_position"]) {
+      nats += bucket["nats_per_token"].get<double>() * bucket["tokens"].get<double>();
+      tokens += bucket["tokens"].get<int64_t>();
+    }
+    EXPECT_EQ(tokens, mode["tokens"]);
+    EXPECT_NEAR(nats / double(tokens), mode["nats_per_token"], 1e-9);
+  }
+  // The control spends what the tree spends.
+  EXPECT_EQ(json["modes"][0]["qk_with_build_vs_causal"],
+            json["modes"][1]["qk_with_build_vs_causal"]);
+  EXPECT_EQ(Alcca({"eval", "--text=x", "--modes=sparse"}).exit_code, 64);
 }
 
 }  // namespace
