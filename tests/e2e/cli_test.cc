@@ -159,5 +159,39 @@ TEST_F(Cli, EvalByPositionAddsUpToTheWhole) {
   EXPECT_EQ(Alcca({"eval", "--text=x", "--modes=sparse"}).exit_code, 64);
 }
 
+TEST_F(Cli, CardTableHasTheServersCounts) {
+  const nlohmann::json json = EvalJson({"--card-table", "--lengths=200,4000", "--limit=4"});
+  std::map<std::string, nlohmann::json> rows;
+  for (const nlohmann::json& row : json["rows"]) {
+    EXPECT_EQ(row["n"], 200);  // 4,000 tokens exceed the context
+    EXPECT_GT(row["ms"], 0);
+    EXPECT_GT(row["nats_per_byte"], .3);
+    EXPECT_DOUBLE_EQ(row["vs_n2"], row["interactions_with_build"].get<double>() / (200 * 200));
+    EXPECT_DOUBLE_EQ(row["vs_causal"], row["interactions_with_build"].get<double>() / 20100);
+    rows[row["role"]] = row;
+  }
+  EXPECT_EQ(rows["full"]["interactions_qk"], 200 * 201 / 2);
+  EXPECT_EQ(rows["full"]["vs_causal"], 1);
+  EXPECT_EQ(rows["window"]["interactions_with_build"], 100 * 101 / 2 + 100 * 100);
+  EXPECT_EQ(rows["sparse"]["interactions_qk"], 200 * 201 / 2);
+  EXPECT_EQ(rows["exact"]["interactions_qk"], 200 * 201 / 2 + 200);  // and the gate's distance
+  EXPECT_EQ(rows["tree"]["interactions_qk"], 11 * 12 / 2 + 11 * 189 + 200);
+  // The tree is built once for the two query heads that share it.
+  EXPECT_EQ(rows["tree"]["interactions_with_build"],
+            rows["tree"]["interactions_qk"].get<double>() + (2 * 200 + 199) / 2.0);
+  EXPECT_EQ(rows["newest"]["interactions_qk"], rows["tree"]["interactions_qk"]);
+  EXPECT_EQ(rows["window_k"]["interactions_qk"], 8 * 9 / 2 + 8 * 192);
+  EXPECT_EQ(rows["window_tree"]["interactions_qk"], 11 * 12 / 2 + 11 * 189);
+  EXPECT_LT(rows["tree"]["kv_bytes"], rows["full"]["kv_bytes"]);
+  EXPECT_LT(rows["exact"]["nats_per_byte"], rows["full"]["nats_per_byte"]);
+  std::string notes;
+  for (const nlohmann::json& note : json["notes"]) {
+    notes += note["note"].get<std::string>();
+  }
+  EXPECT_THAT(notes, HasSubstr("context of 1024 tokens"));
+  // A mode is either measured or said to be missing.
+  EXPECT_EQ(rows.contains("multipole"), notes.find("multipole") == std::string::npos) << notes;
+}
+
 }  // namespace
 }  // namespace alcca::e2e

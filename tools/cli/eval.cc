@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "tools/cli/card_table.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/cost.h"
 #include "tools/cli/loss.h"
@@ -29,7 +31,8 @@ struct Options {
   int limit = 0;        // documents; 0: all
   int concurrency = 4;
   bool by_position = false;
-};
+  bool card_table = false;
+  std::vector<uint32_t> lengths = {1000, 4000, 16000, 32000};
 };
 
 // A text as token ids, in windows that share one token, so that each token but the first of a
@@ -155,6 +158,35 @@ nlohmann::json ToJson(const Result& r, int64_t bytes, bool by_position) {
   return json;
 }
 
+// The documents as one text.
+grpc::Status JoinDocuments(const Options& options, std::string* text) {
+  const grpc::Status status = ReadFile(options.text_file, text);
+  *text = absl::StrJoin(SplitDocuments(*text, options.separator, options.limit), "\n\n");
+  constexpr size_t kTextMax = 1 << 20;  // one Tokenize call, and sequences enough of any length
+  if (text->size() > kTextMax) {
+    text->resize(text->find_last_of(" \n", kTextMax));
+  }
+  return status;
+}
+
+int EvalCardTable(const Options& options) {
+  Scorer scorer(options.connection);
+  CardOptions card;
+  card.lengths = options.lengths;
+  card.attention = options.attention.Params();
+  card.concurrency = options.concurrency;
+  CardTable table;
+  table.text = options.text_file;
+  grpc::Status status = scorer.Connect();
+  if (status.ok()) {
+    status = JoinDocuments(options, &card.text);
+  }
+  if (status.ok()) {
+    status = MeasureCardTable(card, &scorer, options.json.text(), &table);
+  }
+  return Report(status.ok() ? options.json.Write(CardTableJson(table)) : status);
+}
+
 int Eval(const Options& options) {
   Scorer scorer(options.connection);
   Corpus corpus;
@@ -219,6 +251,14 @@ void AddEval(CLI::App* app, Run* run) {
   command->add_option("--limit", options->limit, "documents; 0: all");
   command->add_flag("--by-position", options->by_position,
                     "also the loss by the number of tokens before, in their piece");
+  CLI::Option* card = command->add_flag(
+      "--card-table", options->card_table,
+      "the published model card's comparison, measured on the joined documents instead");
+  command->add_option("--lengths", options->lengths, "of the card's table, in tokens")
+      ->delimiter(',')
+      ->check(CLI::Range(2u, 1u << 20))
+      ->needs(card)
+      ->capture_default_str();
   command->add_option("--concurrency", options->concurrency)
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
@@ -227,7 +267,7 @@ void AddEval(CLI::App* app, Run* run) {
     if (const std::string wrong = ParseVariants(options->modes, {}, &unused); !wrong.empty()) {
       throw CLI::ValidationError("--modes", wrong);
     }
-    *run = [options] { return Eval(*options); };
+    *run = [options] { return options->card_table ? EvalCardTable(*options) : Eval(*options); };
   });
 }
 
