@@ -115,6 +115,30 @@ TEST_F(Cli, BenchReportsTheFourLatencies) {
   EXPECT_GE(json["TPOT_ms"]["p99"], json["TPOT_ms"]["p50"]);
 }
 
+TEST_F(Cli, BenchReportsWhatAttentionCost) {
+  const auto bench = [&](std::vector<std::string> args) {
+    args.insert(args.begin(),
+                {"bench", "--requests=3", "--input-len=20", "--output-len=11", "--json"});
+    const ProgramResult result = Alcca(args);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("interactions per output token"));  // the text gives way
+    return nlohmann::json::parse(result.out, nullptr, false);
+  };
+  // Ten tokens are fed by decoding, at 21 to 30 keys.
+  const nlohmann::json dense = bench({"--mode=dense"});
+  EXPECT_EQ(dense["interactions per output token"], 2 * 25.5);
+  EXPECT_EQ(dense["causal dense per output token"], 2 * 25.5);
+  EXPECT_EQ(dense["saving against causal dense"], 0);
+  const nlohmann::json window = bench({"--mode=window", "--window=5"});
+  EXPECT_EQ(window["interactions per output token"], 2 * 5);
+  EXPECT_EQ(window["of these on the query-key side"], 5);
+  const double causal = 30 * 31 / 2, kept = 5 * 6 / 2 + 5 * 25;
+  EXPECT_DOUBLE_EQ(window["query-key saving against causal"], 100 * (1 - kept / causal));
+  const nlohmann::json near = bench({"--mode=alcca", "--theta=1e9"});
+  EXPECT_EQ(near["near queries"], 100);
+  EXPECT_GT(near["index bytes"], dense["index bytes"]);
+}
+
 TEST_F(Cli, EvalScoresEachModeAndTheTrainedOneWins) {
   const ProgramResult result =
       Alcca({"eval", "--text=" ALCCA_MODEL_DIR "/heldout.txt", "--limit=4", "--modes=alcca,dense"});
@@ -160,28 +184,28 @@ TEST_F(Cli, EvalByPositionAddsUpToTheWhole) {
 }
 
 TEST_F(Cli, CardTableHasTheServersCounts) {
-  const nlohmann::json json = EvalJson({"--card-table", "--lengths=200,4000", "--limit=4"});
+  const nlohmann::json json = EvalJson({"--card-table", "--lengths=120,4000", "--limit=2"});
   std::map<std::string, nlohmann::json> rows;
   for (const nlohmann::json& row : json["rows"]) {
-    EXPECT_EQ(row["n"], 200);  // 4,000 tokens exceed the context
+    EXPECT_EQ(row["n"], 120);  // 4,000 tokens exceed the context
     EXPECT_GT(row["ms"], 0);
     EXPECT_GT(row["nats_per_byte"], .3);
-    EXPECT_DOUBLE_EQ(row["vs_n2"], row["interactions_with_build"].get<double>() / (200 * 200));
-    EXPECT_DOUBLE_EQ(row["vs_causal"], row["interactions_with_build"].get<double>() / 20100);
+    EXPECT_DOUBLE_EQ(row["vs_n2"], row["interactions_with_build"].get<double>() / (120 * 120));
+    EXPECT_DOUBLE_EQ(row["vs_causal"], row["interactions_with_build"].get<double>() / 7260);
     rows[row["role"]] = row;
   }
-  EXPECT_EQ(rows["full"]["interactions_qk"], 200 * 201 / 2);
+  EXPECT_EQ(rows["full"]["interactions_qk"], 120 * 121 / 2);
   EXPECT_EQ(rows["full"]["vs_causal"], 1);
-  EXPECT_EQ(rows["window"]["interactions_with_build"], 100 * 101 / 2 + 100 * 100);
-  EXPECT_EQ(rows["sparse"]["interactions_qk"], 200 * 201 / 2);
-  EXPECT_EQ(rows["exact"]["interactions_qk"], 200 * 201 / 2 + 200);  // and the gate's distance
-  EXPECT_EQ(rows["tree"]["interactions_qk"], 11 * 12 / 2 + 11 * 189 + 200);
+  EXPECT_EQ(rows["window"]["interactions_with_build"], 100 * 101 / 2 + 100 * 20);
+  EXPECT_EQ(rows["sparse"]["interactions_qk"], 120 * 121 / 2);
+  EXPECT_EQ(rows["exact"]["interactions_qk"], 120 * 121 / 2 + 120);  // and the gate's distance
+  EXPECT_EQ(rows["tree"]["interactions_qk"], 11 * 12 / 2 + 11 * 109 + 120);
   // The tree is built once for the two query heads that share it.
   EXPECT_EQ(rows["tree"]["interactions_with_build"],
-            rows["tree"]["interactions_qk"].get<double>() + (2 * 200 + 199) / 2.0);
+            rows["tree"]["interactions_qk"].get<double>() + (2 * 120 + 119) / 2.0);
   EXPECT_EQ(rows["newest"]["interactions_qk"], rows["tree"]["interactions_qk"]);
-  EXPECT_EQ(rows["window_k"]["interactions_qk"], 8 * 9 / 2 + 8 * 192);
-  EXPECT_EQ(rows["window_tree"]["interactions_qk"], 11 * 12 / 2 + 11 * 189);
+  EXPECT_EQ(rows["window_k"]["interactions_qk"], 8 * 9 / 2 + 8 * 112);
+  EXPECT_EQ(rows["window_tree"]["interactions_qk"], 11 * 12 / 2 + 11 * 109);
   EXPECT_LT(rows["tree"]["kv_bytes"], rows["full"]["kv_bytes"]);
   EXPECT_LT(rows["exact"]["nats_per_byte"], rows["full"]["nats_per_byte"]);
   std::string notes;
