@@ -217,5 +217,42 @@ TEST_F(Cli, CardTableHasTheServersCounts) {
   EXPECT_EQ(rows.contains("multipole"), notes.find("multipole") == std::string::npos) << notes;
 }
 
+TEST_F(Cli, TasksAreScoredForEachAttention) {
+  for (const char* task : {"passkey", "recall", "cwe", "fwe"}) {
+    const ProgramResult result =
+        Alcca({"tasks", "--task=" + std::string(task), "--lengths=140,5000", "--samples=2",
+               "--candidates=3", "--attention=exact,tree,matched,window:window=8", "--json"});
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const nlohmann::json json = nlohmann::json::parse(result.out);
+    ASSERT_EQ(json["rows"].size(), 4u) << task;
+    EXPECT_EQ(json["chance"], 1 / 3.);
+    for (const nlohmann::json& row : json["rows"]) {
+      EXPECT_EQ(row["n"], 140);
+      EXPECT_LE(row["prompt_tokens"], 140 - 8);
+      EXPECT_GT(row["prompt_tokens"], 80) << task;  // fitted, not cut
+      EXPECT_EQ(row["chosen"]["trials"], 2);
+      EXPECT_LT(row["right_logprob"], 0);
+      EXPECT_LE(row["lifted"]["low"], row["lifted"]["share"]);
+      EXPECT_GE(row["lifted"]["high"], row["lifted"]["share"]);
+    }
+    // The control costs what the tree costs; the window less than its eight keys.
+    EXPECT_EQ(json["rows"][2]["label"], "11 newest");
+    EXPECT_NEAR(json["rows"][1]["interactions_per_query"],
+                json["rows"][2]["interactions_per_query"], .2);  // completions may differ in length
+    EXPECT_LT(json["rows"][3]["interactions_per_query"], 8);
+    EXPECT_THAT(json["notes"][0]["note"].get<std::string>(), HasSubstr("context of 1024"));
+  }
+}
+
+TEST_F(Cli, TasksRepeatExactly) {
+  const std::vector<std::string> args = {"tasks",       "--task=recall",    "--lengths=120",
+                                         "--samples=3", "--attention=tree", "--json"};
+  const std::string first = Alcca(args).out;
+  EXPECT_FALSE(first.empty());
+  EXPECT_EQ(Alcca(args).out, first);
+  EXPECT_EQ(Alcca({"tasks", "--task=chess"}).exit_code, 64);
+  EXPECT_EQ(Alcca({"tasks", "--task=fwe", "--attention=matched"}).exit_code, 64);
+}
+
 }  // namespace
 }  // namespace alcca::e2e

@@ -39,16 +39,6 @@ std::vector<RowPlan> Plan() {
           {"window_k", "window w=8 (ALCCA's k)", "window:window=8"}};
 }
 
-// Multipole whatever the length: where the contract knows a length below which it is dense, that
-// rule is off, or the row would be dense under another name.
-Variant Multipole(const v1::AttentionParams& base) {
-  Variant variant;
-  if (!ParseVariant("multipole:dense_below=0", base, &variant).empty()) {
-    (void)ParseVariant("multipole", base, &variant);
-  }
-  return variant;
-}
-
 bool Refused(const grpc::Status& status) {
   return status.error_code() == grpc::StatusCode::UNIMPLEMENTED ||
          status.error_code() == grpc::StatusCode::INVALID_ARGUMENT;
@@ -98,8 +88,9 @@ class LengthMeasurement {
   }
 
   grpc::Status AddMultipole() {
-    const grpc::Status status =
-        Add("multipole", "multipole", Multipole(options_.attention).attention);
+    Variant variant;
+    (void)ParseVariant(MultipoleSpec(), options_.attention, &variant);
+    const grpc::Status status = Add("multipole", "multipole", variant.attention);
     if (Refused(status)) {
       out_.notes.push_back("multipole: the server refuses it: " + status.error_message());
       return grpc::Status::OK;

@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
   alcca::cli::AddHealth(&app, &run);
   alcca::cli::AddBench(&app, &run);
   alcca::cli::AddEval(&app, &run);
+  alcca::cli::AddTasks(&app, &run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

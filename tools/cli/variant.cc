@@ -93,6 +93,11 @@ std::string ParseVariants(const std::vector<std::string>& texts, const v1::Atten
   return !out->empty() && out->front().matched ? "matched follows another mode" : "";
 }
 
+std::string MultipoleSpec() {
+  const bool rule = v1::AttentionParams::descriptor()->FindFieldByName("dense_below") != nullptr;
+  return rule ? "multipole:dense_below=0" : "multipole";
+}
+
 void MatchBudget(const v1::AttentionParams& applied, const Cost& cost, Variant* variant) {
   v1::AttentionParams& attention = variant->attention;
   if (applied.mode() == v1::ATTENTION_MODE_ALCCA) {

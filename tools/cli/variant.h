@@ -29,6 +29,10 @@ std::string ParseVariant(const std::string& text, const v1::AttentionParams& bas
 std::string ParseVariants(const std::vector<std::string>& texts, const v1::AttentionParams& base,
                           std::vector<Variant>* out);
 
+// The spec of multipole at any length: where the contract knows a length below which it is dense,
+// that rule is off, or its row would be dense under another name.
+std::string MultipoleSpec();
+
 // The baseline that far keys must beat: the newest keys alone, under the kernel and with the budget
 // of the variant before it. After alcca, its formula with every distance spent on the newest keys
 // (after exact search, on k of them). After softmax modes, the window that computes no fewer
