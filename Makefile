@@ -2,7 +2,7 @@
 JOBS ?= $(shell nproc)
 BIN := build/release/bin
 
-.PHONY: help run build test test-dev test-tsan fuzz bench cuda format lint clean setup
+.PHONY: help run build test test-dev test-tsan fuzz bench plots cuda format lint clean setup
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ fuzz: setup  ## every fuzz target for FUZZ_SECONDS (30) over its committed corpu
 bench: setup  ## kernel benchmarks beside the machine's measured roof
 	@cmake --preset release -DALCCA_BENCH=ON && cmake --build build/release -j$(JOBS)
 	@for b in $(BIN)/*_bench; do $$b; done
+
+plots:  ## bench/results/*.json and docs/figures/*.json as SVG in docs/figures/
+	@python3 tools/plot/plot.py docs/figures $(sort $(wildcard bench/results/*.json docs/figures/*.json))
 
 cuda: setup  ## compile and link with the CUDA backend (needs nvcc 13)
 	@cmake --preset cuda -DBUILD_TESTING=OFF -DALCCA_BENCH=OFF

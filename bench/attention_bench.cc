@@ -1,7 +1,8 @@
 // Attention of one layer at the shape of Mistral-7B (32 query heads, 8 KV heads of 128), by mode
 // and context length: one decoded token, and a prompt chunk of 256. `Time` is per call; `GBps` what
 // the mode says it read of the cache. Compare rows of one run: dense is the peer of every other
-// mode.
+// mode. `build_us` is what an index cost per token of the context, merges of clusters included;
+// time holds only what grew during the run.
 //
 //   attention_bench [--benchmark_filter=decode]
 
@@ -38,16 +39,21 @@ class Filled {
     qkv_ = backend_->Allocate(kChunk, kShape.qkv_cols()).value();
     out_ = backend_->Allocate(kChunk, kShape.heads * kShape.head_dim).value();
     Randomise();
-    // Dense has no state: filling is only writing keys. ALCCA's queries cost while it fills.
-    for (length_ = 0; length_ < context;) {
-      Step(attention, std::min(kChunk, context - length_));
+    // Filling writes keys; only ALCCA's state follows every token, and near queries need no search.
+    AttentionParams filling = attention;
+    filling.theta = 1e9f;
+    const bool attends = attention.mode == AttentionMode::kAlcca;
+    while (length_ < context - 1) {
+      Step(filling, std::min(kChunk, context - 1 - length_), attends);
     }
+    Step(filling, 1);  // clusters close all their blocks here
+    build_seconds_ = state_->build_seconds();
     counters_ = {};
     rows_ = rows;
   }
 
   // The next `rows` tokens. The context grows by them.
-  void Step(const AttentionParams& attention, int32_t rows) {
+  void Step(const AttentionParams& attention, int32_t rows, bool attends = true) {
     Batch batch;
     batch.token_ids.resize(size_t(rows));
     for (int32_t i = 0; i < rows; ++i) {
@@ -63,8 +69,11 @@ class Filled {
                                .counters = &counters_});
     const TensorView qkv = qkv_->view().Head(rows);
     backend_->RopeAndStore(qkv, *cache_, 0, batch, kShape, {});
-    backend_->Attention(out_->view().Head(rows), qkv, *cache_, 0, batch, kShape);
+    if (attends) {
+      backend_->Attention(out_->view().Head(rows), qkv, *cache_, 0, batch, kShape);
+    }
   }
+  double build_seconds() const { return build_seconds_; }
   bool Full() const { return length_ + rows_ > int32_t(pages_.size()) * 64; }
   const AttentionCounters& counters() const { return counters_; }
 
@@ -83,6 +92,7 @@ class Filled {
   std::vector<int32_t> pages_;
   AttentionCounters counters_;
   int32_t length_ = 0, rows_ = 0;
+  double build_seconds_ = 0;
 };
 
 void Run(benchmark::State& state, const AttentionParams& attention, int32_t context, int32_t rows) {
@@ -96,6 +106,7 @@ void Run(benchmark::State& state, const AttentionParams& attention, int32_t cont
   }
   state.counters["GBps"] = benchmark::Counter(double(filled.counters().kv_bytes_read) / 1e9,
                                               benchmark::Counter::kIsRate);
+  state.counters["build_us"] = 1e6 * filled.build_seconds() / context;
   state.counters["of_dense"] =
       double(filled.counters().performed()) / double(filled.counters().dense_equivalent());
 }
@@ -111,11 +122,15 @@ int main(int argc, char** argv) {
       {"dense", {.mode = AttentionMode::kDense}},
       {"alcca_exact", {.mode = AttentionMode::kAlcca, .epsilon = 0.05f}},
       {"alcca_tree", {.mode = AttentionMode::kAlcca, .search = KeySearch::kTree, .epsilon = 0.05f}},
+      {"multipole", {.mode = AttentionMode::kMultipole}},
       {"window", {.mode = AttentionMode::kWindow}},
       {"topk", {.mode = AttentionMode::kTopK}},
       {"alcca_all_near", {.mode = AttentionMode::kAlcca, .theta = 1e9f}}};
   for (const int32_t rows : {1, alcca::kChunk}) {
-    for (const int32_t context : {1024, 4096, 16384}) {
+    for (const int32_t context : {1024, 8192, 32768, 131072}) {
+      if (rows > 1 && context > 32768) {
+        continue;  // minutes of dense
+      }
       for (const auto& [name, params] : modes) {
         const std::string label = std::string(rows == 1 ? "decode/" : "prefill256/") + name + "/" +
                                   std::to_string(context);

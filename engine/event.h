@@ -73,9 +73,11 @@ struct Event {
   absl::Status error;  // not OK exactly with finish == kError
   // Only with finish == kStop: what matched, if not an end token of the model.
   std::variant<std::monostate, int32_t, std::string> matched_stop;
-  Timings timings;            // complete when finished
-  PhaseCounters counters{};   // complete when finished
-  int64_t index_bytes = 0;    // when finished: peak memory of the attention state
+  Timings timings;           // complete when finished
+  PhaseCounters counters{};  // complete when finished
+  int64_t index_bytes = 0;   // when finished: peak memory of the attention state
+  // When finished: an index met its bound of memory and the rest was answered by dense.
+  bool fell_back = false;
   AttentionParams attention;  // as applied
 };
 

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/check.h"
+#include "kernels/key_clusters.h"
 #include "kernels/key_index.h"
 #include "kernels/status_macros.h"
 
@@ -123,7 +124,11 @@ MistralFootprint EstimateFootprint(const ModelConfig& c, const MistralOptions& o
                    table * (c.torch_dtype == "float32" ? 4 : 2);
   const KvShape kv = MakeKvShape(c, options);
   f.kv_bytes = kv.PageBytes(sizeof(float)) * kv.pages;
-  f.index_bytes = size_t{kTreeBytesPerKey} * kv.layers * kv.kv_heads * kv.page_tokens * kv.pages;
+  // Of a search tree or of clusters, whichever is larger; a sequence of one closed block has the
+  // most cluster bytes per key.
+  const size_t key_bytes = std::max<size_t>(
+      kTreeBytesPerKey, ClusterBytes(1, static_cast<int32_t>(c.head_dim)) / kBlockTokens);
+  f.index_bytes = key_bytes * kv.layers * kv.kv_heads * kv.page_tokens * kv.pages;
   f.activation_bytes =
       sizeof(float) * (options.max_batch_tokens * ActivationCols(c) +
                        int64_t{options.max_logit_rows} * (c.hidden_size + 2 * c.vocab_size));

@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/attention_params.h"
 
 namespace alcca {
 
@@ -70,10 +71,19 @@ struct AlccaConfig {
   std::string mode;  // "", "dense", "alcca", "multipole", "window" or "topk".
   std::optional<float> theta;
   std::optional<int32_t> k;
+  // "theta" and "k" may also be tables, a list of heads for each layer.
+  std::vector<std::vector<float>> head_theta;
+  std::vector<std::vector<int32_t>> head_k;
+  std::optional<float> near_share;
   std::optional<float> epsilon;
   std::optional<std::string> search;  // "exact" or "tree".
   std::optional<int32_t> tree_distances;
   std::optional<int32_t> tree_recent;
+  std::optional<float> mass;
+  std::optional<int32_t> max_keys;
+  std::optional<int32_t> dense_below;
+  std::optional<int32_t> sinks;
+  std::optional<int32_t> recent;
 };
 
 // Pure. `name` is how errors call the text, normally its path.
@@ -84,6 +94,13 @@ absl::StatusOr<AlccaConfig> ParseAlccaConfig(std::string_view json_text, std::st
 
 // The ranges and relations that ParseModelConfig enforces, for configs built in code.
 absl::Status CheckModelConfig(const ModelConfig& config, std::string_view name);
+
+// What `alcca` asks of attention; built-in defaults where it says nothing.
+AttentionParams ModelAttention(const AlccaConfig& alcca);
+
+// That the tables of `alcca` have a row for each layer and a column for each query head.
+absl::Status CheckAlccaConfig(const AlccaConfig& alcca, const ModelConfig& config,
+                              std::string_view name);
 
 // config.json of the folder, with the end-of-sequence ids of generation_config.json (where there
 // is one) merged into eos_token_ids.

@@ -53,6 +53,7 @@ void Sequence::Start(std::unique_ptr<AttentionState> state, TimePoint now) {
 void Sequence::Release() {
   if (state_ != nullptr) {
     index_build_seconds_ += state_->build_seconds();
+    fell_back_ |= state_->fell_back();
     index_bytes_max_ = std::max(index_bytes_max_, index_bytes());
   }
   state_.reset();
@@ -140,6 +141,7 @@ void Sequence::Finish(FinishReason reason, absl::Status error, TimePoint now, Ev
   event->error = std::move(error);
   event->counters = counters_;
   event->index_bytes = index_bytes_max_;
+  event->fell_back = fell_back_;
   Timings& t = event->timings;
   t.queue_seconds = Seconds(request_.arrival, started_.value_or(now));
   if (started_) {

@@ -90,6 +90,7 @@ class Sequence {
   AttentionCounters step_counters_;
   PhaseCounters counters_{};
   int64_t index_bytes_max_ = 0;
+  bool fell_back_ = false;
   double index_build_seconds_ = 0;  // of released states
   int32_t preemptions_ = 0;
   std::optional<TimePoint> started_;  // first Start

@@ -293,6 +293,35 @@ void JsonReader::IntOrIntList(const char* key, int64_t min, int64_t max,
   }
 }
 
+bool JsonReader::IsList(const char* key) const {
+  const auto it = object_.find(key);
+  return it != object_.end() && it->is_array();
+}
+
+void JsonReader::NumberTable(const char* key, double min, double max, bool integers,
+                             std::vector<std::vector<double>>* out) {
+  if (!Has(key))
+    return;
+  const json& table = object_[key];
+  if (!table.is_array() || table.empty() || !table.front().is_array() || table.front().empty())
+    return Fail(key, "expected a list of lists of numbers");
+  for (const json& row : table) {
+    if (!row.is_array() || row.size() != table.front().size())
+      return Fail(key, absl::StrCat("expected lists of ", table.front().size(), " numbers each"));
+    std::vector<double> numbers;
+    for (const json& item : row) {
+      const bool fits = (integers ? item.is_number_integer() : item.is_number()) &&
+                        item.get<double>() >= min && item.get<double>() <= max;
+      if (!fits) {
+        return Fail(key, absl::StrCat("expected ", integers ? "integers" : "numbers", " in [", min,
+                                      ", ", max, "], found ", Describe(item)));
+      }
+      numbers.push_back(item.get<double>());
+    }
+    out->push_back(std::move(numbers));
+  }
+}
+
 JsonReader JsonReader::Object(const char* key) {
   static const json& kEmpty = *new json(json::object());
   const std::string name = absl::StrCat(name_, ": ", key);

@@ -47,6 +47,10 @@ class JsonReader {
   void String(const char* key, std::string* out);
   void Choice(const char* key, std::initializer_list<const char*> choices, std::string* out);
   void StringList(const char* key, std::vector<std::string>* out);
+  // A list of lists of numbers, all of one length, none empty; integers only with `integers`.
+  void NumberTable(const char* key, double min, double max, bool integers,
+                   std::vector<std::vector<double>>* out);
+  bool IsList(const char* key) const;
   void IntOrIntList(const char* key, int64_t min, int64_t max, std::vector<int64_t>* out);
 
   // The object under key; an empty one, and an error here, when it is not an object.

@@ -6,21 +6,29 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 namespace alcca {
 
 // kWindow and kTopK are the model card's two baselines: softmax over the most recent keys, and over
 // the best-scored share of all keys.
-enum class AttentionMode : uint8_t { kDense, kAlcca, kWindow, kTopK };
-inline constexpr int kAttentionModeCount = 4;
+enum class AttentionMode : uint8_t { kDense, kAlcca, kMultipole, kWindow, kTopK };
+inline constexpr int kAttentionModeCount = 5;
 constexpr const char* AttentionModeName(AttentionMode mode) {
-  constexpr const char* kNames[kAttentionModeCount] = {"dense", "alcca", "window", "topk"};
+  constexpr const char* kNames[kAttentionModeCount] = {"dense", "alcca", "multipole", "window",
+                                                       "topk"};
   return kNames[static_cast<int>(mode)];
 }
 
 // How `alcca` finds the k nearest keys. kExact scans the request's whole index; kTree opens the
 // nearest leaves of a space partition and may miss some (kernels/key_index.h).
 enum class KeySearch : uint8_t { kExact, kTree };
+
+// What alcca.json may set for each layer and query head, [layers * heads], layer by layer; empty:
+// the scalar of AttentionParams holds. Shared by all requests that do not say otherwise.
+using PerHeadTheta = std::shared_ptr<const std::vector<float>>;
+using PerHeadK = std::shared_ptr<const std::vector<int32_t>>;
 
 // One request's attention, fully resolved (request > server config > alcca.json > defaults).
 struct AttentionParams {
@@ -34,9 +42,26 @@ struct AttentionParams {
   float recall_sample = 0.001f;  // tree: share of far queries checked by exact search; [0, 1]
   int32_t window = 100;          // window: keys a query sees, its own included; 1..kWindowMax
   float sparsity = 0.1f;         // topk: share of the visible keys that is kept; (0, 1]
+  PerHeadTheta head_theta = nullptr;  // null: theta for all
+  PerHeadK head_k = nullptr;          // null: k for all; every entry in 1..kKeysMax
+  // alcca: above 0, theta is no constant but, for each head, the quantile of ||q - c|| at this
+  // share over the sequence's queries so far, so that about this share is near; [0, 1].
+  float near_share = 0.0f;
+  // multipole (kernels/key_clusters.h): the softmax mass that real keys must cover by estimate,
+  // [0, 1]; the rows (keys, or the centres of an opened coarse cluster) that may be read to get
+  // there, 0: no bound; contexts up to dense_below are answered by dense; the first `sinks` and at
+  // least the last `recent` keys are always read.
+  float mass = 0.95f;
+  int32_t max_keys = 1024;
+  int32_t dense_below = 8192;
+  int32_t sinks = 16;
+  int32_t recent = 64;
+  // Bytes that one sequence's clusters may take; beyond, it is answered by dense. 0: no bound.
+  int64_t index_bytes_max = 0;
 };
 inline constexpr int32_t kKeysMax = 2048;
-inline constexpr int32_t kWindowMax = 1 << 20;
+inline constexpr int32_t kWindowMax = 1 << 20;    // also of max_keys and dense_below
+inline constexpr int32_t kAlwaysReadMax = 65536;  // of sinks and of recent
 
 // Keys that `topk` keeps of `visible` ones: the nearest whole number to the share, at least one.
 inline int64_t TopKCount(float sparsity, int64_t visible) {
@@ -53,9 +78,9 @@ struct AttentionCounters {
   int64_t qk_exact = 0;             // q against a real key
   int64_t qk_centroid = 0;          // q against a cluster's centre
   int64_t com_test = 0;             // ||q - c|| of the near gate: 1 per alcca query
-  int64_t index_build = 0;          // distances and sums spent on an index (0 for exact search)
+  int64_t index_build = 0;          // spent on an index (0 for exact search)
   int64_t pv_exact = 0;             // a real value accumulated into an output
-  int64_t pv_centroid = 0;          // a mean value accumulated (1 per near query)
+  int64_t pv_centroid = 0;          // a mean value accumulated: 1 per near query, 1 per far cluster
   int64_t running_sums = 0;         // key and value added to running sums: 2 per token and KV head
   int64_t queries = 0;              // (token, layer, query head) triples answered
   int64_t near_queries = 0;         // of these, answered by mean(V)

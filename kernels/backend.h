@@ -68,12 +68,15 @@ class KvCache {
 };
 
 // What attention remembers of one sequence beside its KV pages, over all layers and KV heads: the
-// key indices and the running sums of `alcca`. Append-only; lives and dies with the Sequence.
+// key indices and running sums of `alcca`, the clusters of `multipole`. Append-only; lives and dies
+// with the Sequence.
 class AttentionState {
  public:
   virtual ~AttentionState() = default;
   virtual size_t bytes() const = 0;          // memory held beside the KV pages
-  virtual double build_seconds() const = 0;  // time spent appending to indices so far
+  virtual double build_seconds() const = 0;  // time spent building indices so far
+  // An index could not grow and the sequence is answered by dense since then.
+  virtual bool fell_back() const { return false; }
 };
 
 struct RopeParams {
@@ -130,7 +133,8 @@ class Backend {
                             const AttentionShape& shape, const RopeParams& rope) = 0;
   // out[t] = attention of every q head of row t, by its sequence's mode; out [tokens, heads * d].
   // Appends the step's keys to each sequence's state and adds to its counters.
-  virtual void Attention(TensorView out, TensorView qkv, const KvCache& kv, int32_t layer,
+  // `multipole` reorders old tokens within the sequence's own pages (kernels/key_clusters.h).
+  virtual void Attention(TensorView out, TensorView qkv, KvCache& kv, int32_t layer,
                          const Batch& batch, const AttentionShape& shape) = 0;
   // out[t] = silu(gate) * up, with gate_up [tokens, 2 * ffn] = gate then up.
   virtual void SwiGlu(TensorView out, TensorView gate_up) = 0;

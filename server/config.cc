@@ -100,7 +100,7 @@ const std::vector<Key>& Keys() {
        "where a request does not say; empty: the model's alcca.json, else dense",
        0,
        0,
-       {"", "dense", "alcca", "window", "topk"}},
+       {"", "dense", "alcca", "multipole", "window", "topk"}},
       {"attention", "attention.theta", &C::attention_theta,
        "near gate radius; negative: the model's, else 0", -1, 1e9},
       {"attention", "attention.k", &C::attention_k, "nearest keys; 0: the model's, else 8", 0,
@@ -118,12 +118,31 @@ const std::vector<Key>& Keys() {
        "tree search: distances computed for a query; 0: the model's, else 11", 0, 2048},
       {"attention", "attention.tree_recent", &C::attention_tree_recent,
        "tree search: of these, the newest keys; negative: the model's, else 6", -1, 2048},
+      {"attention", "attention.near_share", &C::attention_near_share,
+       "above 0, theta of each head follows this quantile of its distances; negative: the model's, "
+       "else 0",
+       -1, 1},
       {"attention", "attention.recall_sample", &C::attention_recall_sample,
        "tree search: share of queries checked by exact search", 0, 1},
       {"attention", "attention.window", &C::attention_window, "keys that window sees", 1,
        kWindowMax},
       {"attention", "attention.sparsity", &C::attention_sparsity,
        "share of the keys that topk keeps", 1e-6, 1},
+      {"attention", "attention.mass", &C::attention_mass,
+       "softmax mass that multipole covers with real keys; negative: the model's, else 0.95", -1,
+       1},
+      {"attention", "attention.max_keys", &C::attention_max_keys,
+       "rows multipole may read to cover it, 0: no bound; negative: the model's, else 1024", -1,
+       kWindowMax},
+      {"attention", "attention.dense_below", &C::attention_dense_below,
+       "contexts up to here multipole answers by dense; negative: the model's, else 8192", -1,
+       kWindowMax},
+      {"attention", "attention.sinks", &C::attention_sinks,
+       "first keys multipole always reads; negative: the model's, else 16", -1, kAlwaysReadMax},
+      {"attention", "attention.recent", &C::attention_recent,
+       "newest keys multipole always reads; negative: the model's, else 64", -1, kAlwaysReadMax},
+      {"attention", "attention.index_bytes_max", &C::attention_index_bytes_max,
+       "clusters of one multipole sequence, beyond it is answered by dense; 0: no bound", 0, 1e15},
 
       {"operation", "drain_timeout_seconds", &C::drain_timeout_seconds,
        "after SIGTERM, for requests in flight", 0, 86400},
@@ -262,6 +281,9 @@ absl::Status CheckRelations(const ServerConfig& c) {
   if (c.attention_epsilon != 0 && c.attention_epsilon < 1e-30) {
     return absl::InvalidArgumentError(
         absl::StrCat("attention.epsilon (", c.attention_epsilon, ") must be 0 or at least 1e-30"));
+  }
+  if (c.attention_recent == 0) {
+    return absl::InvalidArgumentError("attention.recent must be at least 1, or negative");
   }
   if (c.max_prefill_chunk > c.max_batch_tokens) {
     return absl::InvalidArgumentError(absl::StrCat("max_prefill_chunk (", c.max_prefill_chunk,

@@ -52,9 +52,16 @@ struct ServerConfig {
   std::string attention_search;          // empty: the model's, else exact
   int64_t attention_tree_distances = 0;  // 0: the model's, else 11
   int64_t attention_tree_recent = -1;    // negative: the model's, else 6
+  double attention_near_share = -1;      // negative: the model's, else 0
   double attention_recall_sample = 0.001;
   int64_t attention_window = 100;
   double attention_sparsity = 0.1;
+  double attention_mass = -1;          // negative: the model's, else 0.95
+  int64_t attention_max_keys = -1;     // negative: the model's, else 1024
+  int64_t attention_dense_below = -1;  // negative: the model's, else 8192
+  int64_t attention_sinks = -1;        // negative: the model's, else 16
+  int64_t attention_recent = -1;       // negative: the model's, else 64
+  int64_t attention_index_bytes_max = 0;
   // Operation
   double drain_timeout_seconds = 30;
   double watchdog_seconds = 30;

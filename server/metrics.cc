@@ -126,6 +126,9 @@ struct Metrics::Families {
   Counter* queries[kAttentionModeCount];
   Counter* near_queries[kAttentionModeCount];
   Counter* kv_bytes_read[kAttentionModeCount];
+  Counter& fallbacks = MakeCounter(
+      "alcca_attention_fallbacks_total",
+      "Sequences answered by dense attention from where an index met its bound of memory.");
   Counter& recall_wanted = MakeCounter("alcca_search_recall_wanted_keys_total",
                                        "Nearest keys of the tree searches that were checked.");
   Counter& recall_found = MakeCounter("alcca_search_recall_found_keys_total",
@@ -270,9 +273,11 @@ void Metrics::SequenceDone(const Event& event) {
   if (event.completion_tokens > 1) {
     f_->tpot.Observe(event.timings.decode_seconds / (event.completion_tokens - 1));
   }
-  if (event.attention.mode == AttentionMode::kAlcca) {
+  if (event.attention.mode == AttentionMode::kAlcca ||
+      event.attention.mode == AttentionMode::kMultipole) {
     f_->index_build.Observe(event.timings.index_build_seconds);
   }
+  f_->fallbacks.Increment(event.fell_back ? 1 : 0);
 }
 
 void Metrics::Step(const StepStats& s) {

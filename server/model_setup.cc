@@ -112,33 +112,45 @@ class Progress {
   int64_t last_ = 0;
 };
 
+// The model's attention, where the configuration does not say. Negative numbers, and 0 of k,
+// epsilon and tree_distances, say nothing.
 AttentionParams DefaultAttention(const ServerConfig& config, const AlccaConfig& model) {
-  AttentionParams out;
-  const std::string mode = !config.attention_mode.empty() ? config.attention_mode : model.mode;
-  for (int i = 0; i < kAttentionModeCount; ++i) {
-    if (mode == AttentionModeName(static_cast<AttentionMode>(i))) {
-      out.mode = static_cast<AttentionMode>(i);
+  AttentionParams out = ModelAttention(model);
+  const auto set = [](bool given, auto value, auto* field) {
+    if (given) {
+      *field = static_cast<std::remove_pointer_t<decltype(field)>>(value);
     }
+  };
+  for (int i = 0; i < kAttentionModeCount; ++i) {
+    const auto mode = static_cast<AttentionMode>(i);
+    set(config.attention_mode == AttentionModeName(mode), mode, &out.mode);
   }
-  const std::string search =
-      !config.attention_search.empty() ? config.attention_search : model.search.value_or("exact");
-  out.search = search == "tree" ? KeySearch::kTree : KeySearch::kExact;
-  out.tree_distances = config.attention_tree_distances > 0
-                           ? static_cast<int32_t>(config.attention_tree_distances)
-                           : model.tree_distances.value_or(out.tree_distances);
-  out.tree_recent = config.attention_tree_recent >= 0
-                        ? static_cast<int32_t>(config.attention_tree_recent)
-                        : model.tree_recent.value_or(out.tree_recent);
+  set(config.attention_search == "exact", KeySearch::kExact, &out.search);
+  set(config.attention_search == "tree", KeySearch::kTree, &out.search);
+  if (config.attention_theta >= 0) {  // for all heads
+    out.theta = static_cast<float>(config.attention_theta);
+    out.head_theta = nullptr;
+    out.near_share = 0;
+  }
+  if (config.attention_k > 0) {
+    out.k = static_cast<int32_t>(config.attention_k);
+    out.head_k = nullptr;
+  }
+  const ServerConfig& c = config;
+  set(c.attention_near_share >= 0, c.attention_near_share, &out.near_share);
+  set(c.attention_epsilon > 0, c.attention_epsilon, &out.epsilon);
+  set(c.attention_tree_distances > 0, c.attention_tree_distances, &out.tree_distances);
+  set(c.attention_tree_recent >= 0, c.attention_tree_recent, &out.tree_recent);
   out.tree_recent = std::min(out.tree_recent, out.tree_distances);
-  out.recall_sample = static_cast<float>(config.attention_recall_sample);
-  out.window = static_cast<int32_t>(config.attention_window);
-  out.sparsity = static_cast<float>(config.attention_sparsity);
-  out.theta = config.attention_theta >= 0 ? static_cast<float>(config.attention_theta)
-                                          : model.theta.value_or(out.theta);
-  out.k =
-      config.attention_k > 0 ? static_cast<int32_t>(config.attention_k) : model.k.value_or(out.k);
-  out.epsilon = config.attention_epsilon > 0 ? static_cast<float>(config.attention_epsilon)
-                                             : model.epsilon.value_or(out.epsilon);
+  set(true, c.attention_recall_sample, &out.recall_sample);
+  set(true, c.attention_window, &out.window);
+  set(true, c.attention_sparsity, &out.sparsity);
+  set(c.attention_mass >= 0, c.attention_mass, &out.mass);
+  set(c.attention_max_keys >= 0, c.attention_max_keys, &out.max_keys);
+  set(c.attention_dense_below >= 0, c.attention_dense_below, &out.dense_below);
+  set(c.attention_sinks >= 0, c.attention_sinks, &out.sinks);
+  set(c.attention_recent >= 0, c.attention_recent, &out.recent);
+  out.index_bytes_max = c.attention_index_bytes_max;
   return out;
 }
 
@@ -203,7 +215,8 @@ RequestRules MakeRules(const ServerConfig& config, const ModelPlan& plan,
           .max_stop_bytes = static_cast<int32_t>(config.max_stop_bytes),
           .max_logit_bias = static_cast<int32_t>(config.max_logit_bias),
           .defaults = plan.generation,
-          .attention = DefaultAttention(config, plan.alcca)};
+          .attention = DefaultAttention(config, plan.alcca),
+          .sliding_window = static_cast<int32_t>(plan.config.sliding_window)};
 }
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config) {
@@ -248,11 +261,13 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
         absl::StrCat(plan.dir, "/tokenizer.model has ", plan.tokenizer->vocab_size(),
                      " pieces, config.json 'vocab_size' is ", plan.config.vocab_size));
   }
-  if (plan.alcca.mode == "multipole") {
-    return absl::UnimplementedError(
-        absl::StrCat(plan.dir,
-                     "/alcca.json: 'mode': 'multipole' is not in this version; override "
-                     "with --attention-mode"));
+  RETURN_IF_ERROR(CheckAlccaConfig(plan.alcca, plan.config, plan.dir + "/alcca.json"));
+  if (plan.config.sliding_window > 0 &&
+      DefaultAttention(config, plan.alcca).mode == AttentionMode::kMultipole) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("attention.mode: multipole does not serve a model with a sliding window (",
+                     plan.dir, "/config.json has 'sliding_window' ", plan.config.sliding_window,
+                     "); choose another with --attention-mode"));
   }
   ASSIGN_OR_RETURN(plan.checkpoint, Checkpoint::Open(plan.dir));
   RETURN_IF_ERROR(plan.checkpoint->Validate(plan.config));

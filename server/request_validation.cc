@@ -211,8 +211,8 @@ absl::StatusOr<std::vector<int32_t>> ValidateTokenIds(
 }
 
 absl::StatusOr<AttentionParams> ValidateAttention(const v1::AttentionParams& in,
-                                                  const AttentionParams& defaults) {
-  AttentionParams out = defaults;
+                                                  const RequestRules& rules) {
+  AttentionParams out = rules.attention;
   switch (in.mode()) {
     case v1::ATTENTION_MODE_UNSPECIFIED:
       break;
@@ -229,9 +229,13 @@ absl::StatusOr<AttentionParams> ValidateAttention(const v1::AttentionParams& in,
       out.mode = AttentionMode::kTopK;
       break;
     case v1::ATTENTION_MODE_MULTIPOLE:
-      return absl::UnimplementedError(
-          absl::StrCat("attention.mode: ", v1::AttentionMode_Name(in.mode()),
-                       " is not in this version; it serves DENSE, ALCCA, WINDOW and TOPK"));
+      if (rules.sliding_window > 0) {
+        return FieldError("attention.mode",
+                          absl::StrCat("MULTIPOLE does not serve a model with a sliding window (",
+                                       rules.sliding_window, " tokens); use DENSE or ALCCA"));
+      }
+      out.mode = AttentionMode::kMultipole;
+      break;
     default:
       return FieldError("attention.mode", absl::StrCat("unknown value ", int{in.mode()}));
   }
@@ -247,18 +251,17 @@ absl::StatusOr<AttentionParams> ValidateAttention(const v1::AttentionParams& in,
     default:
       return FieldError("attention.search", absl::StrCat("unknown value ", int{in.search()}));
   }
-  for (const auto& [given, name] :
-       {std::pair{in.has_mass(), "mass"}, std::pair{in.has_max_keys(), "max_keys"}}) {
-    if (given) {
-      return absl::UnimplementedError(
-          absl::StrCat("attention.", name, ": belongs to a mode that is not in this version"));
-    }
-  }
   if (in.has_theta()) {
     ASSIGN_OR_RETURN(out.theta, InRange(in.theta(), 0, 1e9f, "attention.theta"));
+    out.head_theta = nullptr;
+    out.near_share = 0;
+  }
+  if (in.has_near_share()) {
+    ASSIGN_OR_RETURN(out.near_share, InRange(in.near_share(), 0, 1, "attention.near_share"));
   }
   if (in.has_k()) {
     ASSIGN_OR_RETURN(out.k, IntInRange(in.k(), 1, kKeysMax, "attention.k"));
+    out.head_k = nullptr;
   }
   if (in.has_epsilon()) {
     ASSIGN_OR_RETURN(out.epsilon, InRange(in.epsilon(), 1e-30f, 1e9f, "attention.epsilon"));
@@ -277,6 +280,22 @@ absl::StatusOr<AttentionParams> ValidateAttention(const v1::AttentionParams& in,
   }
   if (in.has_sparsity()) {
     ASSIGN_OR_RETURN(out.sparsity, InRange(in.sparsity(), 0, 1, "attention.sparsity", true));
+  }
+  if (in.has_mass()) {
+    ASSIGN_OR_RETURN(out.mass, InRange(in.mass(), 0, 1, "attention.mass"));
+  }
+  if (in.has_max_keys()) {
+    ASSIGN_OR_RETURN(out.max_keys, IntInRange(in.max_keys(), 0, kWindowMax, "attention.max_keys"));
+  }
+  if (in.has_dense_below()) {
+    ASSIGN_OR_RETURN(out.dense_below,
+                     IntInRange(in.dense_below(), 0, kWindowMax, "attention.dense_below"));
+  }
+  if (in.has_sinks()) {
+    ASSIGN_OR_RETURN(out.sinks, IntInRange(in.sinks(), 0, kAlwaysReadMax, "attention.sinks"));
+  }
+  if (in.has_recent()) {
+    ASSIGN_OR_RETURN(out.recent, IntInRange(in.recent(), 1, kAlwaysReadMax, "attention.recent"));
   }
   return out;
 }
@@ -301,7 +320,7 @@ absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const Re
     return FieldError("input", "one of text and tokenized is required");
   }
   RETURN_IF_ERROR(SetSampling(in.sampling_params(), rules, "input", &out));
-  ASSIGN_OR_RETURN(out.attention, ValidateAttention(in.attention(), rules.attention));
+  ASSIGN_OR_RETURN(out.attention, ValidateAttention(in.attention(), rules));
   return out;
 }
 
@@ -335,7 +354,7 @@ absl::StatusOr<Request> ValidateChat(const v1::ChatRequest& in, const RequestRul
   }
   out.prompt = *std::move(prompt);
   RETURN_IF_ERROR(SetSampling(in.sampling_params(), rules, "messages", &out));
-  ASSIGN_OR_RETURN(out.attention, ValidateAttention(in.attention(), rules.attention));
+  ASSIGN_OR_RETURN(out.attention, ValidateAttention(in.attention(), rules));
   return out;
 }
 

@@ -28,8 +28,9 @@ struct RequestRules {
   int32_t max_stop_strings = 16;
   int32_t max_stop_bytes = 256;
   int32_t max_logit_bias = 1024;
-  GenerationConfig defaults;  // the model's
-  AttentionParams attention;  // server configuration > alcca.json > built in
+  GenerationConfig defaults;   // the model's
+  AttentionParams attention;   // server configuration > alcca.json > built in
+  int32_t sliding_window = 0;  // of the model, tokens; 0: none. multipole does not serve it
 };
 
 // Everything but key, arrival and deadline.
@@ -37,7 +38,7 @@ absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& request,
                                          const RequestRules& rules);
 absl::StatusOr<Request> ValidateChat(const v1::ChatRequest& request, const RequestRules& rules);
 absl::StatusOr<AttentionParams> ValidateAttention(const v1::AttentionParams& params,
-                                                  const AttentionParams& defaults);
+                                                  const RequestRules& rules);
 // Ids for Detokenize.
 absl::StatusOr<std::vector<int32_t>> ValidateTokenIds(
     const google::protobuf::RepeatedField<uint32_t>& ids, std::string_view field,

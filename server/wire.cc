@@ -68,9 +68,28 @@ void SetAttention(const AttentionParams& from, v1::AttentionParams* to) {
         to->set_tree_distances(from.tree_distances);
         to->set_tree_recent(from.tree_recent);
       }
-      to->set_theta(from.theta);
-      to->set_k(from.k);
+      // What varies by head is not spelt out: tables of hundreds of numbers in every reply.
+      if (from.near_share > 0) {
+        to->set_near_share(from.near_share);
+      } else if (from.head_theta != nullptr) {
+        to->set_theta_per_head(true);
+      } else {
+        to->set_theta(from.theta);
+      }
+      if (from.head_k != nullptr) {
+        to->set_k_per_head(true);
+      } else {
+        to->set_k(from.k);
+      }
       to->set_epsilon(from.epsilon);
+      break;
+    case AttentionMode::kMultipole:
+      to->set_mode(v1::ATTENTION_MODE_MULTIPOLE);
+      to->set_mass(from.mass);
+      to->set_max_keys(from.max_keys);
+      to->set_dense_below(from.dense_below);
+      to->set_sinks(from.sinks);
+      to->set_recent(from.recent);
       break;
     case AttentionMode::kWindow:
       to->set_mode(v1::ATTENTION_MODE_WINDOW);
@@ -95,6 +114,7 @@ void SetReport(const Event& event, v1::AttentionReport* to) {
   to->set_performed_over_dense_causal(Ratio(all.performed(), all.dense_equivalent()));
   to->set_qk_performed_over_dense_causal(Ratio(
       all.qk_exact + all.qk_centroid + all.com_test + all.index_build, all.dense_equivalent_qk));
+  to->set_fell_back(event.fell_back);
   to->set_index_bytes(event.index_bytes);
   to->set_index_build_seconds(event.timings.index_build_seconds);
   if (all.recall_wanted > 0) {

@@ -1,11 +1,13 @@
 #include "kernels/cpu/attention.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "kernels/check.h"
 #include "kernels/cpu/attention_alcca.h"
 #include "kernels/cpu/attention_dense.h"
+#include "kernels/cpu/attention_multipole.h"
 #include "kernels/cpu/attention_state_cpu.h"
 #include "kernels/cpu/attention_task.h"
 #include "kernels/cpu/attention_topk.h"
@@ -23,9 +25,37 @@ const AttentionKernels& AttentionKernelsFor(CpuIsa isa) {
 
 namespace {
 
-// Rows that need no state are independent and are cut into tasks of this many; alcca rows grow one
-// state and are answered in order by one task.
+// Rows that change no state are independent and are cut into tasks of this many; alcca rows grow
+// one state and are answered in order by one task.
 constexpr int32_t kStatelessRows = 16;
+
+AttentionStateCpu::Head& StateOf(const AttentionTask& task) {
+  return static_cast<AttentionStateCpu*>(task.sequence.state)->head(task.layer, task.kv_head);
+}
+
+int32_t BlocksAt(const AttentionShape& shape, const BatchSequence& sequence, int32_t row) {
+  return ClosedBlocks(sequence.attention, shape.sliding_window,
+                      sequence.kv_len - sequence.query_count + row + 1);
+}
+
+// Rows [row, result) see the same closed clusters; those of other modes need none.
+int32_t WaveEnd(const AttentionShape& shape, const BatchSequence& sequence, int32_t row) {
+  if (sequence.attention.mode != AttentionMode::kMultipole) {
+    return sequence.query_count;
+  }
+  const int32_t blocks = BlocksAt(shape, sequence, row);
+  int32_t end = row + 1;
+  while (end < sequence.query_count && BlocksAt(shape, sequence, end) == blocks) {
+    ++end;
+  }
+  return end;
+}
+
+void Close(const AttentionTask& task) {
+  if (task.sequence.attention.mode == AttentionMode::kMultipole) {
+    StateOf(task).clusters->Close(task, BlocksAt(task.shape, task.sequence, task.row_begin));
+  }
+}
 
 void Attend(const AttentionTask& task) {
   switch (task.sequence.attention.mode) {
@@ -34,53 +64,77 @@ void Attend(const AttentionTask& task) {
       return AttentionDense(task);
     case AttentionMode::kTopK:
       return AttentionTopK(task);
+    case AttentionMode::kMultipole:
+      return AttentionMultipole(task, *StateOf(task).clusters);
     case AttentionMode::kAlcca:
-      auto* state = static_cast<AttentionStateCpu*>(task.sequence.state);
-      return AttentionAlcca(task, state->head(task.layer, task.kv_head));
+      return AttentionAlcca(task, StateOf(task));
   }
 }
 
 }  // namespace
 
-void AttentionCpu(ThreadPool& pool, CpuIsa isa, TensorView out, TensorView qkv,
-                  const KvCacheHost& kv, int32_t layer, const Batch& batch,
-                  const AttentionShape& shape) {
+void AttentionCpu(ThreadPool& pool, CpuIsa isa, TensorView out, TensorView qkv, KvCacheHost& kv,
+                  int32_t layer, const Batch& batch, const AttentionShape& shape) {
   ALCCA_CHECK(qkv.cols == shape.qkv_cols() && out.cols == shape.heads * shape.head_dim);
   ALCCA_CHECK(qkv.rows == batch.tokens() && out.rows == batch.tokens());
   ALCCA_CHECK(kv.shape().head_dim == shape.head_dim && kv.shape().kv_heads == shape.kv_heads);
 
-  thread_local std::vector<AttentionTask> tasks;
+  // In waves: clusters close, then rows are answered up to where the next ones close. Mostly there
+  // is one wave, and nothing to close in it.
+  thread_local std::vector<AttentionTask> closing, answering;
   thread_local std::vector<AttentionCounters> counters;
-  tasks.clear();
-  for (const BatchSequence& sequence : batch.sequences) {
-    const bool grows = sequence.attention.mode == AttentionMode::kAlcca;
-    const int32_t step = grows ? sequence.query_count : kStatelessRows;
-    for (int32_t kv_head = 0; kv_head < shape.kv_heads; ++kv_head) {
-      for (int32_t row = 0; row < sequence.query_count; row += step) {
-        tasks.push_back({.kernels = AttentionKernelsFor(isa),
-                         .shape = shape,
-                         .kv = kv,
-                         .sequence = sequence,
-                         .qkv = qkv,
-                         .out = out,
-                         .layer = layer,
-                         .kv_head = kv_head,
-                         .row_begin = row,
-                         .row_end = std::min(row + step, sequence.query_count)});
+  thread_local std::vector<int32_t> next_row;
+  next_row.assign(batch.sequences.size(), 0);
+  for (;;) {
+    closing.clear();
+    answering.clear();
+    for (size_t i = 0; i < batch.sequences.size(); ++i) {
+      const BatchSequence& sequence = batch.sequences[i];
+      const int32_t begin = next_row[i];
+      if (begin == sequence.query_count) {
+        continue;
+      }
+      const int32_t end = next_row[i] = WaveEnd(shape, sequence, begin);
+      const bool grows = sequence.attention.mode == AttentionMode::kAlcca;
+      const int32_t step = grows ? end - begin : kStatelessRows;
+      for (int32_t kv_head = 0; kv_head < shape.kv_heads; ++kv_head) {
+        const AttentionTask task{.kernels = AttentionKernelsFor(isa),
+                                 .shape = shape,
+                                 .kv = kv,
+                                 .sequence = sequence,
+                                 .qkv = qkv,
+                                 .out = out,
+                                 .layer = layer,
+                                 .kv_head = kv_head,
+                                 .row_begin = begin,
+                                 .row_end = end};
+        if (BlocksAt(shape, sequence, begin) > 0) {
+          closing.push_back(task);
+        }
+        for (int32_t row = begin; row < end; row += step) {
+          answering.push_back(task);
+          answering.back().row_begin = row;
+          answering.back().row_end = std::min(row + step, end);
+        }
       }
     }
-  }
-  counters.assign(tasks.size(), {});
-  // thread_local names mean another thread's vectors inside the pool: bind this thread's.
-  AttentionTask* const task_data = tasks.data();
-  AttentionCounters* const counter_data = counters.data();
-  pool.ParallelFor(static_cast<int32_t>(tasks.size()), [task_data, counter_data](int32_t i) {
-    AttentionTask& task = task_data[i];
-    task.counters = &counter_data[i];
-    Attend(task);
-  });
-  for (size_t i = 0; i < tasks.size(); ++i) {
-    *tasks[i].sequence.counters += counters[i];
+    if (answering.empty()) {
+      return;
+    }
+    for (auto [tasks, run] : {std::pair{&closing, &Close}, std::pair{&answering, &Attend}}) {
+      counters.assign(tasks->size(), {});
+      // thread_local names mean another thread's vectors inside the pool: bind this thread's.
+      AttentionTask* const task_data = tasks->data();
+      AttentionCounters* const counter_data = counters.data();
+      pool.ParallelFor(static_cast<int32_t>(tasks->size()),
+                       [&, task_data, counter_data](int32_t i) {
+                         task_data[i].counters = &counter_data[i];
+                         run(task_data[i]);
+                       });
+      for (size_t i = 0; i < tasks->size(); ++i) {
+        *(*tasks)[i].sequence.counters += counters[i];
+      }
+    }
   }
 }
 

@@ -14,9 +14,8 @@
 namespace alcca {
 
 // Backend::Attention. The keys and values of the step are already in `kv` (RopeAndStore).
-void AttentionCpu(ThreadPool& pool, CpuIsa isa, TensorView out, TensorView qkv,
-                  const KvCacheHost& kv, int32_t layer, const Batch& batch,
-                  const AttentionShape& shape);
+void AttentionCpu(ThreadPool& pool, CpuIsa isa, TensorView out, TensorView qkv, KvCacheHost& kv,
+                  int32_t layer, const Batch& batch, const AttentionShape& shape);
 
 // Backend::MakeAttentionState. RESOURCE_EXHAUSTED when memory for the sums is not to be had.
 absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionStateCpu(const KvShape& shape,

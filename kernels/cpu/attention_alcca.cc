@@ -62,8 +62,8 @@ bool IsSampled(const AttentionTask& task, int32_t position, int32_t g) {
 }
 
 // Counts how many of the k nearest keys of the prefix are among the `found` of scratch.nearest.
-void CheckRecall(const AttentionTask& task, const float* q, int32_t prefix, int32_t found,
-                 Scratch& scratch) {
+void CheckRecall(const AttentionTask& task, const float* q, int32_t g, int32_t prefix,
+                 int32_t found, Scratch& scratch) {
   const int32_t page_tokens = task.kv.shape().page_tokens;
   thread_local std::vector<float> distances;
   distances.resize(page_tokens);
@@ -76,7 +76,7 @@ void CheckRecall(const AttentionTask& task, const float* q, int32_t prefix, int3
       scratch.exact.push_back({distances[i], begin + i});
     }
   }
-  const int32_t wanted = std::min(task.sequence.attention.k, prefix);
+  const int32_t wanted = std::min(task.k(g), prefix);
   std::partial_sort(scratch.exact.begin(), scratch.exact.begin() + wanted, scratch.exact.end(),
                     [](const NearestKey& a, const NearestKey& b) {
                       return a.squared_distance < b.squared_distance ||
@@ -96,7 +96,8 @@ void FarQuery(const AttentionTask& task, int32_t row, int32_t g, AttentionStateC
   const int32_t d = task.shape.head_dim, prefix = task.position(row) + 1;
   const float* q = task.Query(row, g);
   float* out = task.Out(row, g);
-  const int32_t found = head.index->Search(q, params.k, prefix, scratch.nearest);
+  scratch.nearest.resize(task.k(g));
+  const int32_t found = head.index->Search(q, task.k(g), prefix, scratch.nearest);
   std::fill_n(out, d, 0.0f);
   float sum = 0;
   for (int32_t i = 0; i < found; ++i) {
@@ -116,7 +117,7 @@ void FarQuery(const AttentionTask& task, int32_t row, int32_t g, AttentionStateC
   task.counters->pv_exact += found;
   scratch.keys_read.insert(scratch.keys_read.end(), cost.keys_read.begin(), cost.keys_read.end());
   if (params.search == KeySearch::kTree && IsSampled(task, prefix - 1, g)) {
-    CheckRecall(task, q, prefix, found, scratch);
+    CheckRecall(task, q, g, prefix, found, scratch);
   }
 }
 
@@ -128,7 +129,9 @@ void AttentionAlcca(const AttentionTask& task, AttentionStateCpu::Head& head) {
   thread_local Scratch scratch;
   scratch.centre.resize(d);
   scratch.mean_value.resize(d);
-  scratch.nearest.resize(params.k);
+  if (params.near_share > 0 && head.distances.empty()) {
+    head.distances.assign(group, RunningQuantile(params.near_share));
+  }
 
   for (int32_t row = task.row_begin; row < task.row_end; ++row) {
     const int32_t position = task.position(row);
@@ -142,7 +145,12 @@ void AttentionAlcca(const AttentionTask& task, AttentionStateCpu::Head& head) {
       task.kernels.squared_distances(&gap, task.Query(row, g), scratch.centre.data(), 1, d);
       gap = std::sqrt(gap);
       task.counters->com_test += 1;
-      if (gap < params.theta) {
+      float theta = task.theta(g);
+      if (!head.distances.empty()) {
+        theta = head.distances[g].value();
+        head.distances[g].Add(gap);
+      }
+      if (gap < theta) {
         std::copy_n(scratch.mean_value.data(), d, task.Out(row, g));
         task.counters->near_queries += 1;
         task.counters->pv_centroid += 1;

@@ -7,5 +7,6 @@ namespace alcca {
 // Softmax attention of the task's rows for one KV head's group of query heads: `dense`, and
 // `window` over fewer keys.
 void AttentionDense(const AttentionTask& task);
+void AttentionDenseRow(const AttentionTask& task, int32_t row);
 
 }  // namespace alcca

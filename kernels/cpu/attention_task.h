@@ -14,7 +14,7 @@ namespace alcca {
 struct AttentionTask {
   const AttentionKernels& kernels;
   const AttentionShape& shape;
-  const KvCacheHost& kv;
+  KvCacheHost& kv;
   const BatchSequence& sequence;
   TensorView qkv;  // the whole step's rows, rotated
   TensorView out;
@@ -36,16 +36,26 @@ struct AttentionTask {
            size_t(kv_head * group() + g) * shape.head_dim;
   }
   // Key and value of token t, [head_dim]; tokens of a page are contiguous.
-  const float* Key(int32_t t) const {
+  float* Key(int32_t t) const {
     const int32_t page_tokens = kv.shape().page_tokens;
     return kv.Keys(layer, sequence.pages[t / page_tokens], kv_head) +
            size_t(t % page_tokens) * shape.head_dim;
   }
-  const float* Value(int32_t t) const {
+  float* Value(int32_t t) const {
     const int32_t page_tokens = kv.shape().page_tokens;
     return kv.Values(layer, sequence.pages[t / page_tokens], kv_head) +
            size_t(t % page_tokens) * shape.head_dim;
   }
+  // Of query head g of the group.
+  float theta(int32_t g) const {
+    const PerHeadTheta& all = sequence.attention.head_theta;
+    return all == nullptr ? sequence.attention.theta : (*all)[head(g)];
+  }
+  int32_t k(int32_t g) const {
+    const PerHeadK& all = sequence.attention.head_k;
+    return all == nullptr ? sequence.attention.k : (*all)[head(g)];
+  }
+  size_t head(int32_t g) const { return size_t(layer) * shape.heads + kv_head * group() + g; }
   // First key that dense attention sees at `position`.
   int32_t FirstVisible(int32_t position) const {
     return shape.sliding_window > 0 && position >= shape.sliding_window

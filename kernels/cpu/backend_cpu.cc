@@ -114,9 +114,9 @@ class CpuBackend final : public Backend {
     RopeAndStoreCpu(pool_, qkv, Cast<KvCacheHost>(kv), layer, batch, shape, rope);
   }
 
-  void Attention(TensorView out, TensorView qkv, const KvCache& kv, int32_t layer,
-                 const Batch& batch, const AttentionShape& shape) override {
-    AttentionCpu(pool_, isa_, out, qkv, Cast<const KvCacheHost>(kv), layer, batch, shape);
+  void Attention(TensorView out, TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
+                 const AttentionShape& shape) override {
+    AttentionCpu(pool_, isa_, out, qkv, Cast<KvCacheHost>(kv), layer, batch, shape);
   }
 
   void SwiGlu(TensorView out, TensorView gate_up) override { SwiGluCpu(pool_, out, gate_up); }

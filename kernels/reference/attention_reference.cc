@@ -2,10 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <map>
 #include <numeric>
 #include <utility>
 #include <vector>
 
+#include "kernels/key_clusters.h"
+#include "kernels/reference/key_clusters_reference.h"
 #include "kernels/reference/key_tree_reference.h"
 
 namespace alcca {
@@ -13,10 +17,13 @@ namespace {
 
 using Vector = std::vector<double>;
 
-class NoState final : public AttentionState {
+// Of the past it keeps what the pages do not hold: the near gate's distances, by (layer, head),
+// where theta is their running quantile.
+class ReferenceState final : public AttentionState {
  public:
   size_t bytes() const override { return 0; }
   double build_seconds() const override { return 0; }
+  std::map<std::pair<int32_t, int32_t>, std::vector<double>> gate_distances;
 };
 
 double Dot(const Vector& a, const Vector& b) {
@@ -80,10 +87,20 @@ Vector TopK(const Vector& q, const std::vector<Vector>& keys, const std::vector<
   return Dense(q, best_keys, best_values);
 }
 
+// The number of `past` below which floor(share * n) of its n numbers lie; before the first, 0.
+double RunningTheta(Vector past, float share) {
+  if (past.empty()) {
+    return 0;
+  }
+  std::sort(past.begin(), past.end());
+  const auto below = static_cast<size_t>(double{share} * static_cast<double>(past.size()));
+  return below < past.size() ? past[below] : std::numeric_limits<double>::infinity();
+}
+
 Vector Alcca(const Vector& q, const std::vector<Vector>& keys, const std::vector<Vector>& values,
-             const AttentionParams& params) {
+             const AttentionParams& params, double theta, int32_t k) {
   const Vector ones(keys.size(), 1.0);
-  if (Distance(q, WeightedMean(keys, ones)) < params.theta) {
+  if (Distance(q, WeightedMean(keys, ones)) < theta) {
     return WeightedMean(values, ones);
   }
   std::vector<size_t> compared(keys.size());
@@ -97,7 +114,7 @@ Vector Alcca(const Vector& q, const std::vector<Vector>& keys, const std::vector
     order.emplace_back(Distance(q, keys[j]), j);
   }
   std::sort(order.begin(), order.end());
-  order.resize(std::min<size_t>(order.size(), params.k));
+  order.resize(std::min<size_t>(order.size(), k));
   Vector weights;
   std::vector<Vector> nearest;
   for (const auto& [distance, j] : order) {
@@ -105,20 +122,6 @@ Vector Alcca(const Vector& q, const std::vector<Vector>& keys, const std::vector
     nearest.push_back(values[j]);
   }
   return WeightedMean(nearest, weights);
-}
-
-Vector Attend(const Vector& q, const std::vector<Vector>& keys, const std::vector<Vector>& values,
-              const AttentionParams& params) {
-  switch (params.mode) {
-    case AttentionMode::kDense:
-    case AttentionMode::kWindow:
-      return Dense(q, keys, values);
-    case AttentionMode::kTopK:
-      return TopK(q, keys, values, params.sparsity);
-    case AttentionMode::kAlcca:
-      return Alcca(q, keys, values, params);
-  }
-  return {};
 }
 
 // The model's own window holds for the softmax modes; alcca sees every key.
@@ -137,35 +140,118 @@ Vector ToDouble(const float* x, int32_t d) {
   return Vector(x, x + d);
 }
 
+// Every head of one token of one sequence.
+class TokenReference {
+ public:
+  TokenReference(const KvCacheHost& kv, int32_t layer, const AttentionShape& shape,
+                 const BatchSequence& sequence)
+      : kv_(kv), layer_(layer), shape_(shape), sequence_(sequence) {}
+
+  // `rows`: the token's row of qkv; `out` that of the output.
+  void Answer(int32_t position, const float* qkv, float* out) {
+    const int32_t d = shape_.head_dim, group = shape_.heads / shape_.kv_heads;
+    for (int32_t kv_head = 0; kv_head < shape_.kv_heads; ++kv_head) {
+      Read(position, kv_head);
+      std::vector<Vector> queries;
+      for (int32_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+        queries.push_back(ToDouble(qkv + head * d, d));
+      }
+      const std::vector<Vector> results = Group(queries, position, kv_head);
+      for (int32_t g = 0; g < group; ++g) {
+        std::copy(results[g].begin(), results[g].end(), out + (kv_head * group + g) * d);
+      }
+    }
+  }
+
+ private:
+  void Read(int32_t position, int32_t kv_head) {
+    const int32_t d = shape_.head_dim, page_tokens = kv_.shape().page_tokens;
+    keys_.clear();
+    values_.clear();
+    for (int32_t t = FirstKey(sequence_.attention, shape_, position); t <= position; ++t) {
+      const int32_t page = sequence_.pages[t / page_tokens], slot = t % page_tokens;
+      keys_.push_back(ToDouble(kv_.Keys(layer_, page, kv_head) + slot * d, d));
+      values_.push_back(ToDouble(kv_.Values(layer_, page, kv_head) + slot * d, d));
+    }
+  }
+
+  std::vector<Vector> Group(const std::vector<Vector>& queries, int32_t position, int32_t kv_head) {
+    const AttentionParams& params = sequence_.attention;
+    if (params.mode == AttentionMode::kMultipole &&
+        !MultipoleIsDense(params, shape_.sliding_window, position + 1)) {
+      const int32_t blocks = ClosedBlocks(params, shape_.sliding_window, position + 1);
+      auto [clusters, is_new] = clusters_.try_emplace({kv_head, blocks});
+      if (is_new) {
+        clusters->second = ClustersReference(keys_, values_, params, shape_.sliding_window);
+      }
+      return MultipoleReference(queries, keys_, values_, clusters->second, params);
+    }
+    std::vector<Vector> results;
+    for (const Vector& q : queries) {
+      const int32_t head =
+          kv_head * (shape_.heads / shape_.kv_heads) + static_cast<int32_t>(results.size());
+      results.push_back(One(q, head));
+    }
+    return results;
+  }
+
+  Vector One(const Vector& q, int32_t head) {
+    const AttentionParams& params = sequence_.attention;
+    switch (params.mode) {
+      case AttentionMode::kDense:
+      case AttentionMode::kWindow:
+      case AttentionMode::kMultipole:
+        return Dense(q, keys_, values_);
+      case AttentionMode::kTopK:
+        return TopK(q, keys_, values_, params.sparsity);
+      case AttentionMode::kAlcca:
+        return Alcca(q, keys_, values_, params, Theta(q, head), K(head));
+    }
+    return {};
+  }
+
+  double Theta(const Vector& q, int32_t head) {
+    const AttentionParams& params = sequence_.attention;
+    if (params.near_share > 0) {
+      Vector& past = static_cast<ReferenceState*>(sequence_.state)->gate_distances[{layer_, head}];
+      const double theta = RunningTheta(past, params.near_share);
+      past.push_back(Distance(q, WeightedMean(keys_, Vector(keys_.size(), 1.0))));
+      return theta;
+    }
+    return params.head_theta == nullptr ? params.theta
+                                        : (*params.head_theta)[layer_ * shape_.heads + head];
+  }
+  int32_t K(int32_t head) const {
+    const AttentionParams& params = sequence_.attention;
+    return params.head_k == nullptr ? params.k : (*params.head_k)[layer_ * shape_.heads + head];
+  }
+
+  const KvCacheHost& kv_;
+  const int32_t layer_;
+  const AttentionShape& shape_;
+  const BatchSequence& sequence_;
+  std::vector<Vector> keys_, values_;
+  std::map<std::pair<int32_t, int32_t>, std::vector<ClusterReference>>
+      clusters_;  // (KV head, blocks)
+};
+
 }  // namespace
 
 void AttentionReference(TensorView out, TensorView qkv, const KvCacheHost& kv, int32_t layer,
                         const Batch& batch, const AttentionShape& shape) {
-  const int32_t d = shape.head_dim, page_tokens = kv.shape().page_tokens;
   for (const BatchSequence& sequence : batch.sequences) {
+    TokenReference token(kv, layer, shape, sequence);
     for (int32_t row = 0; row < sequence.query_count; ++row) {
-      const int32_t position = sequence.kv_len - sequence.query_count + row;
-      const int32_t first = FirstKey(sequence.attention, shape, position);
-      for (int32_t head = 0; head < shape.heads; ++head) {
-        const int32_t kv_head = head / (shape.heads / shape.kv_heads);
-        std::vector<Vector> keys, values;
-        for (int32_t t = first; t <= position; ++t) {
-          const int32_t page = sequence.pages[t / page_tokens], slot = t % page_tokens;
-          keys.push_back(ToDouble(kv.Keys(layer, page, kv_head) + slot * d, d));
-          values.push_back(ToDouble(kv.Values(layer, page, kv_head) + slot * d, d));
-        }
-        const size_t batch_row = sequence.query_start + row;
-        const Vector q = ToDouble(qkv.f32() + batch_row * qkv.cols + head * d, d);
-        const Vector result = Attend(q, keys, values, sequence.attention);
-        std::copy(result.begin(), result.end(), out.f32() + batch_row * out.cols + head * d);
-      }
+      const size_t batch_row = sequence.query_start + row;
+      token.Answer(sequence.kv_len - sequence.query_count + row, qkv.f32() + batch_row * qkv.cols,
+                   out.f32() + batch_row * out.cols);
     }
   }
 }
 
 absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionStateReference(
     const KvShape&, const AttentionParams&) {
-  return std::make_unique<NoState>();
+  return std::make_unique<ReferenceState>();
 }
 
 }  // namespace alcca

@@ -14,7 +14,7 @@ namespace alcca {
 void AttentionReference(TensorView out, TensorView qkv, const KvCacheHost& kv, int32_t layer,
                         const Batch& batch, const AttentionShape& shape);
 
-// Remembers nothing: every sum and neighbour is computed anew from the pages.
+// Remembers almost nothing: every sum, neighbour and cluster is computed anew from the pages.
 absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionStateReference(
     const KvShape& shape, const AttentionParams& params);
 

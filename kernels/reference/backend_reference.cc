@@ -109,9 +109,9 @@ class ReferenceBackend final : public Backend {
     RopeAndStoreReference(qkv, dynamic_cast<KvCacheHost&>(kv), layer, batch, shape, rope);
   }
 
-  void Attention(TensorView out, TensorView qkv, const KvCache& kv, int32_t layer,
-                 const Batch& batch, const AttentionShape& shape) override {
-    AttentionReference(out, qkv, dynamic_cast<const KvCacheHost&>(kv), layer, batch, shape);
+  void Attention(TensorView out, TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
+                 const AttentionShape& shape) override {
+    AttentionReference(out, qkv, dynamic_cast<KvCacheHost&>(kv), layer, batch, shape);
   }
 
   void SwiGlu(TensorView out, TensorView gate_up) override {

@@ -12,303 +12,10 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/cpu/kv_cache_host.h"
-#include "tests/conformance/backends.h"
+#include "tests/conformance/attention_rig.h"
 
 namespace alcca {
 namespace {
-
-// q, k, v of every token of one sequence: [layers], each [tokens, qkv_cols].
-using Tokens = std::vector<Host>;
-
-struct Geometry {
-  AttentionShape shape;
-  int32_t page_tokens = 8;
-  int32_t layers = 1;
-};
-
-Geometry MakeGeometry(int32_t heads, int32_t kv_heads, int32_t head_dim) {
-  return {.shape = {.heads = heads, .kv_heads = kv_heads, .head_dim = head_dim}};
-}
-
-AttentionParams Dense() {
-  return {.mode = AttentionMode::kDense};
-}
-AttentionParams Alcca(int32_t k, float theta = 0.0f, float epsilon = 1e-8f) {
-  return {.mode = AttentionMode::kAlcca, .theta = theta, .k = k, .epsilon = epsilon};
-}
-AttentionParams Tree(int32_t k, int32_t distances, int32_t recent, float theta = 0.0f) {
-  AttentionParams params = Alcca(k, theta);
-  params.search = KeySearch::kTree;
-  params.tree_distances = distances;
-  params.tree_recent = recent;
-  params.recall_sample = 0.0f;
-  return params;
-}
-AttentionParams Window(int32_t window) {
-  return {.mode = AttentionMode::kWindow, .window = window};
-}
-AttentionParams TopK(float sparsity) {
-  return {.mode = AttentionMode::kTopK, .sparsity = sparsity};
-}
-
-Tokens RandomTokens(const Geometry& geometry, int32_t count, uint64_t seed) {
-  Tokens tokens;
-  for (int32_t layer = 0; layer < geometry.layers; ++layer) {
-    tokens.push_back(RandomHost(count, geometry.shape.qkv_cols(), seed * 100 + layer));
-    const int32_t qk = (geometry.shape.heads + geometry.shape.kv_heads) * geometry.shape.head_dim;
-    for (int32_t t = 0; t < count; ++t) {
-      for (int32_t c = 0; c < qk; ++c) {
-        float& x = tokens.back().at(t, c);
-        x = std::round(x * 8.0f) / 8.0f;
-      }
-    }
-  }
-  return tokens;
-}
-
-// Columns of a token's row.
-int32_t KeyColumn(const AttentionShape& s, int32_t kv_head) {
-  return (s.heads + kv_head) * s.head_dim;
-}
-int32_t ValueColumn(const AttentionShape& s, int32_t kv_head) {
-  return (s.heads + s.kv_heads + kv_head) * s.head_dim;
-}
-
-// A cache and its sequences on one backend; a step is what the model does for each layer.
-class Rig {
- public:
-  struct Piece {
-    int32_t sequence, count;
-  };
-
-  Rig(Backend& backend, const Geometry& geometry, int32_t pages = 97)
-      : backend_(backend), geometry_(geometry), pages_(pages) {
-    const AttentionShape& shape = geometry.shape;
-    kv_shape_ = {.layers = geometry.layers,
-                 .kv_heads = shape.kv_heads,
-                 .head_dim = shape.head_dim,
-                 .page_tokens = geometry.page_tokens,
-                 .pages = pages};
-    kv_ = backend.MakeKvCache(kv_shape_).value();
-    // What no token has written must not be read.
-    if (auto* host = dynamic_cast<KvCacheHost*>(kv_.get())) {
-      std::fill_n(host->Keys(0, 0, 0), host->bytes() / sizeof(float),
-                  std::numeric_limits<float>::quiet_NaN());
-    }
-  }
-
-  int32_t Add(Tokens tokens, const AttentionParams& params) {
-    Sequence sequence;
-    sequence.tokens = std::move(tokens);
-    sequence.params = params;
-    for (const Host& layer : sequence.tokens) {
-      sequence.outputs.push_back(
-          Poison(layer.rows, geometry_.shape.heads * geometry_.shape.head_dim));
-    }
-    sequence.state = backend_.MakeAttentionState(kv_shape_, params).value();
-    sequences_.push_back(std::move(sequence));
-    return static_cast<int32_t>(sequences_.size()) - 1;
-  }
-
-  void Step(const std::vector<Piece>& pieces, Phase phase = Phase::kPrefill) {
-    Run(pieces, phase, /*attend=*/true);
-  }
-  // Writes keys and values only: enough for a backend whose states remember nothing.
-  void Store(int32_t sequence, int32_t count) {
-    Run({{sequence, count}}, Phase::kPrefill, /*attend=*/false);
-  }
-  // The whole sequence in chunks of `chunk`, then single tokens from `decode_from` on.
-  void RunAll(int32_t sequence, int32_t chunk, int32_t decode_from) {
-    while (sequences_[sequence].done < decode_from) {
-      Step({{sequence, std::min(chunk, decode_from - sequences_[sequence].done)}});
-    }
-    while (sequences_[sequence].done < sequences_[sequence].tokens[0].rows) {
-      Step({{sequence, 1}}, Phase::kDecode);
-    }
-  }
-
-  // [layers], each [tokens, heads * head_dim]; NaN where no step has been.
-  const Tokens& outputs(int32_t sequence) const { return sequences_[sequence].outputs; }
-  const AttentionCounters& counters(int32_t sequence, Phase phase) const {
-    return sequences_[sequence].counters[static_cast<size_t>(phase)];
-  }
-  const AttentionState& state(int32_t sequence) const { return *sequences_[sequence].state; }
-
- private:
-  struct Sequence {
-    Tokens tokens;
-    AttentionParams params;
-    Tokens outputs;
-    int32_t done = 0;
-    std::vector<int32_t> pages;
-    std::unique_ptr<AttentionState> state;
-    PhaseCounters counters = {};
-  };
-
-  void Run(const std::vector<Piece>& pieces, Phase phase, bool attend) {
-    Batch batch;
-    for (const Piece& piece : pieces) {
-      Sequence& s = sequences_[piece.sequence];
-      const int32_t kv_len = s.done + piece.count;
-      while (static_cast<int32_t>(s.pages.size()) * geometry_.page_tokens < kv_len) {
-        ASSERT_LT(used_pages_, pages_);
-        s.pages.push_back((used_pages_++ * 31 + 5) % pages_);  // scattered; 31 and `pages` coprime
-      }
-      batch.sequences.push_back({.query_start = batch.tokens(),
-                                 .query_count = piece.count,
-                                 .kv_len = kv_len,
-                                 .pages = s.pages.data(),
-                                 .attention = s.params,
-                                 .state = s.state.get(),
-                                 .counters = &s.counters[static_cast<size_t>(phase)]});
-      batch.token_ids.resize(batch.token_ids.size() + piece.count, 0);
-    }
-    // At position 0 RoPE turns nothing: the cache gets the rows as they are.
-    batch.positions.assign(batch.token_ids.size(), 0);
-    for (int32_t layer = 0; layer < geometry_.layers; ++layer) {
-      Host rows(batch.tokens(), geometry_.shape.qkv_cols());
-      ForEachRow(pieces, [&](Sequence& s, int32_t position, int32_t row) {
-        std::copy_n(&s.tokens[layer].at(position, 0), rows.cols, &rows.at(row, 0));
-      });
-      const auto qkv = Upload(backend_, rows);
-      backend_.RopeAndStore(qkv->view(), *kv_, layer, batch, geometry_.shape, {});
-      if (attend) {
-        const int32_t cols = geometry_.shape.heads * geometry_.shape.head_dim;
-        const auto out = Upload(backend_, Poison(rows.rows, cols));
-        backend_.Attention(out->view(), qkv->view(), *kv_, layer, batch, geometry_.shape);
-        const Host result = Download(backend_, out->view());
-        ForEachRow(pieces, [&](Sequence& s, int32_t position, int32_t row) {
-          std::copy_n(&result.values[size_t(row) * cols], cols, &s.outputs[layer].at(position, 0));
-        });
-      }
-    }
-    for (const Piece& piece : pieces) {
-      sequences_[piece.sequence].done += piece.count;
-    }
-  }
-
-  template <typename Body>
-  void ForEachRow(const std::vector<Piece>& pieces, Body body) {
-    int32_t row = 0;
-    for (const Piece& piece : pieces) {
-      Sequence& s = sequences_[piece.sequence];
-      for (int32_t i = 0; i < piece.count; ++i) {
-        body(s, s.done + i, row++);
-      }
-    }
-  }
-
-  Backend& backend_;
-  const Geometry geometry_;
-  const int32_t pages_;
-  KvShape kv_shape_;
-  std::unique_ptr<KvCache> kv_;
-  int32_t used_pages_ = 0;
-  std::vector<Sequence> sequences_;
-};
-
-void ExpectSameBits(const Tokens& actual, const Tokens& expected, const std::string& what) {
-  for (size_t layer = 0; layer < expected.size(); ++layer) {
-    ExpectSameBits(actual[layer], expected[layer], what + " layer " + std::to_string(layer));
-  }
-}
-
-// ||q - c|| of the near gate in double, [position][head].
-std::vector<std::vector<double>> GateDistances(const Host& tokens, const AttentionShape& s) {
-  std::vector<std::vector<double>> distances;
-  std::vector<double> sum(static_cast<size_t>(s.kv_heads * s.head_dim), 0.0);
-  for (int32_t t = 0; t < tokens.rows; ++t) {
-    for (size_t i = 0; i < sum.size(); ++i) {
-      sum[i] += tokens.at(t, KeyColumn(s, 0) + static_cast<int32_t>(i));
-    }
-    distances.emplace_back();
-    for (int32_t head = 0; head < s.heads; ++head) {
-      const int32_t kv_head = head / (s.heads / s.kv_heads);
-      double squared = 0;
-      for (int32_t i = 0; i < s.head_dim; ++i) {
-        const double gap = tokens.at(t, head * s.head_dim + i) -
-                           sum[static_cast<size_t>(kv_head * s.head_dim + i)] / (t + 1);
-        squared += gap * gap;
-      }
-      distances.back().push_back(std::sqrt(squared));
-    }
-  }
-  return distances;
-}
-
-// A radius with about half of the queries on either side and none so close that rounding decides.
-float MidTheta(const Tokens& tokens, const AttentionShape& s) {
-  std::vector<double> all;
-  for (const Host& layer : tokens) {
-    for (const auto& row : GateDistances(layer, s)) {
-      all.insert(all.end(), row.begin(), row.end());
-    }
-  }
-  std::sort(all.begin(), all.end());
-  size_t best = all.size() / 3;
-  for (size_t i = best; i < all.size() * 2 / 3; ++i) {
-    if (all[i + 1] - all[i] > all[best + 1] - all[best]) {
-      best = i;
-    }
-  }
-  EXPECT_GT(all[best + 1] - all[best], 1e-4);
-  return static_cast<float>((all[best] + all[best + 1]) / 2);
-}
-
-class AttentionConformance : public ConformanceTest {
- protected:
-  void SetUp() override {
-    ConformanceTest::SetUp();
-    if (backend_ != nullptr) {  // steps here are longer than the base allows
-      backend_ = MakeCpuBackend({.threads = GetParam().threads,
-                                 .isa = GetParam().isa,
-                                 .limits = {.batch_tokens = 512}})
-                     .value();
-    }
-  }
-
-  // Outputs of `tokens` on the reference, which needs no chunks.
-  Tokens Expected(const Geometry& geometry, const Tokens& tokens, const AttentionParams& params) {
-    Rig rig(*reference_, geometry);
-    const int32_t id = rig.Add(tokens, params);
-    rig.Step({{id, tokens[0].rows}});
-    return rig.outputs(id);
-  }
-
-  Tokens Actual(const Geometry& geometry, const Tokens& tokens, const AttentionParams& params,
-                int32_t chunk, int32_t decode_from) {
-    Rig rig(*backend_, geometry);
-    const int32_t id = rig.Add(tokens, params);
-    rig.RunAll(id, chunk, decode_from);
-    return rig.outputs(id);
-  }
-
-  // Both are averages of values, so the bound is relative to the largest of them.
-  void ExpectClose(const Tokens& actual, const Tokens& expected, const Geometry& geometry,
-                   const Tokens& tokens, const std::string& what) {
-    for (size_t layer = 0; layer < expected.size(); ++layer) {
-      const AttentionShape& s = geometry.shape;
-      float largest = 0;
-      for (int32_t t = 0; t < tokens[layer].rows; ++t) {
-        for (int32_t c = ValueColumn(s, 0); c < s.qkv_cols(); ++c) {
-          largest = std::max(largest, std::fabs(tokens[layer].at(t, c)));
-        }
-      }
-      const Host magnitude(expected[layer].rows, expected[layer].cols, largest);
-      ExpectNear(actual[layer], expected[layer], magnitude, 2e-6, 0.0,
-                 what + " layer " + std::to_string(layer));
-    }
-  }
-
-  // A prefill in one chunk, then up to three decoded tokens.
-  void Compare(const Geometry& geometry, const Tokens& tokens, const AttentionParams& params,
-               const std::string& what) {
-    const int32_t count = tokens[0].rows, prompt = std::max(1, count - 3);
-    ExpectClose(Actual(geometry, tokens, params, prompt, prompt),
-                Expected(geometry, tokens, params), geometry, tokens, what);
-  }
-};
 
 std::string Name(const Geometry& g, int32_t count, const AttentionParams& params) {
   return std::string(AttentionModeName(params.mode)) + " heads " + std::to_string(g.shape.heads) +
@@ -446,6 +153,54 @@ TEST_P(AttentionConformance, NearGateOffHalfAndAlways) {
     for (const float theta : {0.0f, mid, 1e30f}) {
       Compare(geometry, tokens, Alcca(4, theta), Name(geometry, count, Alcca(4, theta)));
     }
+  }
+}
+
+// A theta and a k for each layer and query head.
+AttentionParams PerHead(const Geometry& geometry, float mid) {
+  std::vector<float> theta;
+  std::vector<int32_t> k;
+  for (int32_t i = 0; i < geometry.layers * geometry.shape.heads; ++i) {
+    theta.push_back(i % 3 == 0 ? 0.0f : i % 3 == 1 ? mid : 1e30f);
+    k.push_back(1 + i * 5 % 9);
+  }
+  AttentionParams params = Alcca(4, 1e30f);  // the tables count, not these
+  params.head_theta = std::make_shared<const std::vector<float>>(std::move(theta));
+  params.head_k = std::make_shared<const std::vector<int32_t>>(std::move(k));
+  return params;
+}
+
+AttentionParams NearShare(float share) {
+  AttentionParams params = Alcca(4, 1e30f);  // no constant theta
+  params.near_share = share;
+  return params;
+}
+
+TEST_P(AttentionConformance, EachHeadHasItsThetaAndItsK) {
+  for (const int32_t group : {1, 4}) {
+    Geometry geometry = MakeGeometry(2 * group, 2, 32);
+    geometry.layers = 2;
+    const Tokens tokens = RandomTokens(geometry, 41, 7);
+    AttentionParams params = PerHead(geometry, MidTheta(tokens, geometry.shape));
+    Compare(geometry, tokens, params, "tables, group of " + std::to_string(group));
+    params.search = KeySearch::kTree;
+    params.tree_distances = 1000;  // all keys: no approximation to allow for
+    Compare(geometry, tokens, params, "tables, tree, group of " + std::to_string(group));
+  }
+}
+
+TEST_P(AttentionConformance, ThetaFollowsTheQuantileOfItsHead) {
+  Geometry geometry = MakeGeometry(4, 2, 32);
+  geometry.layers = 2;
+  const int32_t count = 200;
+  const Tokens tokens = RandomTokens(geometry, count, 8);
+  for (const float share : {0.1f, 0.5f, 0.9f, 1.0f}) {
+    const std::string what = "near share " + std::to_string(share);
+    Compare(geometry, tokens, NearShare(share), what);
+    Rig rig(*backend_, geometry);
+    rig.RunAll(rig.Add(tokens, NearShare(share)), 64, count);
+    const AttentionCounters& counters = rig.counters(0, Phase::kPrefill);
+    EXPECT_NEAR(static_cast<double>(counters.near_queries) / counters.queries, share, 0.1) << what;
   }
 }
 
@@ -666,9 +421,16 @@ TEST_P(AttentionConformance, LaterTokensChangeNothing) {
 
 // The modes whose bits are compared below.
 std::vector<AttentionParams> AllParams(const Tokens& tokens, const Geometry& geometry) {
-  return {Dense(),         Alcca(8),       Alcca(5, MidTheta(tokens, geometry.shape)),
-          Alcca(3, 1e30f), Tree(8, 12, 4), Tree(5, 20, 0, MidTheta(tokens, geometry.shape)),
-          Window(13),      TopK(0.3f)};
+  return {Dense(),
+          Alcca(8),
+          Alcca(5, MidTheta(tokens, geometry.shape)),
+          Alcca(3, 1e30f),
+          Tree(8, 12, 4),
+          Tree(5, 20, 0, MidTheta(tokens, geometry.shape)),
+          Window(13),
+          TopK(0.3f),
+          NearShare(0.4f),
+          PerHead(geometry, MidTheta(tokens, geometry.shape))};
 }
 
 TEST_P(AttentionConformance, ChunksDoNotMatter) {
@@ -773,39 +535,6 @@ int64_t Seen(int64_t begin, int64_t end, int64_t limit) {
   return triangle(end) - triangle(begin);
 }
 constexpr int64_t kNoLimit = int64_t{1} << 40;
-
-void ExpectCounters(const AttentionCounters& actual, const AttentionCounters& expected,
-                    const std::string& what) {
-  EXPECT_EQ(actual.qk_exact, expected.qk_exact) << what;
-  EXPECT_EQ(actual.qk_centroid, expected.qk_centroid) << what;
-  EXPECT_EQ(actual.com_test, expected.com_test) << what;
-  EXPECT_EQ(actual.index_build, expected.index_build) << what;
-  EXPECT_EQ(actual.pv_exact, expected.pv_exact) << what;
-  EXPECT_EQ(actual.pv_centroid, expected.pv_centroid) << what;
-  EXPECT_EQ(actual.running_sums, expected.running_sums) << what;
-  EXPECT_EQ(actual.queries, expected.queries) << what;
-  EXPECT_EQ(actual.near_queries, expected.near_queries) << what;
-  EXPECT_EQ(actual.dense_equivalent_qk, expected.dense_equivalent_qk) << what;
-  EXPECT_EQ(actual.dense_equivalent_pv, expected.dense_equivalent_pv) << what;
-  EXPECT_EQ(actual.kv_bytes_read, expected.kv_bytes_read) << what;
-  EXPECT_EQ(actual.scalar_comparisons, expected.scalar_comparisons) << what;
-  EXPECT_EQ(actual.recall_wanted, expected.recall_wanted) << what;
-  EXPECT_EQ(actual.recall_found, expected.recall_found) << what;
-}
-
-// n prompt tokens in chunks, m decoded ones; `expect` predicts positions [begin, end) of one phase.
-class AttentionCounting : public AttentionConformance {
- protected:
-  template <typename Expect>
-  void Check(const Geometry& geometry, const Tokens& tokens, int32_t n,
-             const AttentionParams& params, Expect expect, const std::string& what) {
-    Rig rig(*backend_, geometry);
-    const int32_t id = rig.Add(tokens, params);
-    rig.RunAll(id, 10, n);
-    ExpectCounters(rig.counters(id, Phase::kPrefill), expect(0, n), what + " prefill");
-    ExpectCounters(rig.counters(id, Phase::kDecode), expect(n, tokens[0].rows), what + " decode");
-  }
-};
 
 struct CountingCase {
   int32_t heads, kv_heads, layers, n, m, window;

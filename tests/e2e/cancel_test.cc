@@ -39,6 +39,16 @@ void ExpectAtRest(const DaemonProcess& daemon) {
                 Total(scrape, "alcca_requests_rejected_total"));
 }
 
+// Waits until `family` has this value: a sleep would only hope that the call has arrived.
+void AwaitGauge(const DaemonProcess& daemon, const std::string& family, double value) {
+  double now = -1;
+  for (int i = 0; i < 2000 && now != value; ++i) {
+    now = Total(Scrape(daemon.metrics()), family);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  ASSERT_EQ(now, value) << family;
+}
+
 std::string LongPrompt() {
   std::string prompt;
   while (prompt.size() < 2500) {
@@ -63,12 +73,13 @@ TEST(Cancel, AtEveryPhaseFreesEverything) {
       reader = client.stub().Generate(&context, slow);
       ASSERT_TRUE(reader->Read(&message));
       waiting = client.stub().Generate(&behind, slow);
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      AwaitGauge(daemon, "alcca_num_requests_waiting", 1);
       behind.TryCancel();
       EXPECT_EQ(waiting->Finish().error_code(), grpc::StatusCode::CANCELLED);
     } else if (phase == 2) {  // while the prompt is computed
-      reader = client.stub().Generate(&context, Greedy(LongPrompt(), 10));
-      std::this_thread::sleep_for(std::chrono::milliseconds(30));
+      AwaitGauge(daemon, "alcca_num_requests_running", 0);
+      reader = client.stub().Generate(&context, Greedy(LongPrompt(), 200));
+      AwaitGauge(daemon, "alcca_num_requests_running", 1);
     } else {  // while it decodes
       reader = client.stub().Generate(&context, slow);
       for (int i = 0; i < 5; ++i) {
@@ -82,7 +93,8 @@ TEST(Cancel, AtEveryPhaseFreesEverything) {
   }
   EXPECT_TRUE(client.Generate(Greedy("One day", 4)).status.ok());
   ExpectAtRest(daemon);
-  EXPECT_GE(Total(Scrape(daemon.metrics()), "alcca_requests_finished_total{reason=\"abort\"}"), 3);
+  // Two in phase 1, one in each later phase; the call of phase 0 may end before the daemon sees it.
+  EXPECT_GE(Total(Scrape(daemon.metrics()), "alcca_requests_finished_total{reason=\"abort\"}"), 4);
 }
 
 // Clients that come and go at random: AIPerf's cancellation pattern.

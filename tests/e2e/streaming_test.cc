@@ -110,6 +110,57 @@ TEST(Streaming, ReportCountsWhatAttentionDid) {
   EXPECT_EQ(topk.decode().pv_exact(), heads * fed);
 }
 
+TEST(Streaming, MultipoleReadsLessAndSaysSo) {
+  DaemonProcess daemon;
+  ASSERT_TRUE(daemon.serving());
+  Client client(daemon.grpc());
+  std::string prompt;
+  while (prompt.size() < 2500) {
+    prompt += "Once there was a bear who walked over the hill to see the sea. ";
+  }
+  v1::GenerateRequest request = Greedy(prompt, 12);
+  v1::AttentionParams& attention = *request.mutable_attention();
+  attention.set_mode(v1::ATTENTION_MODE_DENSE);
+  const Reply dense = client.Generate(request);
+  ASSERT_GT(dense.complete().prompt_tokens(), 600u);
+  attention.set_mode(v1::ATTENTION_MODE_MULTIPOLE);
+  const v1::AttentionReport below = client.Generate(request).complete().attention();
+  EXPECT_EQ(below.performed_over_dense_causal(), 1);  // dense_below is 8192
+  attention.set_dense_below(0);
+  attention.set_mass(0);
+  attention.set_max_keys(1);
+  const v1::AttentionReport few = client.Generate(request).complete().attention();
+  EXPECT_EQ(few.applied().mode(), v1::ATTENTION_MODE_MULTIPOLE);
+  EXPECT_GT(few.decode().pv_centroid(), 0);
+  EXPECT_GT(few.prefill().index_build() + few.decode().index_build(), 0);
+  EXPECT_LT(few.decode().pv_exact(), dense.complete().attention().decode().pv_exact());
+  EXPECT_GT(few.index_bytes(), 0);
+  EXPECT_FALSE(few.fell_back());
+  attention.set_mass(1);
+  attention.set_max_keys(0);
+  EXPECT_EQ(client.Generate(request).text, dense.text);
+}
+
+TEST(Streaming, AnIndexBeyondItsBoundFallsBackVisibly) {
+  DaemonProcess daemon({"--attention-index-bytes-max=1000"});
+  ASSERT_TRUE(daemon.serving());
+  Client client(daemon.grpc());
+  std::string prompt;
+  while (prompt.size() < 2500) {
+    prompt += "Once there was a bear who walked over the hill to see the sea. ";
+  }
+  v1::GenerateRequest request = Greedy(prompt, 4);
+  request.mutable_attention()->set_mode(v1::ATTENTION_MODE_DENSE);
+  const std::string dense = client.Generate(request).text;
+  EXPECT_EQ(Total(Scrape(daemon.metrics()), "alcca_attention_fallbacks_total"), 0);
+  request.mutable_attention()->set_mode(v1::ATTENTION_MODE_MULTIPOLE);
+  request.mutable_attention()->set_dense_below(0);
+  const Reply reply = client.Generate(request);
+  EXPECT_TRUE(reply.complete().attention().fell_back());
+  EXPECT_EQ(reply.text, dense);
+  EXPECT_EQ(Total(Scrape(daemon.metrics()), "alcca_attention_fallbacks_total"), 1);
+}
+
 TEST(Streaming, StopStringEndsBeforeItself) {
   DaemonProcess daemon;
   ASSERT_TRUE(daemon.serving());

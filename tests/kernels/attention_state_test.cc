@@ -25,7 +25,7 @@ namespace {
 constexpr KvShape kKvShape = {
     .layers = 3, .kv_heads = 2, .head_dim = 24, .page_tokens = 8, .pages = 16};
 constexpr AttentionShape kShape = {.heads = 4, .kv_heads = 2, .head_dim = 24};
-constexpr AttentionParams kAlcca = {.mode = AttentionMode::kAlcca, .k = 4};
+const AttentionParams kAlcca = {.mode = AttentionMode::kAlcca, .k = 4};
 
 // A sequence with random keys and values in every page, and the op that advances its state.
 class AttentionStateTest : public ::testing::Test {

@@ -171,6 +171,48 @@ TEST_F(Validation, AttentionOverridesFieldByField) {
   EXPECT_EQ(request.attention.sparsity, 1);
 }
 
+TEST_F(Validation, MultipoleIsDialledPerRequest) {
+  rules_.attention.sinks = 5;
+  v1::AttentionParams& a = *request_.mutable_attention();
+  a.set_mode(v1::ATTENTION_MODE_MULTIPOLE);
+  a.set_mass(1);
+  a.set_max_keys(0);
+  a.set_dense_below(0);
+  a.set_recent(1);
+  const AttentionParams got = Valid().attention;
+  EXPECT_EQ(got.mode, AttentionMode::kMultipole);
+  EXPECT_EQ(got.mass, 1);
+  EXPECT_EQ(got.max_keys, 0);
+  EXPECT_EQ(got.dense_below, 0);
+  EXPECT_EQ(got.sinks, 5);
+  EXPECT_EQ(got.recent, 1);
+  rules_.sliding_window = 4096;
+  const absl::Status status = ValidateGenerate(request_, rules_).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("attention.mode: MULTIPOLE"));
+}
+
+// A request that names a number means it for every head.
+TEST_F(Validation, RequestsOverrideTheModelsTables) {
+  rules_.attention.head_theta = std::make_shared<const std::vector<float>>(4, 1.0f);
+  rules_.attention.head_k = std::make_shared<const std::vector<int32_t>>(4, 3);
+  rules_.attention.near_share = 0.25f;
+  v1::AttentionParams& a = *request_.mutable_attention();
+  a.set_epsilon(0.5f);
+  EXPECT_EQ(Valid().attention.head_theta, rules_.attention.head_theta);
+  EXPECT_EQ(Valid().attention.head_k, rules_.attention.head_k);
+  EXPECT_EQ(Valid().attention.near_share, 0.25f);
+  a.set_k(9);
+  EXPECT_EQ(Valid().attention.head_k, nullptr);
+  EXPECT_EQ(Valid().attention.k, 9);
+  EXPECT_NE(Valid().attention.head_theta, nullptr);
+  a.set_theta(2);
+  EXPECT_EQ(Valid().attention.head_theta, nullptr);
+  EXPECT_EQ(Valid().attention.near_share, 0);
+  a.set_near_share(0.75f);
+  EXPECT_EQ(Valid().attention.near_share, 0.75f);
+}
+
 TEST_F(Validation, TreeSearchIsChosenPerRequest) {
   rules_.attention.tree_recent = 9;
   v1::AttentionParams& a = *request_.mutable_attention();
@@ -455,8 +497,6 @@ const std::vector<BadGenerate>& BadGenerates() {
        kInvalid, "attention.mode:"},
       {"unknown search", [](G&, S&, A& a) { a.set_search(static_cast<v1::AttentionSearch>(3)); },
        kInvalid, "attention.search:"},
-      {"multipole", [](G&, S&, A& a) { a.set_mode(v1::ATTENTION_MODE_MULTIPOLE); }, kUnimplemented,
-       "ATTENTION_MODE_MULTIPOLE"},
       {"tree_distances zero", [](G&, S&, A& a) { a.set_tree_distances(0); }, kInvalid,
        "attention.tree_distances:"},
       {"tree_distances huge", [](G&, S&, A& a) { a.set_tree_distances(kKeysMax + 1); }, kInvalid,
@@ -467,8 +507,22 @@ const std::vector<BadGenerate>& BadGenerates() {
          a.set_tree_recent(11);
        },
        kInvalid, "attention.tree_recent:"},
-      {"mass", [](G&, S&, A& a) { a.set_mass(0); }, kUnimplemented, "attention.mass"},
-      {"max_keys", [](G&, S&, A& a) { a.set_max_keys(0); }, kUnimplemented, "attention.max_keys"},
+      {"near_share above 1", [](G&, S&, A& a) { a.set_near_share(1.01f); }, kInvalid,
+       "attention.near_share:"},
+      {"near_share NaN", [](G&, S&, A& a) { a.set_near_share(kNan); }, kInvalid,
+       "attention.near_share:"},
+      {"mass negative", [](G&, S&, A& a) { a.set_mass(-0.1f); }, kInvalid, "attention.mass:"},
+      {"mass above 1", [](G&, S&, A& a) { a.set_mass(1.01f); }, kInvalid, "attention.mass:"},
+      {"mass NaN", [](G&, S&, A& a) { a.set_mass(kNan); }, kInvalid, "attention.mass:"},
+      {"max_keys huge", [](G&, S&, A& a) { a.set_max_keys(kWindowMax + 1); }, kInvalid,
+       "attention.max_keys:"},
+      {"dense_below above int32", [](G&, S&, A& a) { a.set_dense_below(~0u); }, kInvalid,
+       "attention.dense_below:"},
+      {"sinks huge", [](G&, S&, A& a) { a.set_sinks(kAlwaysReadMax + 1); }, kInvalid,
+       "attention.sinks:"},
+      {"recent zero", [](G&, S&, A& a) { a.set_recent(0); }, kInvalid, "attention.recent:"},
+      {"recent huge", [](G&, S&, A& a) { a.set_recent(kAlwaysReadMax + 1); }, kInvalid,
+       "attention.recent:"},
       {"window zero", [](G&, S&, A& a) { a.set_window(0); }, kInvalid, "attention.window:"},
       {"window huge", [](G&, S&, A& a) { a.set_window(kWindowMax + 1); }, kInvalid,
        "attention.window:"},

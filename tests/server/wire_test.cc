@@ -98,11 +98,48 @@ TEST(Wire, BaselinesSayTheirOneParameter) {
   EXPECT_TRUE(MessageDifferencer::Equals(wire, want)) << wire.DebugString();
 }
 
+TEST(Wire, MultipoleSaysAllThatApplied) {
+  v1::AttentionParams wire, want;
+  SetAttention({.mode = AttentionMode::kMultipole,
+                .theta = 3,
+                .mass = 0.5f,
+                .max_keys = 0,
+                .dense_below = 7,
+                .sinks = 0,
+                .recent = 9},
+               &wire);
+  want.set_mode(v1::ATTENTION_MODE_MULTIPOLE);
+  want.set_mass(0.5f);
+  want.set_max_keys(0);
+  want.set_dense_below(7);
+  want.set_sinks(0);
+  want.set_recent(9);
+  EXPECT_TRUE(MessageDifferencer::Equals(wire, want)) << wire.DebugString();
+}
+
+// What a head has of its own is named as such, never as the number that does not apply.
+TEST(Wire, TablesAndQuantilesReplaceTheNumber) {
+  AttentionParams params = {.mode = AttentionMode::kAlcca, .theta = 3, .k = 4};
+  params.head_theta = std::make_shared<const std::vector<float>>(4, 1.0f);
+  params.head_k = std::make_shared<const std::vector<int32_t>>(4, 2);
+  v1::AttentionParams wire;
+  SetAttention(params, &wire);
+  EXPECT_TRUE(wire.theta_per_head());
+  EXPECT_TRUE(wire.k_per_head());
+  EXPECT_FALSE(wire.has_theta() || wire.has_k() || wire.has_near_share());
+  params.near_share = 0.25f;
+  wire.Clear();
+  SetAttention(params, &wire);
+  EXPECT_EQ(wire.near_share(), 0.25f);
+  EXPECT_FALSE(wire.has_theta() || wire.theta_per_head());
+}
+
 // Every counter is another power of two: a swap, a loss or a double shows in the sums.
 TEST(Wire, ReportCountsBothPhases) {
   Event event;
   event.attention.mode = AttentionMode::kAlcca;
   event.index_bytes = 77;
+  event.fell_back = true;
   event.timings.index_build_seconds = 0.5;
   const AttentionCounters prefill = {.qk_exact = 1,
                                      .qk_centroid = 2,
@@ -125,6 +162,7 @@ TEST(Wire, ReportCountsBothPhases) {
   SetReport(event, &wire);
   EXPECT_EQ(wire.applied().mode(), v1::ATTENTION_MODE_ALCCA);
   EXPECT_EQ(wire.index_bytes(), 77);
+  EXPECT_TRUE(wire.fell_back());
   EXPECT_EQ(wire.index_build_seconds(), 0.5);
   for (const auto& [phase, times] : {std::pair{&wire.prefill(), 1}, std::pair{&wire.decode(), 3}}) {
     EXPECT_EQ(phase->qk_exact(), 1 * times);

@@ -89,7 +89,7 @@ class LengthMeasurement {
 
   grpc::Status AddMultipole() {
     Variant variant;
-    (void)ParseVariant(MultipoleSpec(), options_.attention, &variant);
+    (void)ParseVariant(kMultipole, options_.attention, &variant);
     const grpc::Status status = Add("multipole", "multipole", variant.attention);
     if (Refused(status)) {
       out_.notes.push_back("multipole: the server refuses it: " + status.error_message());
@@ -127,6 +127,10 @@ class LengthMeasurement {
       for (const float logprob : score.logprobs) {
         nats -= logprob;
       }
+    }
+    if (row.cost.fell_back > 0) {
+      out_.notes.push_back(absl::StrFormat("%s: %d of %d sequences fell back to dense", label,
+                                           row.cost.fell_back, row.cost.sequences));
     }
     row.applied = scores[0].attention.applied();
     row.nats_per_byte = nats / double(sequences_.bytes);

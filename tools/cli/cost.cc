@@ -33,6 +33,7 @@ void Cost::Add(const v1::AttentionReport& report, int64_t heads) {
   cli::Add(report.prefill(), &sum);
   cli::Add(report.decode(), &sum);
   ++sequences;
+  fell_back += report.fell_back();
   if (heads > 0) {
     // Queries say what was fed: the last sampled token never is.
     const int64_t n = (report.prefill().queries() + report.decode().queries()) / heads;
@@ -66,6 +67,10 @@ double Cost::recall() const {
 
 double Cost::query_key_per_query() const {
   return Share(QueryKey(sum) + sum.index_build(), double(sum.queries()));
+}
+
+double Cost::values_per_query() const {
+  return Share(sum.pv_exact(), double(sum.queries()));
 }
 
 }  // namespace alcca::cli

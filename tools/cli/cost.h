@@ -18,7 +18,8 @@ void Add(const v1::AttentionCounters& from, v1::AttentionCounters* to);
 struct Cost {
   v1::AttentionCounters sum;  // prefill and decode
   int64_t sequences = 0;
-  int64_t square = 0;  // n^2 for each head and sequence: the published card's full attention
+  int64_t fell_back = 0;  // sequences that an index failed, answered by dense since
+  int64_t square = 0;     // n^2 for each head and sequence: the published card's full attention
 
   // Counters are sums over `heads`: layers times query heads.
   void Add(const v1::AttentionReport& report, int64_t heads);
@@ -32,6 +33,7 @@ struct Cost {
   double recall() const;  // of the searches that were checked
   // One query's, of one layer and head: the index' share of it included.
   double query_key_per_query() const;
+  double values_per_query() const;
 };
 
 }  // namespace alcca::cli

@@ -156,6 +156,8 @@ void AttentionOptions::AddTo(CLI::App* app) {
       ->check(CLI::IsMember({"dense", "alcca", "multipole", "window", "topk"}))
       ->group(group);
   app->add_option("--theta", theta, "alcca: radius of the near gate")->group(group);
+  app->add_option("--near-share", near_share, "alcca: share of queries that theta lets in")
+      ->group(group);
   app->add_option("--k", k, "alcca: nearest keys of a query")->group(group);
   app->add_option("--epsilon", epsilon, "alcca: added to distances")->group(group);
   app->add_option("--search", search, "alcca: how neighbours are found")
@@ -164,10 +166,15 @@ void AttentionOptions::AddTo(CLI::App* app) {
   app->add_option("--tree-distances", tree_distances, "tree: distances of a query at most")
       ->group(group);
   app->add_option("--tree-recent", tree_recent, "tree: of these, the newest keys")->group(group);
-  app->add_option("--mass", mass, "multipole")->group(group);
-  app->add_option("--max-keys", max_keys, "multipole")->group(group);
-  app->add_option("--window", window, "window")->group(group);
-  app->add_option("--sparsity", sparsity, "topk")->group(group);
+  app->add_option("--mass", mass, "multipole: softmax mass that real keys cover")->group(group);
+  app->add_option("--max-keys", max_keys, "multipole: rows read for it at most; 0: no bound")
+      ->group(group);
+  app->add_option("--dense-below", dense_below, "multipole: contexts answered by dense")
+      ->group(group);
+  app->add_option("--sinks", sinks, "multipole: first keys, always read")->group(group);
+  app->add_option("--recent", recent, "multipole: newest keys, always read")->group(group);
+  app->add_option("--window", window, "window: newest keys, all that is read")->group(group);
+  app->add_option("--sparsity", sparsity, "topk: share of the keys that is kept")->group(group);
 }
 
 v1::AttentionParams AttentionOptions::Params() const {
@@ -179,6 +186,8 @@ v1::AttentionParams AttentionOptions::Params() const {
     out.set_search(v1::ATTENTION_SEARCH_TREE);
   if (theta)
     out.set_theta(*theta);
+  if (near_share)
+    out.set_near_share(*near_share);
   if (k)
     out.set_k(*k);
   if (epsilon)
@@ -191,6 +200,12 @@ v1::AttentionParams AttentionOptions::Params() const {
     out.set_mass(*mass);
   if (max_keys)
     out.set_max_keys(*max_keys);
+  if (dense_below)
+    out.set_dense_below(*dense_below);
+  if (sinks)
+    out.set_sinks(*sinks);
+  if (recent)
+    out.set_recent(*recent);
   if (window)
     out.set_window(*window);
   if (sparsity)

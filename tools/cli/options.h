@@ -43,8 +43,9 @@ struct SamplingOptions {
 struct AttentionOptions {
   std::string mode;  // empty: the server's choice
   std::string search;
-  std::optional<float> theta, epsilon, mass, sparsity;
-  std::optional<uint32_t> k, max_keys, window, tree_distances, tree_recent;
+  std::optional<float> theta, near_share, epsilon, mass, sparsity;
+  std::optional<uint32_t> k, tree_distances, tree_recent, max_keys, dense_below, sinks, recent;
+  std::optional<uint32_t> window;
 
   void AddTo(CLI::App* app);
   v1::AttentionParams Params() const;

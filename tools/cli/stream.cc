@@ -33,12 +33,23 @@ void PrintAttention(const v1::AttentionReport& report) {
   const v1::AttentionParams& applied = report.applied();
   std::string line = ModeName(applied.mode());
   if (applied.mode() == v1::ATTENTION_MODE_ALCCA) {
-    absl::StrAppend(&line, " k=", applied.k(), " theta=", applied.theta(),
-                    " epsilon=", applied.epsilon());
+    absl::StrAppend(&line, " k=", applied.k_per_head() ? "per head" : std::to_string(applied.k()));
+    if (applied.has_near_share()) {
+      absl::StrAppend(&line, " near_share=", applied.near_share());
+    } else if (applied.theta_per_head()) {
+      absl::StrAppend(&line, " theta=per head");
+    } else {
+      absl::StrAppend(&line, " theta=", applied.theta());
+    }
+    absl::StrAppend(&line, " epsilon=", applied.epsilon());
     if (applied.search() == v1::ATTENTION_SEARCH_TREE) {
       absl::StrAppend(&line, ", tree search of ", applied.tree_distances(), " distances, ",
                       applied.tree_recent(), " recent");
     }
+  } else if (applied.mode() == v1::ATTENTION_MODE_MULTIPOLE) {
+    absl::StrAppend(&line, " mass=", applied.mass(), " max_keys=", applied.max_keys(),
+                    " sinks=", applied.sinks(), " recent=", applied.recent(), ", dense below ",
+                    applied.dense_below());
   } else if (applied.mode() == v1::ATTENTION_MODE_WINDOW) {
     absl::StrAppend(&line, " of ", applied.window(), " keys");
   } else if (applied.mode() == v1::ATTENTION_MODE_TOPK) {
@@ -58,12 +69,17 @@ void PrintAttention(const v1::AttentionReport& report) {
   if (applied.mode() == v1::ATTENTION_MODE_ALCCA) {
     std::printf("  near       %.2f %% of %s queries answered by the mean value\n",
                 100 * report.near_share(), Grouped(queries).c_str());
+  }
+  if (report.index_bytes() > 0) {
     std::printf("  index      %s bytes beside the cache, %.2f ms to build\n",
                 Grouped(report.index_bytes()).c_str(), 1e3 * report.index_build_seconds());
-    if (report.has_search_recall()) {
-      std::printf("  recall     %.1f %% of the nearest keys, in searches that were checked\n",
-                  100 * report.search_recall());
-    }
+  }
+  if (report.fell_back()) {
+    std::printf("  fallback   the index met its bound of memory; the rest was answered by dense\n");
+  }
+  if (report.has_search_recall()) {
+    std::printf("  recall     %.1f %% of the nearest keys, in searches that were checked\n",
+                100 * report.search_recall());
   }
 }
 

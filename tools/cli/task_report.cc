@@ -59,7 +59,7 @@ std::string TaskHeading(const TaskReport& report) {
 std::string TaskText(const TaskLength& length, bool has_depth) {
   std::string text = absl::StrFormat("\nn = %d", length.n);
   if (!length.rows.empty()) {
-    absl::StrAppendFormat(&text, ", prompts of %.0f tokens\n  %-20s %-20s %-20s %-20s %9s %9s %9s",
+    absl::StrAppendFormat(&text, ", prompts of %.0f tokens\n  %-24s %-20s %-20s %-20s %9s %9s %9s",
                           length.prompt_tokens, "", "lifted % [95 %]", "chosen % [95 %]",
                           "exact match % [95 %]", "log-prob", "QK/query", "% causal");
     if (has_depth) {
@@ -68,7 +68,7 @@ std::string TaskText(const TaskLength& length, bool has_depth) {
   }
   text += "\n";
   for (const TaskRow& row : length.rows) {
-    absl::StrAppendFormat(&text, "  %-20s %-20s %-20s %-20s %9.3f %9.1f %9.2f", row.label,
+    absl::StrAppendFormat(&text, "  %-24s %-20s %-20s %-20s %9.3f %9.1f %9.2f", row.label,
                           WithInterval(row.lifted), WithInterval(row.chosen),
                           WithInterval(row.exact), Mean(row.right_logprob, row.chosen),
                           row.cost.query_key_per_query(), 100 * row.cost.query_key_over_causal());

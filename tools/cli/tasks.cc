@@ -25,8 +25,7 @@ struct Options {
   JsonOption json;
   std::string task;
   std::vector<uint32_t> lengths = {1000};
-  std::vector<std::string> variants = {"dense",   "exact",         "tree",
-                                       "matched", MultipoleSpec(), "matched"};
+  std::vector<std::string> variants = {"dense", "exact", "tree", "matched", kMultipole, "matched"};
   int samples = 32;
   int candidates = 8;
   uint64_t seed = 0;

@@ -50,6 +50,10 @@ bool SetField(const FieldDescriptor& field, const std::string& value, v1::Attent
   }
 }
 
+uint32_t Ceiling(double keys) {
+  return std::max(1u, static_cast<uint32_t>(std::ceil(keys)));
+}
+
 }  // namespace
 
 std::string ParseVariant(const std::string& text, const v1::AttentionParams& base, Variant* out) {
@@ -93,25 +97,23 @@ std::string ParseVariants(const std::vector<std::string>& texts, const v1::Atten
   return !out->empty() && out->front().matched ? "matched follows another mode" : "";
 }
 
-std::string MultipoleSpec() {
-  const bool rule = v1::AttentionParams::descriptor()->FindFieldByName("dense_below") != nullptr;
-  return rule ? "multipole:dense_below=0" : "multipole";
-}
-
 void MatchBudget(const v1::AttentionParams& applied, const Cost& cost, Variant* variant) {
   v1::AttentionParams& attention = variant->attention;
   if (applied.mode() == v1::ATTENTION_MODE_ALCCA) {
     const bool tree = applied.search() == v1::ATTENTION_SEARCH_TREE;
     attention = applied;
+    attention.clear_theta_per_head();  // of replies; a request without theta has the heads' own
+    attention.clear_k_per_head();
     attention.set_search(v1::ATTENTION_SEARCH_TREE);
-    attention.set_tree_distances(tree ? applied.tree_distances() : applied.k());
+    attention.set_tree_distances(tree                   ? applied.tree_distances()
+                                 : applied.k_per_head() ? Ceiling(cost.values_per_query())
+                                                        : applied.k());
     attention.set_tree_recent(attention.tree_distances());
     variant->name = absl::StrCat(attention.tree_distances(), " newest");
     return;
   }
-  const double keys = std::ceil(cost.query_key_per_query());
   attention.set_mode(v1::ATTENTION_MODE_WINDOW);
-  attention.set_window(std::max(1u, static_cast<uint32_t>(keys)));
+  attention.set_window(Ceiling(cost.query_key_per_query()));
   variant->name = absl::StrCat("window ", attention.window());
 }
 

@@ -16,6 +16,9 @@ struct Variant {
   bool matched = false;  // MatchBudget fills it in once the variant before it is measured
 };
 
+// Below its dense_below multipole is dense, and its row would be dense under another name.
+inline constexpr const char* kMultipole = "multipole:dense_below=0";
+
 // What --help says of the names.
 inline constexpr const char* kVariantHelp =
     "as dense,alcca: modes of the server, with fields as in window:window=12; exact and tree are "
@@ -28,10 +31,6 @@ std::string ParseVariant(const std::string& text, const v1::AttentionParams& bas
 // A list of them, in which matched may not come first.
 std::string ParseVariants(const std::vector<std::string>& texts, const v1::AttentionParams& base,
                           std::vector<Variant>* out);
-
-// The spec of multipole at any length: where the contract knows a length below which it is dense,
-// that rule is off, or its row would be dense under another name.
-std::string MultipoleSpec();
 
 // The baseline that far keys must beat: the newest keys alone, under the kernel and with the budget
 // of the variant before it. After alcca, its formula with every distance spent on the newest keys

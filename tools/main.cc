@@ -1,10 +1,11 @@
-// `alcca`: the client. Exit codes: 0, the gRPC status code of what failed (docs/cli.md), or 64 for
-// a wrong command line.
+// `alcca`: the client (tools/cli), and the instruments that load a model themselves (tools/lab).
+// Exit codes: 0, the gRPC status code of what failed (docs/cli.md), or 64 for a wrong command line.
 
 #include <string>
 
 #include "CLI/CLI.hpp"
 #include "tools/cli/commands.h"
+#include "tools/lab/commands.h"
 
 int main(int argc, char** argv) {
   constexpr int kExitUsage = 64;
@@ -21,6 +22,8 @@ int main(int argc, char** argv) {
   alcca::cli::AddBench(&app, &run);
   alcca::cli::AddEval(&app, &run);
   alcca::cli::AddTasks(&app, &run);
+  alcca::lab::AddExplain(&app, &run);
+  alcca::lab::AddFidelity(&app, &run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

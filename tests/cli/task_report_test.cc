@@ -71,7 +71,7 @@ TEST(TaskReport, Text) {
   EXPECT_THAT(TaskHeading(report), HasSubstr("best of 4 candidates (chance 25.0 %)"));
   const std::string text = TaskText(report.lengths[0], true);
   EXPECT_THAT(text, HasSubstr("n = 500, prompts of 480 tokens"));
-  EXPECT_THAT(text, HasSubstr("tree                 100.0 [34.2, 100.0]   50.0 [ 9.5,  90.5]"));
+  EXPECT_THAT(text, HasSubstr("tree                     100.0 [34.2, 100.0]   50.0 [ 9.5,  90.5]"));
   EXPECT_THAT(text, HasSubstr("-1.500      11.5     23.00  100.0    0.0    0.0  100.0"));
   EXPECT_THAT(text, HasSubstr("multipole: refused"));
   EXPECT_THAT(TaskText(report.lengths[0], false), Not(HasSubstr("depth")));

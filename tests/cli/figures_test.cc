@@ -100,8 +100,9 @@ TEST(Variant, NamesFieldsAndAliases) {
   EXPECT_FLOAT_EQ(v.attention.theta(), 0.5f);
   EXPECT_EQ(ParseVariant("topk:sparsity=0.1", base, &v), "");
   EXPECT_FLOAT_EQ(v.attention.sparsity(), 0.1f);
-  EXPECT_EQ(ParseVariant("multipole", base, &v), "");
+  EXPECT_EQ(ParseVariant(kMultipole, base, &v), "");
   EXPECT_EQ(v.attention.mode(), v1::ATTENTION_MODE_MULTIPOLE);
+  EXPECT_TRUE(v.attention.has_dense_below());
 }
 
 TEST(Variant, WrongOnesAreNamed) {
@@ -144,10 +145,18 @@ TEST(Variant, MatchedToAlccaKeepsItsFormula) {
   EXPECT_EQ(v.attention.tree_recent(), 11u);
   EXPECT_FLOAT_EQ(v.attention.epsilon(), .05f);
   applied.set_search(v1::ATTENTION_SEARCH_EXACT);
+  applied.set_theta_per_head(true);
   MatchBudget(applied, {}, &v);
+  EXPECT_FALSE(v.attention.theta_per_head());
   EXPECT_EQ(v.attention.search(), v1::ATTENTION_SEARCH_TREE);
   EXPECT_EQ(v.attention.tree_distances(), 8u);
   EXPECT_EQ(v.attention.tree_recent(), 8u);
+  Cost cost;
+  cost.Add(Sequence(2, 10, 0), 2);  // two values a query
+  applied.clear_k();
+  applied.set_k_per_head(true);
+  MatchBudget(applied, cost, &v);
+  EXPECT_EQ(v.attention.tree_distances(), 2u);
 }
 
 TEST(Scoring, PieceBytes) {

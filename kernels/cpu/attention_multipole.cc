@@ -1,0 +1,302 @@
+// Softmax over real keys and clusters together (kernels/key_clusters.h). Sinks and everything not
+// yet clustered are real. Of the clusters, the one with the largest estimated mass is opened first,
+// a coarse one into its fine ones, a fine one into its keys, until real keys cover the wanted mass
+// or max_keys rows have been read; what stays closed enters as itself. One choice for all query
+// heads of the group, by their mean mass, so that memory is read once for all.
+
+#include "kernels/cpu/attention_multipole.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "kernels/cpu/attention_dense.h"
+
+namespace alcca {
+namespace {
+
+// A closed cluster that might be opened.
+struct Candidate {
+  double mass = 0;   // summed over the group
+  int32_t node = 0;  // coarse: its block; fine: blocks + its index in Row::fine_of
+};
+bool Later(const Candidate& a, const Candidate& b) {
+  return a.mass < b.mass || (a.mass == b.mass && a.node > b.node);
+}
+
+// One row's work; vectors keep their memory from row to row.
+class Row {
+ public:
+  void Answer(const AttentionTask& task, const KeyClusters& clusters, int32_t row);
+
+ private:
+  void Start(int32_t row);
+  void ReadTokens(int32_t begin, int32_t end);
+  // Logits of n <= 16 clusters of `tokens` keys each, for every head: logits[g * stride + i].
+  void Score(const ClusterSpan& span, int32_t n, int32_t tokens, float* logits, int32_t stride);
+  void ScoreCoarse();
+  void Open();
+  void OpenCoarse(int32_t block);
+  void OpenFine(int32_t fine);
+  void AddClosed();
+  double UncoveredShare() const;
+  // exp(logit - reference), as a share of the first estimate of all mass.
+  double Weight(int32_t g, float logit) const {
+    return std::exp(std::min(double{logit} - reference_[g], 500.0));
+  }
+  void UpdateCovered(int32_t g) { covered_[g] = states_[g].sum * Weight(g, states_[g].max); }
+  void Push(int32_t node, const float* logits, int32_t stride);
+  void Take(const float* logits, int32_t stride);
+  // Runs of closed clusters of `span`, their logits beside them, into the output.
+  template <typename IsOpen>
+  void Fold(const ClusterSpan& span, int32_t n, const float* logits, int32_t stride,
+            IsOpen is_open);
+
+  const AttentionTask* task_ = nullptr;
+  const KeyClusters* clusters_ = nullptr;
+  int32_t row_ = 0, position_ = 0, d_ = 0, group_ = 0, blocks_ = 0;
+
+  std::vector<float> query_;          // [group, d], scaled by 1 / sqrt(d)
+  std::vector<float> correction_;     // [group], |query|^2 / 2
+  std::vector<SoftmaxState> states_;  // [group], of what is in the output already
+  std::vector<double> reference_;     // [group], log of the first estimate of all mass
+  std::vector<double> covered_;       // [group], mass of real keys, over that estimate
+  std::vector<double> closed_;        // [group], of closed clusters
+  std::vector<float> coarse_logits_;  // [group, blocks]
+  std::vector<uint8_t> coarse_open_;  // [blocks]
+  std::vector<int32_t> opened_;       // blocks, in the order of their opening
+  std::vector<float> fine_logits_;    // [opened, group, 16]
+  std::vector<uint8_t> fine_open_;    // [opened, 16]
+  std::vector<Candidate> heap_;
+  std::vector<float> scores_;
+  int64_t real_ = 0, closed_rows_ = 0;
+};
+
+void Row::Start(int32_t row) {
+  row_ = row;
+  position_ = task_->position(row);
+  d_ = task_->shape.head_dim;
+  group_ = task_->group();
+  blocks_ = clusters_->blocks();
+  const float scale = 1.0f / std::sqrt(static_cast<float>(d_));
+  query_.resize(size_t(group_) * d_);
+  correction_.resize(group_);
+  states_.assign(group_, {});
+  for (int32_t g = 0; g < group_; ++g) {
+    const float* q = task_->Query(row, g);
+    float* scaled = query_.data() + size_t(g) * d_;
+    std::transform(q, q + d_, scaled, [scale](float x) { return x * scale; });
+    task_->kernels.dots(&correction_[g], scaled, scaled, 1, d_);
+    correction_[g] *= 0.5f;
+    std::fill_n(task_->Out(row, g), d_, 0.0f);
+  }
+  opened_.clear();
+  fine_logits_.clear();
+  fine_open_.clear();
+  coarse_open_.assign(blocks_, 0);
+  heap_.clear();
+  real_ = closed_rows_ = 0;
+}
+
+void Row::ReadTokens(int32_t begin, int32_t end) {
+  const int32_t page_tokens = task_->kv.shape().page_tokens;
+  scores_.resize(std::max<size_t>(page_tokens, kSegmentBlocks));
+  real_ += end - begin;
+  while (begin < end) {
+    const int32_t stop = std::min(end, (begin / page_tokens + 1) * page_tokens);
+    for (int32_t g = 0; g < group_; ++g) {
+      task_->kernels.dots(scores_.data(), query_.data() + size_t(g) * d_, task_->Key(begin),
+                          stop - begin, d_);
+      task_->kernels.fold(task_->Out(row_, g), &states_[g], scores_.data(), task_->Value(begin),
+                          stop - begin, d_);
+    }
+    begin = stop;
+  }
+}
+
+void Row::Score(const ClusterSpan& span, int32_t n, int32_t tokens, float* logits, int32_t stride) {
+  const float count = std::log(static_cast<float>(tokens));
+  for (int32_t g = 0; g < group_; ++g) {
+    float* out = logits + size_t(g) * stride;
+    task_->kernels.dots(out, query_.data() + size_t(g) * d_, span.keys, n, d_);
+    for (int32_t i = 0; i < n; ++i) {
+      out[i] += count + std::min(correction_[g] * span.variances[i], kClusterCorrectionMax);
+    }
+  }
+}
+
+void Row::Push(int32_t node, const float* logits, int32_t stride) {
+  double mass = 0;
+  for (int32_t g = 0; g < group_; ++g) {
+    const double weight = Weight(g, logits[size_t(g) * stride]);
+    closed_[g] += weight;
+    mass += weight;
+  }
+  heap_.push_back({mass, node});
+}
+
+void Row::Take(const float* logits, int32_t stride) {
+  for (int32_t g = 0; g < group_; ++g) {
+    closed_[g] = std::max(0.0, closed_[g] - Weight(g, logits[size_t(g) * stride]));
+  }
+}
+
+void Row::ScoreCoarse() {
+  coarse_logits_.resize(size_t(group_) * blocks_);
+  for (int32_t first = 0; first < blocks_; first += kSegmentBlocks) {
+    Score(clusters_->Coarse(first), std::min(kSegmentBlocks, blocks_ - first), kBlockTokens,
+          coarse_logits_.data() + first, blocks_);
+  }
+  reference_.resize(group_);
+  covered_.resize(group_);
+  closed_.assign(group_, 0.0);
+  for (int32_t g = 0; g < group_; ++g) {
+    const float* logits = coarse_logits_.data() + size_t(g) * blocks_;
+    const double top = std::max(states_[g].max, *std::max_element(logits, logits + blocks_));
+    double sum = states_[g].sum * std::exp(states_[g].max - top);
+    for (int32_t b = 0; b < blocks_; ++b) {
+      sum += std::exp(logits[b] - top);
+    }
+    reference_[g] = top + std::log(sum);
+    UpdateCovered(g);
+  }
+  for (int32_t b = 0; b < blocks_; ++b) {
+    Push(b, coarse_logits_.data() + b, blocks_);
+  }
+  std::make_heap(heap_.begin(), heap_.end(), Later);
+}
+
+double Row::UncoveredShare() const {
+  double share = 0;
+  for (int32_t g = 0; g < group_; ++g) {
+    share += closed_[g] / (closed_[g] + covered_[g]);
+  }
+  return share / group_;
+}
+
+void Row::OpenCoarse(int32_t block) {
+  Take(coarse_logits_.data() + block, blocks_);
+  coarse_open_[block] = 1;
+  const int32_t fine = static_cast<int32_t>(opened_.size()) * kBlockFines;
+  opened_.push_back(block);
+  fine_logits_.resize(size_t(fine + kBlockFines) * group_);
+  fine_open_.resize(fine + kBlockFines, 0);
+  float* logits = fine_logits_.data() + size_t(fine) * group_;
+  Score(clusters_->Fine(block), kBlockFines, kFineTokens, logits, kBlockFines);
+  for (int32_t f = 0; f < kBlockFines; ++f) {
+    Push(blocks_ + fine + f, logits + f, kBlockFines);
+    std::push_heap(heap_.begin(), heap_.end(), Later);
+  }
+}
+
+void Row::OpenFine(int32_t fine) {
+  const int32_t block = fine / kBlockFines, f = fine % kBlockFines;
+  Take(fine_logits_.data() + size_t(block) * kBlockFines * group_ + f, kBlockFines);
+  fine_open_[fine] = 1;
+  const int32_t token =
+      task_->sequence.attention.sinks + opened_[block] * kBlockTokens + f * kFineTokens;
+  ReadTokens(token, token + kFineTokens);
+  for (int32_t g = 0; g < group_; ++g) {
+    UpdateCovered(g);
+  }
+}
+
+void Row::Open() {
+  const AttentionParams& params = task_->sequence.attention;
+  const double allowed = 1.0 - double{params.mass};
+  const int64_t most = params.max_keys > 0 ? params.max_keys / kFineTokens : INT64_MAX;
+  for (int64_t openings = 0; !heap_.empty() && openings < most; ++openings) {
+    // All of the mass is all of the keys, whatever rounding says.
+    if (params.mass < 1.0f && UncoveredShare() <= allowed) {
+      break;
+    }
+    std::pop_heap(heap_.begin(), heap_.end(), Later);
+    const int32_t node = heap_.back().node;
+    heap_.pop_back();
+    if (node < blocks_) {
+      OpenCoarse(node);
+    } else {
+      OpenFine(node - blocks_);
+    }
+  }
+}
+
+template <typename IsOpen>
+void Row::Fold(const ClusterSpan& span, int32_t n, const float* logits, int32_t stride,
+               IsOpen is_open) {
+  for (int32_t begin = 0; begin < n;) {
+    if (is_open(begin)) {
+      ++begin;
+      continue;
+    }
+    int32_t end = begin + 1;
+    while (end < n && !is_open(end)) {
+      ++end;
+    }
+    for (int32_t g = 0; g < group_; ++g) {
+      std::copy_n(logits + size_t(g) * stride + begin, end - begin, scores_.data());
+      task_->kernels.fold(task_->Out(row_, g), &states_[g], scores_.data(),
+                          span.values + size_t(begin) * d_, end - begin, d_);
+    }
+    closed_rows_ += end - begin;
+    begin = end;
+  }
+}
+
+void Row::AddClosed() {
+  for (int32_t first = 0; first < blocks_; first += kSegmentBlocks) {
+    Fold(clusters_->Coarse(first), std::min(kSegmentBlocks, blocks_ - first),
+         coarse_logits_.data() + first, blocks_,
+         [&](int32_t i) { return coarse_open_[first + i] != 0; });
+  }
+  for (size_t i = 0; i < opened_.size(); ++i) {
+    const size_t fine = i * kBlockFines;
+    Fold(clusters_->Fine(opened_[i]), kBlockFines, fine_logits_.data() + fine * group_, kBlockFines,
+         [&](int32_t f) { return fine_open_[fine + f] != 0; });
+  }
+}
+
+void Row::Answer(const AttentionTask& task, const KeyClusters& clusters, int32_t row) {
+  task_ = &task;
+  clusters_ = &clusters;
+  Start(row);
+  const int32_t visible = position_ + 1;
+  const int32_t sinks = std::min(task.sequence.attention.sinks, visible);
+  ReadTokens(0, sinks);
+  ReadTokens(sinks + blocks_ * kBlockTokens, visible);
+  if (blocks_ > 0) {
+    ScoreCoarse();
+    Open();
+    AddClosed();
+  }
+  for (int32_t g = 0; g < group_; ++g) {
+    float* out = task.Out(row, g);
+    const float norm = 1.0f / states_[g].sum;
+    std::transform(out, out + d_, out, [norm](float x) { return x * norm; });
+  }
+  const int64_t centres = blocks_ + static_cast<int64_t>(fine_open_.size());
+  AttentionCounters& counters = *task.counters;
+  counters.qk_exact += group_ * real_;
+  counters.pv_exact += group_ * real_;
+  counters.qk_centroid += group_ * centres;
+  counters.pv_centroid += group_ * closed_rows_;
+  counters.kv_bytes_read +=
+      (2 * real_ + centres + closed_rows_) * d_ * static_cast<int64_t>(sizeof(float));
+  CountDenseEquivalent(task, position_);
+}
+
+}  // namespace
+
+void AttentionMultipole(const AttentionTask& task, const KeyClusters& clusters) {
+  thread_local Row row;
+  for (int32_t r = task.row_begin; r < task.row_end; ++r) {
+    if (clusters.failed() || MultipoleIsDense(task.sequence.attention, task.shape.sliding_window,
+                                              task.position(r) + 1)) {
+      AttentionDenseRow(task, r);
+    } else {
+      row.Answer(task, clusters, r);
+    }
+  }
+}
+
+}  // namespace alcca

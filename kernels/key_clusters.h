@@ -1,0 +1,75 @@
+#pragma once
+
+// The clusters of `multipole`: a Barnes-Hut hierarchy over one sequence's keys, per layer and KV
+// head. Old keys are closed in blocks of 256 tokens; within a segment of one, four or sixteen
+// blocks a binary tree of median splits, each across the principal axis of its keys, orders the
+// tokens so that every 16 neighbours form a fine cluster and every 256 a coarse one. Attention does
+// not ask where in a segment a key stands (RoPE is in it already), so the tokens are reordered in
+// their pages and a cluster is contiguous.
+//
+// A cluster c of N keys stands for them in a softmax over q . k / sqrt(d) as
+//   N exp(q . mean(k) / sqrt(d) + min(|q|^2 var / (2 d), 2)),   value mean(v),
+// var: variance of the keys, averaged over dimensions: the second cumulant of their scores where
+// they scatter alike in all directions. Without it Jensen's inequality undercounts every cluster.
+//
+// Only tokens that every later query sees are closed, and the schedule depends on positions alone,
+// so an answer does not depend on how a prompt was cut into chunks.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/attention_params.h"
+
+namespace alcca {
+
+inline constexpr int32_t kFineTokens = 16;
+inline constexpr int32_t kBlockTokens = 256;                        // of a coarse cluster
+inline constexpr int32_t kBlockFines = kBlockTokens / kFineTokens;  // fine clusters in it
+inline constexpr int32_t kSegmentBlocks = 16;                       // at most
+inline constexpr int32_t kSegmentTokens = kSegmentBlocks * kBlockTokens;
+inline constexpr int32_t kAxisIterations = 4;      // of the power method, per split
+inline constexpr float kClusterCorrectionMax = 2;  // nats
+
+// Whether a query that sees `visible` keys is answered by dense.
+inline bool MultipoleIsDense(const AttentionParams& params, int32_t sliding_window,
+                             int32_t visible) {
+  // Under a sliding window keys leave one by one, and no cluster could follow.
+  return sliding_window > 0 || visible <= params.dense_below;
+}
+
+// Blocks closed for such a query: tokens [sinks, sinks + 256 * result).
+inline int32_t ClosedBlocks(const AttentionParams& params, int32_t sliding_window,
+                            int32_t visible) {
+  return MultipoleIsDense(params, sliding_window, visible)
+             ? 0
+             : std::max(0, (visible - params.sinks - params.recent) / kBlockTokens);
+}
+
+// Closing block number `blocks` (from 1) builds the segment of so many blocks that ends there: four
+// single blocks merge into one of four, four of these into one of sixteen.
+constexpr int32_t SegmentBlocks(int32_t blocks) {
+  return blocks % kSegmentBlocks == 0 ? kSegmentBlocks : blocks % 4 == 0 ? 4 : 1;
+}
+
+// Interactions of building a segment (docs/counting.md): a split costs each of its keys a mean, a
+// distance, kAxisIterations products and accumulations, and a projection; a fine cluster three per
+// key (mean key, mean value, variance), a coarse one three per fine.
+constexpr int64_t SegmentBuildInteractions(int32_t blocks) {
+  const int64_t keys = int64_t{blocks} * kBlockTokens;
+  int64_t splits = 0;
+  for (int64_t tokens = keys; tokens > kFineTokens; tokens /= 2) {
+    ++splits;
+  }
+  return keys * splits * (3 + 2 * kAxisIterations) + 3 * keys + 3 * keys / kFineTokens;
+}
+
+// Memory of so many closed blocks: mean key, mean value and variance of 16 fine clusters a block,
+// and of the coarse clusters, room for 16 a segment.
+constexpr size_t ClusterBytes(int32_t blocks, int32_t head_dim) {
+  const int32_t segments = (blocks + kSegmentBlocks - 1) / kSegmentBlocks;
+  return (size_t(blocks) * kBlockFines + size_t(segments) * kSegmentBlocks) *
+         (2 * size_t(head_dim) + 1) * sizeof(float);
+}
+
+}  // namespace alcca

@@ -1,0 +1,259 @@
+#include "kernels/reference/key_clusters_reference.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "kernels/key_clusters.h"
+
+namespace alcca {
+namespace {
+
+using Vector = std::vector<double>;
+
+double Dot(const Vector& a, const Vector& b) {
+  return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
+}
+
+double SquaredDistance(const Vector& a, const Vector& b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    sum += (a[i] - b[i]) * (a[i] - b[i]);
+  }
+  return sum;
+}
+
+Vector MeanOf(const std::vector<Vector>& rows, const std::vector<size_t>& which) {
+  Vector mean(rows[0].size(), 0.0);
+  for (const size_t j : which) {
+    for (size_t i = 0; i < mean.size(); ++i) {
+      mean[i] += rows[j][i] / static_cast<double>(which.size());
+    }
+  }
+  return mean;
+}
+
+Vector Normalised(Vector v) {
+  const double norm = std::sqrt(Dot(v, v));
+  for (double& x : v) {
+    x = norm > 0 ? x / norm : 0;
+  }
+  return v;
+}
+
+// The power method on the scatter matrix, written out.
+Vector PrincipalAxis(const std::vector<Vector>& keys, const std::vector<size_t>& tokens) {
+  const size_t d = keys[0].size();
+  const Vector mean = MeanOf(keys, tokens);
+  std::vector<Vector> scatter(d, Vector(d, 0.0));
+  Vector axis(d, 0.0);
+  double farthest = -1;
+  for (const size_t t : tokens) {
+    Vector centred = keys[t];
+    for (size_t i = 0; i < d; ++i) {
+      centred[i] -= mean[i];
+    }
+    if (Dot(centred, centred) > farthest) {
+      farthest = Dot(centred, centred);
+      axis = centred;
+    }
+    for (size_t i = 0; i < d; ++i) {
+      for (size_t j = 0; j < d; ++j) {
+        scatter[i][j] += centred[i] * centred[j];
+      }
+    }
+  }
+  axis = Normalised(axis);
+  for (int iteration = 0; iteration < kAxisIterations; ++iteration) {
+    Vector next(d);
+    for (size_t i = 0; i < d; ++i) {
+      next[i] = Dot(scatter[i], axis);
+    }
+    axis = Normalised(next);
+  }
+  return axis;
+}
+
+// Reorders `tokens`, the current order of a segment or of a half of it.
+void SplitInHalves(const std::vector<Vector>& keys, std::vector<size_t>& tokens) {
+  if (tokens.size() <= kFineTokens) {
+    return;
+  }
+  const Vector axis = PrincipalAxis(keys, tokens);
+  std::vector<size_t> by_projection(tokens.size());
+  std::iota(by_projection.begin(), by_projection.end(), size_t{0});
+  std::stable_sort(by_projection.begin(), by_projection.end(), [&](size_t a, size_t b) {
+    return Dot(keys[tokens[a]], axis) < Dot(keys[tokens[b]], axis);
+  });
+  std::vector<bool> lower(tokens.size(), false);
+  for (size_t i = 0; i < tokens.size() / 2; ++i) {
+    lower[by_projection[i]] = true;
+  }
+  std::vector<size_t> halves[2];
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    halves[lower[i] ? 0 : 1].push_back(tokens[i]);
+  }
+  tokens.clear();
+  for (std::vector<size_t>& half : halves) {
+    SplitInHalves(keys, half);
+    tokens.insert(tokens.end(), half.begin(), half.end());
+  }
+}
+
+ClusterReference MakeCluster(const std::vector<Vector>& keys, const std::vector<Vector>& values,
+                             std::vector<size_t> members) {
+  ClusterReference cluster;
+  cluster.key = MeanOf(keys, members);
+  cluster.value = MeanOf(values, members);
+  for (const size_t t : members) {
+    cluster.variance += SquaredDistance(keys[t], cluster.key) /
+                        static_cast<double>(members.size() * cluster.key.size());
+  }
+  cluster.members = std::move(members);
+  return cluster;
+}
+
+std::vector<size_t> Part(const std::vector<size_t>& all, size_t index, size_t size) {
+  return {all.begin() + static_cast<ptrdiff_t>(index * size),
+          all.begin() + static_cast<ptrdiff_t>((index + 1) * size)};
+}
+
+}  // namespace
+
+std::vector<ClusterReference> ClustersReference(const std::vector<Vector>& keys,
+                                                const std::vector<Vector>& values,
+                                                const AttentionParams& params, int sliding_window) {
+  const int visible = static_cast<int>(keys.size());
+  std::vector<size_t> order(std::max(0, visible - params.sinks));
+  std::iota(order.begin(), order.end(), static_cast<size_t>(params.sinks));
+  int done = 0;
+  for (int seen = 1; seen <= visible; ++seen) {
+    const int blocks = ClosedBlocks(params, sliding_window, seen);
+    for (int end = done + 1; end <= blocks; ++end) {
+      bool merged_at_once = false;  // by a later segment of the same query
+      for (int later = end + 1; later <= blocks; ++later) {
+        merged_at_once |= later - SegmentBlocks(later) < end;
+      }
+      if (!merged_at_once) {
+        const auto first = order.begin() + (end - SegmentBlocks(end)) * kBlockTokens;
+        const auto last = order.begin() + end * kBlockTokens;
+        std::vector<size_t> segment(first, last);
+        SplitInHalves(keys, segment);
+        std::copy(segment.begin(), segment.end(), first);
+      }
+    }
+    done = blocks;
+  }
+  std::vector<ClusterReference> clusters;
+  for (int block = 0; block < done; ++block) {
+    const std::vector<size_t> members = Part(order, block, kBlockTokens);
+    clusters.push_back(MakeCluster(keys, values, members));
+    for (int f = 0; f < kBlockFines; ++f) {
+      clusters.back().fines.push_back(MakeCluster(keys, values, Part(members, f, kFineTokens)));
+    }
+  }
+  return clusters;
+}
+
+std::vector<Vector> MultipoleReference(const std::vector<Vector>& queries,
+                                       const std::vector<Vector>& keys,
+                                       const std::vector<Vector>& values,
+                                       const std::vector<ClusterReference>& clusters,
+                                       const AttentionParams& params) {
+  const size_t heads = queries.size();
+  const double root = std::sqrt(static_cast<double>(keys[0].size()));
+  const auto logit = [&](size_t h, const ClusterReference& c) {
+    const Vector& q = queries[h];
+    return std::log(static_cast<double>(c.members.size())) + Dot(q, c.key) / root +
+           std::min(Dot(q, q) * c.variance / (2 * root * root), double{kClusterCorrectionMax});
+  };
+  std::vector<bool> clustered(keys.size(), false);
+  std::vector<const ClusterReference*> closed;
+  for (const ClusterReference& c : clusters) {
+    closed.push_back(&c);
+    for (const size_t t : c.members) {
+      clustered[t] = true;
+    }
+  }
+  std::vector<size_t> real;
+  for (size_t t = 0; t < keys.size(); ++t) {
+    if (!clustered[t]) {
+      real.push_back(t);
+    }
+  }
+  const auto real_mass = [&](size_t h) {
+    double sum = 0;
+    for (const size_t t : real) {
+      sum += std::exp(Dot(queries[h], keys[t]) / root);
+    }
+    return sum;
+  };
+  // Masses are compared across heads as shares of each head's first estimate.
+  Vector first(heads);
+  for (size_t h = 0; h < heads; ++h) {
+    first[h] = real_mass(h);
+    for (const ClusterReference* c : closed) {
+      first[h] += std::exp(logit(h, *c));
+    }
+  }
+  const auto mass = [&](const ClusterReference& c) {
+    double sum = 0;
+    for (size_t h = 0; h < heads; ++h) {
+      sum += std::exp(logit(h, c)) / first[h];
+    }
+    return sum;
+  };
+  for (int openings = 0; !closed.empty(); ++openings) {
+    double uncovered = 0;
+    for (size_t h = 0; h < heads; ++h) {
+      double rest = 0;
+      for (const ClusterReference* c : closed) {
+        rest += std::exp(logit(h, *c));
+      }
+      uncovered += rest / (rest + real_mass(h)) / static_cast<double>(heads);
+    }
+    if ((params.mass < 1 && uncovered <= 1 - double{params.mass}) ||
+        (params.max_keys > 0 && (openings + 1) * kFineTokens > params.max_keys)) {
+      break;
+    }
+    const auto largest = std::max_element(
+        closed.begin(), closed.end(),
+        [&](const ClusterReference* a, const ClusterReference* b) { return mass(*a) < mass(*b); });
+    const ClusterReference* opened = *largest;
+    closed.erase(largest);
+    if (opened->fines.empty()) {
+      real.insert(real.end(), opened->members.begin(), opened->members.end());
+    }
+    for (const ClusterReference& fine : opened->fines) {
+      closed.push_back(&fine);
+    }
+  }
+  std::vector<Vector> outputs;
+  for (size_t h = 0; h < heads; ++h) {
+    std::vector<std::pair<double, const Vector*>> terms;
+    for (const size_t t : real) {
+      terms.emplace_back(Dot(queries[h], keys[t]) / root, &values[t]);
+    }
+    for (const ClusterReference* c : closed) {
+      terms.emplace_back(logit(h, *c), &c->value);
+    }
+    const double top = std::max_element(terms.begin(), terms.end(), [](auto& a, auto& b) {
+                         return a.first < b.first;
+                       })->first;
+    Vector out(values[0].size(), 0.0);
+    double total = 0;
+    for (const auto& [score, value] : terms) {
+      total += std::exp(score - top);
+      for (size_t i = 0; i < out.size(); ++i) {
+        out[i] += std::exp(score - top) * (*value)[i];
+      }
+    }
+    for (double& x : out) {
+      x /= total;
+    }
+    outputs.push_back(std::move(out));
+  }
+  return outputs;
+}
+
+}  // namespace alcca

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "kernels/attention_params.h"
+
+namespace alcca {
+
+struct ClusterReference {
+  std::vector<size_t> members;  // positions
+  std::vector<double> key;      // means
+  std::vector<double> value;
+  double variance = 0;  // of the keys, averaged over dimensions
+  std::vector<ClusterReference> fines;
+};
+
+// The coarse clusters that a query over all of `keys` sees, by the words of kernels/key_clusters.h.
+std::vector<ClusterReference> ClustersReference(const std::vector<std::vector<double>>& keys,
+                                                const std::vector<std::vector<double>>& values,
+                                                const AttentionParams& params, int sliding_window);
+
+// Multipole attention of a group of query heads over them; one output each.
+std::vector<std::vector<double>> MultipoleReference(const std::vector<std::vector<double>>& queries,
+                                                    const std::vector<std::vector<double>>& keys,
+                                                    const std::vector<std::vector<double>>& values,
+                                                    const std::vector<ClusterReference>& clusters,
+                                                    const AttentionParams& params);
+
+}  // namespace alcca

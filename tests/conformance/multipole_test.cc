@@ -1,0 +1,274 @@
+// Multipole attention of every backend against the reference, against dense where both must agree,
+// and its counters against closed formulas.
+
+#include "kernels/key_clusters.h"
+#include "tests/conformance/attention_rig.h"
+
+namespace alcca {
+namespace {
+
+AttentionParams Multipole(float mass, int32_t max_keys, int32_t sinks = 16, int32_t recent = 64) {
+  AttentionParams params{.mode = AttentionMode::kMultipole};
+  params.mass = mass;
+  params.max_keys = max_keys;
+  params.sinks = sinks;
+  params.recent = recent;
+  params.dense_below = 0;
+  return params;
+}
+
+// Queries long enough that softmax has favourites, off any grid.
+Tokens PeakyTokens(const Geometry& geometry, int32_t count, uint64_t seed) {
+  Tokens tokens = RandomTokens(geometry, count, seed);
+  const int32_t queries = geometry.shape.heads * geometry.shape.head_dim;
+  for (Host& layer : tokens) {
+    const Host noise = RandomHost(layer.rows, layer.cols, seed + 1000, 0.1f);
+    for (int32_t t = 0; t < count; ++t) {
+      for (int32_t c = 0; c < layer.cols; ++c) {
+        layer.at(t, c) = (layer.at(t, c) + noise.at(t, c)) * (c < queries ? 2.5f : 1.0f);
+      }
+    }
+  }
+  return tokens;
+}
+
+std::string What(const AttentionParams& p) {
+  return "mass " + std::to_string(p.mass) + " max_keys " + std::to_string(p.max_keys) + " sinks " +
+         std::to_string(p.sinks) + " recent " + std::to_string(p.recent);
+}
+
+class MultipoleConformance : public AttentionConformance {
+ protected:
+  // The last `checked` of `count` tokens, prefilled in chunks of 100 and one decoded.
+  void CompareEnd(const Geometry& geometry, const Tokens& tokens, const AttentionParams& params,
+                  int32_t checked) {
+    const int32_t count = tokens[0].rows, pages = count / geometry.page_tokens + 2;
+    Rig tuned(*backend_, geometry, pages | 1), plain(*reference_, geometry, pages | 1);
+    tuned.RunAll(tuned.Add(tokens, params), 100, count - 1);
+    plain.Store(plain.Add(tokens, params), count - checked);
+    plain.Step({{0, checked}});
+    for (int32_t layer = 0; layer < geometry.layers; ++layer) {
+      ExpectClose({tuned.outputs(0)[layer].RowRange(count - checked, checked)},
+                  {plain.outputs(0)[layer].RowRange(count - checked, checked)}, geometry, tokens,
+                  What(params));
+    }
+  }
+};
+
+TEST_P(MultipoleConformance, MatchesReference) {
+  for (const auto& [heads, kv_heads, dim] :
+       {std::tuple{2, 1, 16}, std::tuple{4, 2, 32}, std::tuple{3, 1, 20}}) {
+    Geometry geometry = MakeGeometry(heads, kv_heads, dim);
+    geometry.page_tokens = 16;
+    const Tokens tokens = PeakyTokens(geometry, 700, 3);
+    for (const float mass : {0.0f, 0.6f, 0.95f, 1.0f}) {
+      for (const int32_t max_keys : {0, 40, 160}) {
+        CompareEnd(geometry, tokens, Multipole(mass, max_keys), 3);
+      }
+    }
+  }
+}
+
+TEST_P(MultipoleConformance, WhateverTheSinksTheWindowAndThePages) {
+  for (const int32_t page : {7, 16, 300}) {
+    Geometry geometry = MakeGeometry(2, 1, 16);
+    geometry.page_tokens = page;
+    const Tokens tokens = PeakyTokens(geometry, 620, 4);
+    for (const int32_t sinks : {0, 1, 16, 50}) {
+      for (const int32_t recent : {1, 64, 300, 1000}) {
+        CompareEnd(geometry, tokens, Multipole(0.8f, 96, sinks, recent), 2);
+      }
+    }
+  }
+}
+
+TEST_P(MultipoleConformance, MergedSegments) {
+  Geometry geometry = MakeGeometry(2, 1, 16);
+  geometry.page_tokens = 64;
+  // 4 blocks merged, 5; 16 merged, 17.
+  for (const int32_t blocks : {4, 5, 16, 17}) {
+    const int32_t count = 16 + 64 + blocks * kBlockTokens + 2;
+    CompareEnd(geometry, PeakyTokens(geometry, count, 5), Multipole(0.9f, 320), 2);
+  }
+}
+
+TEST_P(MultipoleConformance, FirstClusteredBeyondDenseBelow) {
+  Geometry geometry = MakeGeometry(2, 1, 16);
+  geometry.page_tokens = 16;
+  const int32_t count = 1500;
+  AttentionParams params = Multipole(0.9f, 160);
+  params.dense_below = count - 2;  // five blocks close at once, four of them as one segment
+  const Tokens tokens = PeakyTokens(geometry, count, 6);
+  CompareEnd(geometry, tokens, params, 3);
+  params.dense_below = count;
+  Rig rig(*backend_, geometry), dense(*backend_, geometry);
+  rig.RunAll(rig.Add(tokens, params), 200, count - 1);
+  dense.RunAll(dense.Add(tokens, Dense()), 200, count - 1);
+  ExpectSameBits(rig.outputs(0), dense.outputs(0), "below dense_below");
+}
+
+TEST_P(MultipoleConformance, AllOfTheMassIsDense) {
+  Geometry geometry = MakeGeometry(4, 2, 32);
+  geometry.page_tokens = 16;
+  geometry.layers = 2;
+  const Tokens tokens = PeakyTokens(geometry, 1400, 7);
+  ExpectClose(Actual(geometry, tokens, Multipole(1.0f, 0), 128, 1390),
+              Actual(geometry, tokens, Dense(), 128, 1390), geometry, tokens, "mass 1");
+}
+
+TEST_P(MultipoleConformance, MoreMassIsCloserToDense) {
+  Geometry geometry = MakeGeometry(2, 1, 32);
+  geometry.page_tokens = 16;
+  const Tokens tokens = PeakyTokens(geometry, 1400, 8);
+  const Tokens dense = Actual(geometry, tokens, Dense(), 200, 1400);
+  double last = 1e9;
+  for (const float mass : {0.0f, 0.5f, 0.8f, 0.95f, 0.99f}) {
+    const Tokens actual = Actual(geometry, tokens, Multipole(mass, 0), 200, 1400);
+    double error = 0;
+    for (size_t i = 0; i < dense[0].values.size(); ++i) {
+      error += std::pow(actual[0].values[i] - dense[0].values[i], 2);
+    }
+    EXPECT_LT(error, last) << mass;
+    last = error;
+  }
+}
+
+TEST_P(MultipoleConformance, ASlidingWindowIsAnsweredByDense) {
+  Geometry geometry = MakeGeometry(4, 2, 32);
+  geometry.page_tokens = 16;
+  geometry.shape.sliding_window = 100;
+  const Tokens tokens = PeakyTokens(geometry, 500, 9);
+  ExpectSameBits(Actual(geometry, tokens, Multipole(0.5f, 0), 64, 490),
+                 Actual(geometry, tokens, Dense(), 64, 490), "sliding window");
+}
+
+TEST_P(MultipoleConformance, ChunksThreadsAndNeighboursDoNotMatter) {
+  Geometry geometry = MakeGeometry(4, 2, 32);
+  geometry.page_tokens = 16;
+  geometry.layers = 2;
+  const int32_t count = 900;
+  const Tokens tokens = PeakyTokens(geometry, count, 10), other = PeakyTokens(geometry, 640, 11);
+  for (const AttentionParams& params : {Multipole(0.9f, 0), Multipole(0.95f, 128)}) {
+    Rig whole(*backend_, geometry);
+    whole.RunAll(whole.Add(tokens, params), 512, count);
+    for (const int32_t chunk : {1, 37, 256}) {
+      Rig rig(*backend_, geometry);
+      rig.RunAll(rig.Add(tokens, params), chunk, count);
+      ExpectSameBits(rig.outputs(0), whole.outputs(0), "chunk " + std::to_string(chunk));
+      EXPECT_TRUE(rig.counters(0, Phase::kPrefill) == whole.counters(0, Phase::kPrefill)) << chunk;
+    }
+    // Two sequences whose blocks close at different rows of a step.
+    Rig mixed(*backend_, geometry, 997);
+    mixed.Add(tokens, params);
+    mixed.Add(other, params);
+    mixed.Step({{0, 200}});
+    mixed.Step({{1, 300}, {0, 210}});
+    mixed.Step({{0, 400}, {1, 100}});
+    mixed.Step({{1, 240}, {0, 90}});
+    ExpectSameBits(mixed.outputs(0), whole.outputs(0), "beside another");
+    ExpectSameBits(mixed.outputs(1), Actual(geometry, other, params, 512, 640), "the other");
+  }
+}
+
+TEST_P(MultipoleConformance, RefusedMemoryIsAnsweredByDenseAndSaysSo) {
+  Geometry geometry = MakeGeometry(4, 2, 32);
+  geometry.page_tokens = 64;
+  const int32_t count = 5000;
+  const Tokens tokens = PeakyTokens(geometry, count, 12);
+  AttentionParams params = Multipole(0.5f, 256);
+  params.index_bytes_max = static_cast<int64_t>(2 * ClusterBytes(15, 32));  // of 3,840 tokens
+  Rig rig(*backend_, geometry), dense(*backend_, geometry);
+  rig.Add(tokens, params);
+  dense.RunAll(dense.Add(tokens, Dense()), 500, count);
+  rig.Step({{0, 500}});
+  EXPECT_GT(rig.state(0).bytes(), 2 * ClusterBytes(1, 32));
+  for (int32_t done = 500; done < 4000; done += 500) {
+    rig.Step({{0, 500}});
+  }
+  EXPECT_FALSE(rig.state(0).fell_back());
+  rig.Step({{0, 500}});
+  EXPECT_TRUE(rig.state(0).fell_back());
+  EXPECT_LT(rig.state(0).bytes(), ClusterBytes(1, 32));
+  rig.Step({{0, 500}});
+  // The keys lie in another order by then, so the sums round differently.
+  ExpectClose({rig.outputs(0)[0].RowRange(4500, 500)}, {dense.outputs(0)[0].RowRange(4500, 500)},
+              geometry, tokens, "after the fall");
+}
+
+TEST_P(MultipoleConformance, NonFiniteKeysHarmTheirReadersAlone) {
+  Geometry geometry = MakeGeometry(2, 1, 16);
+  geometry.page_tokens = 16;
+  Tokens tokens = PeakyTokens(geometry, 400, 13);
+  tokens[0].at(20, KeyColumn(geometry.shape, 0)) = std::numeric_limits<float>::quiet_NaN();
+  Rig rig(*backend_, geometry);
+  rig.RunAll(rig.Add(tokens, Multipole(0.9f, 64)), 50, 390);  // ends: no order is broken by NaN
+  EXPECT_TRUE(std::isfinite(rig.outputs(0)[0].at(10, 0)));
+}
+
+class MultipoleCounting : public AttentionCounting {};
+
+// Every query of n + m tokens sees `blocks` closed clusters of 256, which is a function of
+// position.
+TEST_P(MultipoleCounting, NothingAndEverythingOpened) {
+  Geometry geometry = MakeGeometry(4, 2, 32);
+  geometry.page_tokens = 16;
+  geometry.layers = 2;
+  const int32_t n = 1300, m = 5;
+  const Tokens tokens = PeakyTokens(geometry, n + m, 14);
+  for (const float mass : {0.0f, 1.0f}) {
+    const AttentionParams params = Multipole(mass, 0);
+    const auto expect = [&](int64_t begin, int64_t end) {
+      AttentionCounters c;
+      const int64_t kv = 2 * 2, heads = 2 * 4, row_bytes = 32 * 4;  // layers x heads
+      for (int64_t position = begin; position < end; ++position) {
+        const int64_t visible = position + 1;
+        const int64_t blocks = std::max<int64_t>(0, (visible - 16 - 64) / 256);
+        const int64_t real = mass == 0 ? visible - 256 * blocks : visible;
+        const int64_t centres = mass == 0 ? blocks : blocks * 17;
+        const int64_t closed = mass == 0 ? blocks : 0;
+        c.qk_exact += heads * real;
+        c.pv_exact += heads * real;
+        c.qk_centroid += heads * centres;
+        c.pv_centroid += heads * closed;
+        c.kv_bytes_read += kv * (2 * real + centres + closed) * row_bytes;
+        c.queries += heads;
+        c.dense_equivalent_qk += heads * visible;
+        c.dense_equivalent_pv += heads * visible;
+        if (visible >= 336 && (visible - 80) % 256 == 0) {
+          // Blocks 1 to 3 alone: 4 levels of splits at 11 interactions a key, then 3 + 3 / 16. The
+          // fourth merges 1,024 keys: 6 levels.
+          c.index_build += blocks == 4 ? kv * (1024 * 6 * 11 + 3 * 1024 + 3 * 64)
+                                       : kv * (256 * 4 * 11 + 3 * 256 + 3 * 16);
+        }
+      }
+      return c;
+    };
+    Check(geometry, tokens, n, params, expect, "mass " + std::to_string(mass));
+  }
+}
+
+TEST_P(MultipoleCounting, MaxKeysBoundsTheRowsOpened) {
+  Geometry geometry = MakeGeometry(2, 1, 32);
+  geometry.page_tokens = 16;
+  const int32_t count = 16 + 64 + 3 * 256;
+  const Tokens tokens = PeakyTokens(geometry, count, 15);
+  for (const int32_t max_keys : {15, 16, 100, 320}) {
+    Rig rig(*backend_, geometry);
+    rig.RunAll(rig.Add(tokens, Multipole(1.0f, max_keys)), 100, count - 1);
+    const AttentionCounters& c = rig.counters(0, Phase::kDecode);  // of the last token alone
+    const int64_t rows = c.qk_exact / 2 - (16 + 64) + c.qk_centroid / 2 - 3;
+    EXPECT_EQ(rows, max_keys / 16 * 16) << max_keys;
+    EXPECT_EQ(c.pv_exact, c.qk_exact);
+    // Real keys and closed clusters are a partition of all tokens: each opening of a coarse one
+    // turns 1 into 16, each of a fine one takes 1 away.
+    const int64_t fine_openings = (c.qk_exact / 2 - (16 + 64)) / 16;
+    const int64_t coarse_openings = (c.qk_centroid / 2 - 3) / 16;
+    EXPECT_EQ(c.pv_centroid / 2, 3 + 15 * coarse_openings - fine_openings);
+  }
+}
+
+ALCCA_CONFORMANCE(MultipoleConformance);
+ALCCA_CONFORMANCE(MultipoleCounting);
+
+}  // namespace
+}  // namespace alcca

@@ -1,0 +1,17 @@
+#pragma once
+
+// The lab's commands. As tools/cli/commands.h: each adds its subcommand to `app`, and parsing it
+// sets `*run`, whose result is the exit code: 0, or the canonical status code of what failed.
+
+#include <functional>
+
+#include "CLI/CLI.hpp"
+
+namespace alcca::lab {
+
+using Run = std::function<int()>;
+
+void AddExplain(CLI::App* app, Run* run);
+void AddFidelity(CLI::App* app, Run* run);
+
+}  // namespace alcca::lab
