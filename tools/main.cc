@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
   alcca::cli::AddHealth(&app, &run);
   alcca::cli::AddBench(&app, &run);
   alcca::cli::AddEval(&app, &run);
+  alcca::cli::AddTasks(&app, &run);
   alcca::lab::AddExplain(&app, &run);
   alcca::lab::AddFidelity(&app, &run);
   alcca::lab::AddCalibrate(&app, &run);

@@ -91,8 +91,7 @@ TEST_F(CalibrateTest, HeadsOfTheirOwnLoseLessThanOneThetaForAll) {
   for (size_t w = 0; w < text_.windows.size(); w += 2) {
     auto sequence = LabSequence::Make(&lab_, uniform, 0, 96);
     ASSERT_TRUE(sequence.ok());
-    const auto logits =
-        sequence->Feed(std::span(text_.windows[w]).first(96), 96, Phase::kPrefill);
+    const auto logits = sequence->Feed(std::span(text_.windows[w]).first(96), 96, Phase::kPrefill);
     const size_t vocab = lab_.model->vocab_size();
     std::vector<double> p;
     for (int32_t i = 0; i < 96; ++i) {

@@ -1,7 +1,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdio>
-#include <fstream>
 #include <limits>
 #include <memory>
 #include <mutex>
@@ -13,7 +12,9 @@
 
 #include "tools/cli/bench_stats.h"
 #include "tools/cli/commands.h"
+#include "tools/cli/cost.h"
 #include "tools/cli/options.h"
+#include "tools/cli/report.h"
 #include "tools/cli/stream.h"
 
 namespace alcca::cli {
@@ -24,6 +25,7 @@ using SteadyClock = std::chrono::steady_clock;
 struct Options {
   ConnectionOptions connection;
   AttentionOptions attention;
+  JsonOption json;
   int requests = 32;
   int warmup = 1;
   int concurrency = 1;
@@ -32,13 +34,15 @@ struct Options {
   float temperature = 0;
   uint32_t seed = 0;
   std::vector<std::string> goodput;
-  std::string json_file;
 };
 
 struct Totals {
   std::vector<RequestTimes> requests;
   double seconds = 0;
-  int64_t performed = 0, dense = 0, queries = 0, near_queries = 0;
+  Cost cost;
+  v1::AttentionCounters decode;  // of `cost`, the part of decoding
+  int64_t index_bytes = 0;       // summed over requests, each at its peak
+  double index_build_seconds = 0;
   std::string mode, first_error;
 };
 
@@ -87,7 +91,11 @@ class Benchmark {
   explicit Benchmark(const Options& options)
       : options_(options), stub_(options.connection.Stub()) {}
 
-  v1::Inference::Stub* stub() { return stub_.get(); }
+  grpc::Status Connect(v1::GetModelInfoResponse* info) {
+    const grpc::Status status = stub_->GetModelInfo(options_.connection.Context().get(), {}, info);
+    heads_ = int64_t{info->num_layers()} * info->num_attention_heads();
+    return status;
+  }
 
   Totals Run(const std::vector<v1::GenerateRequest>& requests) {
     totals_ = {};
@@ -149,16 +157,15 @@ class Benchmark {
   void Add(const v1::AttentionReport& report) {
     const std::lock_guard lock(mutex_);
     totals_.mode = ModeName(report.applied().mode());
-    for (const v1::AttentionCounters* c : {&report.prefill(), &report.decode()}) {
-      totals_.performed += Performed(*c);
-      totals_.dense += c->dense_equivalent_qk() + c->dense_equivalent_pv();
-      totals_.queries += c->queries();
-      totals_.near_queries += c->near_queries();
-    }
+    totals_.cost.Add(report, heads_);
+    cli::Add(report.decode(), &totals_.decode);
+    totals_.index_bytes += report.index_bytes();
+    totals_.index_build_seconds += report.index_build_seconds();
   }
 
   const Options& options_;
   const std::unique_ptr<v1::Inference::Stub> stub_;
+  int64_t heads_ = 0;  // layers times query heads
   std::mutex mutex_;
   Totals totals_;
 };
@@ -166,13 +173,15 @@ class Benchmark {
 // The figures, printed and (with --json) written: one list, so that both say the same.
 class ReportTable {
  public:
+  explicit ReportTable(FILE* out) : out_(out) {}
+
   void Add(const char* name, double value, const char* unit) {
-    std::printf("  %-34s %12.2f %s\n", name, value, unit);
+    std::fprintf(out_, "  %-34s %12.2f %s\n", name, value, unit);
     json_[name] = value;
   }
   void AddMilliseconds(const char* name, const Summary& s) {
-    std::printf("  %-6s %10.2f %10.2f %10.2f %10.2f %10.2f\n", name, 1e3 * s.mean, 1e3 * s.p50,
-                1e3 * s.p90, 1e3 * s.p99, 1e3 * s.max);
+    std::fprintf(out_, "  %-6s %10.2f %10.2f %10.2f %10.2f %10.2f\n", name, 1e3 * s.mean,
+                 1e3 * s.p50, 1e3 * s.p90, 1e3 * s.p99, 1e3 * s.max);
     json_[std::string(name) + "_ms"] = {{"mean", 1e3 * s.mean},
                                         {"p50", 1e3 * s.p50},
                                         {"p90", 1e3 * s.p90},
@@ -182,10 +191,37 @@ class ReportTable {
   nlohmann::json& json() { return json_; }
 
  private:
+  FILE* out_;
   nlohmann::json json_;
 };
 
-nlohmann::json Print(const Totals& totals, const Objectives& objectives) {
+// What attention cost. An output token is a query of decoding in one layer and head: the first
+// comes from prefill, the last is never fed.
+void AddAttention(const Totals& totals, ReportTable* table) {
+  const Cost& cost = totals.cost;
+  const v1::AttentionCounters& decode = totals.decode;
+  if (cost.sum.dense_equivalent_qk() == 0) {
+    return;
+  }
+  table->Add("interactions of causal dense", 100 * cost.performed_over_causal(), "%");
+  table->Add("saving against causal dense", 100 * (1 - cost.performed_over_causal()), "%");
+  table->Add("query-key saving against causal", 100 * (1 - cost.query_key_over_causal()), "%");
+  if (decode.queries() > 0) {
+    const double tokens = double(decode.queries());
+    table->Add("interactions per output token", double(Performed(decode)) / tokens,
+               "per layer and head");
+    table->Add("of these on the query-key side",
+               double(QueryKey(decode) + decode.index_build()) / tokens, "");
+    table->Add("causal dense per output token",
+               double(decode.dense_equivalent_qk() + decode.dense_equivalent_pv()) / tokens, "");
+  }
+  table->Add("near queries", 100 * cost.near_share(), "%");
+  const double requests = double(cost.sequences);
+  table->Add("index bytes", double(totals.index_bytes) / requests, "per request");
+  table->Add("index build", 1e3 * totals.index_build_seconds / requests, "ms per request");
+}
+
+nlohmann::json Print(const Totals& totals, const Objectives& objectives, FILE* out) {
   std::vector<double> ttft, tpot, itl, e2el;
   int64_t done = 0, good = 0, prompt = 0, output = 0;
   for (const RequestTimes& r : totals.requests) {
@@ -201,9 +237,9 @@ nlohmann::json Print(const Totals& totals, const Objectives& objectives) {
       tpot.push_back(r.tpot());
     itl.insert(itl.end(), r.itl.begin(), r.itl.end());
   }
-  ReportTable table;
+  ReportTable table(out);
   table.json()["attention_mode"] = totals.mode;
-  std::printf("attention: %s\n", totals.mode.c_str());
+  std::fprintf(out, "attention: %s\n", totals.mode.c_str());
   table.Add("requests finished", double(done), "");
   table.Add("requests failed", double(totals.requests.size() - size_t(done)), "");
   table.Add("duration", totals.seconds, "s");
@@ -213,12 +249,8 @@ nlohmann::json Print(const Totals& totals, const Objectives& objectives) {
   if (objectives.Any()) {
     table.Add("goodput", double(good) / totals.seconds, "requests/s");
   }
-  if (totals.dense > 0) {
-    table.Add("interactions of causal dense",
-              100.0 * double(totals.performed) / double(totals.dense), "%");
-    table.Add("near queries", 100.0 * double(totals.near_queries) / double(totals.queries), "%");
-  }
-  std::printf("  %-6s %10s %10s %10s %10s %10s\n", "ms", "mean", "p50", "p90", "p99", "max");
+  AddAttention(totals, &table);
+  std::fprintf(out, "  %-6s %10s %10s %10s %10s %10s\n", "ms", "mean", "p50", "p90", "p99", "max");
   table.AddMilliseconds("TTFT", Summarise(std::move(ttft)));
   table.AddMilliseconds("TPOT", Summarise(std::move(tpot)));
   table.AddMilliseconds("ITL", Summarise(std::move(itl)));
@@ -233,23 +265,21 @@ int Bench(const Options& options) {
   }
   Benchmark benchmark(options);
   v1::GetModelInfoResponse info;
-  const grpc::Status status =
-      benchmark.stub()->GetModelInfo(options.connection.Context().get(), {}, &info);
-  if (!status.ok()) {
+  if (const grpc::Status status = benchmark.Connect(&info); !status.ok()) {
     return Report(status);
   }
   std::vector<v1::GenerateRequest> requests =
       MakeRequests(options, info.vocab_size(), options.warmup + options.requests);
   benchmark.Run({requests.end() - options.warmup, requests.end()});
   requests.resize(options.requests);
-  std::printf("%s, %s, %s: %d requests of %u + %u tokens, %d at once%s\n",
-              info.served_model_name().c_str(), info.weight_dtype().c_str(), info.device().c_str(),
-              options.requests, options.input_len, options.output_len, options.concurrency,
-              options.request_rate > 0 ? ", Poisson arrivals" : "");
+  std::fprintf(options.json.text(), "%s, %s, %s: %d requests of %u + %u tokens, %d at once%s\n",
+               info.served_model_name().c_str(), info.weight_dtype().c_str(), info.device().c_str(),
+               options.requests, options.input_len, options.output_len, options.concurrency,
+               options.request_rate > 0 ? ", Poisson arrivals" : "");
   const Totals totals = benchmark.Run(requests);
-  const nlohmann::json json = Print(totals, objectives);
-  if (!options.json_file.empty()) {
-    std::ofstream(options.json_file) << json.dump(2) << "\n";
+  const nlohmann::json json = Print(totals, objectives, options.json.text());
+  if (const grpc::Status status = options.json.Write(json); !status.ok()) {
+    return Report(status);
   }
   if (!totals.first_error.empty()) {
     std::fprintf(stderr, "alcca: a request failed: %s\n", totals.first_error.c_str());
@@ -265,6 +295,7 @@ void AddBench(CLI::App* app, Run* run) {
   auto options = std::make_shared<Options>();
   options->connection.AddTo(command);
   options->attention.AddTo(command);
+  options->json.AddTo(command);
   command->add_option("--requests", options->requests)
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
@@ -291,7 +322,6 @@ void AddBench(CLI::App* app, Run* run) {
         Objectives unused;
         return ParseObjective(text, &unused);
       });
-  command->add_option("--json", options->json_file, "also write the figures to this file");
   command->callback([options, run] { *run = [options] { return Bench(*options); }; });
 }
 

@@ -19,5 +19,6 @@ void AddInfo(CLI::App* app, Run* run);
 void AddHealth(CLI::App* app, Run* run);
 void AddBench(CLI::App* app, Run* run);
 void AddEval(CLI::App* app, Run* run);
+void AddTasks(CLI::App* app, Run* run);
 
 }  // namespace alcca::cli

@@ -1,20 +1,21 @@
-#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <memory>
-#include <mutex>
+#include <nlohmann/json.hpp>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/str_split.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "tools/cli/card_table.h"
 #include "tools/cli/commands.h"
+#include "tools/cli/cost.h"
+#include "tools/cli/loss.h"
 #include "tools/cli/options.h"
-#include "tools/cli/stream.h"
+#include "tools/cli/report.h"
+#include "tools/cli/scoring.h"
+#include "tools/cli/variant.h"
 
 namespace alcca::cli {
 namespace {
@@ -22,58 +23,51 @@ namespace {
 struct Options {
   ConnectionOptions connection;
   AttentionOptions attention;
+  JsonOption json;
   std::vector<std::string> modes;
   std::string text_file;
   std::string separator = "<|endoftext|>";
   uint32_t length = 0;  // tokens scored together; 0: 512, or what the context holds
   int limit = 0;        // documents; 0: all
   int concurrency = 4;
+  bool by_position = false;
+  bool card_table = false;
+  std::vector<uint32_t> lengths = {1000, 4000, 16000, 32000};
 };
 
 // A text as token ids, in windows that share one token, so that each token but the first of a
 // document is predicted once.
 struct Corpus {
-  std::vector<std::vector<uint32_t>> windows;
+  std::vector<TokenIds> windows;
   int64_t bytes = 0;
   int documents = 0;
 };
 
-constexpr const char* kTree = "tree";  // beside the modes: alcca with tree search
-
-struct Score {
-  double nats = 0;
-  int64_t tokens = 0, performed = 0, dense = 0, queries = 0, near_queries = 0, recall_wanted = 0,
-          recall_found = 0;
+struct Result {
+  std::string name;
+  v1::AttentionParams applied;
+  Loss loss;
+  Cost cost;
   double seconds = 0;
 };
 
-grpc::Status ReadCorpus(const Options& options, v1::Inference::Stub* stub, Corpus* corpus) {
-  std::ifstream file(options.text_file, std::ios::binary);
-  if (!file) {
-    return {grpc::StatusCode::NOT_FOUND, "cannot read '" + options.text_file + "'"};
-  }
-  const std::string all{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  v1::GetModelInfoResponse info;
-  grpc::Status status = stub->GetModelInfo(options.connection.Context().get(), {}, &info);
-  if (!status.ok()) {
+grpc::Status ReadCorpus(const Options& options, Scorer* scorer, Corpus* corpus) {
+  std::string all;
+  if (const grpc::Status status = ReadFile(options.text_file, &all); !status.ok()) {
     return status;
   }
+  const v1::GetModelInfoResponse& info = scorer->info();
   const uint32_t room = info.max_req_input_len() - 1;  // one token of a window is the next one's
   const uint32_t length = std::min(options.length == 0 ? 512 : options.length, room);
-  for (const auto& part : absl::StrSplit(all, options.separator)) {
-    const std::string text(absl::StripAsciiWhitespace(part));
-    if (text.empty() || (options.limit > 0 && corpus->documents == options.limit)) {
-      continue;
-    }
-    v1::TokenizeRequest request;
-    request.set_text(text);
-    request.set_add_bos(true);
-    v1::TokenizeResponse response;
-    status = stub->Tokenize(options.connection.Context().get(), request, &response);
-    if (!status.ok()) {
+  for (const std::string& document : SplitDocuments(all, options.separator, options.limit)) {
+    TokenizedText text;
+    if (const grpc::Status status = scorer->Tokenize(document, &text); !status.ok()) {
       return status;
     }
-    std::vector<uint32_t> ids(response.token_ids().begin(), response.token_ids().end());
+    TokenIds& ids = text.ids;
+    if (info.has_bos_token_id()) {
+      ids.insert(ids.begin(), info.bos_token_id());
+    }
     if (info.eos_token_ids_size() > 0) {
       ids.push_back(info.eos_token_ids(0));
     }
@@ -81,7 +75,7 @@ grpc::Status ReadCorpus(const Options& options, v1::Inference::Stub* stub, Corpu
       corpus->windows.emplace_back(ids.begin() + i,
                                    ids.begin() + std::min(ids.size(), i + length + 1));
     }
-    corpus->bytes += static_cast<int64_t>(text.size());
+    corpus->bytes += static_cast<int64_t>(document.size());
     ++corpus->documents;
   }
   if (corpus->windows.empty()) {
@@ -90,120 +84,153 @@ grpc::Status ReadCorpus(const Options& options, v1::Inference::Stub* stub, Corpu
   return grpc::Status::OK;
 }
 
-grpc::Status ScoreWindow(const Options& options, const std::string& mode,
-                         const std::vector<uint32_t>& ids, v1::Inference::Stub* stub,
-                         Score* score) {
-  v1::GenerateRequest request;
-  request.mutable_tokenized()->mutable_input_ids()->Assign(ids.begin(), ids.end());
-  request.mutable_sampling_params()->set_max_tokens(1);
-  request.mutable_sampling_params()->set_prompt_logprobs(0);
-  *request.mutable_attention() = options.attention.Params();
-  if (mode == kTree) {
-    request.mutable_attention()->set_mode(v1::ATTENTION_MODE_ALCCA);
-    request.mutable_attention()->set_search(v1::ATTENTION_SEARCH_TREE);
-  } else {
-    request.mutable_attention()->set_mode(ParseMode(mode));
+grpc::Status ScoreCorpus(const Variant& variant, const Corpus& corpus, int concurrency,
+                         Scorer* scorer, Result* result) {
+  std::vector<SequenceScore> scores(corpus.windows.size());
+  const auto start = std::chrono::steady_clock::now();
+  const grpc::Status status = ForEach(scores.size(), concurrency, [&](size_t i) {
+    return scorer->Score(corpus.windows[i], variant.attention, &scores[i]);
+  });
+  result->name = variant.name;
+  result->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  for (const SequenceScore& score : scores) {  // in order: the sum repeats exactly
+    result->loss.Add(score.logprobs);
+    result->cost.Add(score.attention, scorer->heads());
   }
-  const auto context = options.connection.Context();
-  const auto reader = stub->Generate(context.get(), request);
-  v1::GenerateComplete done;
-  for (v1::GenerateResponse message; reader->Read(&message);) {
-    if (message.has_complete()) {
-      done = std::move(*message.mutable_complete());
-    }
-  }
-  const grpc::Status status = reader->Finish();
-  if (!status.ok()) {
-    return status;
-  }
-  for (const v1::InputTokenLogProb& token : done.input_logprobs().token_logprobs()) {
-    if (token.has_value()) {
-      score->nats -= token.value();
-      ++score->tokens;
-    }
-  }
-  const v1::AttentionCounters& c = done.attention().prefill();
-  score->performed += Performed(c);
-  score->dense += c.dense_equivalent_qk() + c.dense_equivalent_pv();
-  score->queries += c.queries();
-  score->recall_wanted += c.recall_wanted();
-  score->recall_found += c.recall_found();
-  score->near_queries += c.near_queries();
-  return grpc::Status::OK;
+  result->applied = scores[0].attention.applied();
+  return status;
 }
 
-grpc::Status ScoreMode(const Options& options, const std::string& mode, const Corpus& corpus,
-                       v1::Inference::Stub* stub, Score* total) {
-  std::vector<Score> scores(corpus.windows.size());  // summed in order: the result repeats exactly
-  std::atomic<size_t> next = 0;
-  std::mutex mutex;
-  grpc::Status failure;
-  const auto start = std::chrono::steady_clock::now();
-  std::vector<std::thread> workers;
-  for (int i = 0; i < options.concurrency; ++i) {
-    workers.emplace_back([&] {
-      for (size_t at = next++; at < corpus.windows.size(); at = next++) {
-        const grpc::Status status =
-            ScoreWindow(options, mode, corpus.windows[at], stub, &scores[at]);
-        if (!status.ok()) {
-          const std::lock_guard lock(mutex);
-          failure = status;
-          next = corpus.windows.size();
-        }
-      }
-    });
+void PrintRow(const Result& r, int64_t bytes, FILE* out) {
+  const double per_token = r.loss.nats_per_token(), per_byte = r.loss.nats() / double(bytes);
+  std::string recall = "-";
+  if (r.cost.sum.recall_wanted() > 0) {
+    recall = absl::StrFormat("%.1f", 100 * r.cost.recall());
   }
-  for (std::thread& worker : workers) {
-    worker.join();
+  std::fprintf(out, "%-12s %10.4f %10.3f %10.4f %11.4f %10.0f %14.1f %8.2f %8s\n", r.name.c_str(),
+               per_token, std::exp(per_token), per_byte, per_byte / std::log(2.0),
+               double(r.loss.tokens()) / r.seconds, 100 * r.cost.performed_over_causal(),
+               100 * r.cost.near_share(), recall.c_str());
+  std::fflush(out);
+}
+
+// Nats per token, a row a bucket and a column a mode.
+void PrintByPosition(const std::vector<Result>& results, FILE* out) {
+  std::fprintf(out, "\nnats/token by tokens before\n%-15s %9s", "position", "tokens");
+  for (const Result& r : results) {
+    std::fprintf(out, " %12s", r.name.c_str());
   }
-  total->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  for (const Score& s : scores) {
-    total->nats += s.nats;
-    total->tokens += s.tokens;
-    total->performed += s.performed;
-    total->dense += s.dense;
-    total->queries += s.queries;
-    total->recall_wanted += s.recall_wanted;
-    total->recall_found += s.recall_found;
-    total->near_queries += s.near_queries;
+  for (size_t i = 0; i < results[0].loss.by_position().size(); ++i) {
+    const Loss::Bucket& bucket = results[0].loss.by_position()[i];
+    std::fprintf(out, "\n%-15s %9lld", absl::StrFormat("%d-%d", bucket.from, bucket.to - 1).c_str(),
+                 static_cast<long long>(bucket.tokens));
+    for (const Result& r : results) {
+      std::fprintf(out, " %12.4f", r.loss.by_position()[i].nats_per_token());
+    }
   }
-  return failure;
+  std::fprintf(out, "\n");
+}
+
+nlohmann::json ToJson(const Result& r, int64_t bytes, bool by_position) {
+  const double per_token = r.loss.nats_per_token(), per_byte = r.loss.nats() / double(bytes);
+  nlohmann::json json = {{"mode", ModeName(r.applied.mode())},
+                         {"label", r.name},
+                         {"tokens", r.loss.tokens()},
+                         {"nats_per_token", per_token},
+                         {"perplexity", std::exp(per_token)},
+                         {"nats_per_byte", per_byte},
+                         {"bits_per_byte", per_byte / std::log(2.0)},
+                         {"tokens_per_second", double(r.loss.tokens()) / r.seconds},
+                         {"performed_vs_causal", r.cost.performed_over_causal()},
+                         {"qk_with_build_vs_causal", r.cost.query_key_over_causal()},
+                         {"near_share", r.cost.near_share()}};
+  if (r.cost.sum.recall_wanted() > 0) {
+    json["recall"] = r.cost.recall();
+  }
+  for (const Loss::Bucket& bucket : r.loss.by_position()) {
+    if (by_position) {
+      json["by_position"].push_back({{"from", bucket.from},
+                                     {"to", bucket.to},
+                                     {"tokens", bucket.tokens},
+                                     {"nats_per_token", bucket.nats_per_token()}});
+    }
+  }
+  return json;
+}
+
+// The documents as one text.
+grpc::Status JoinDocuments(const Options& options, std::string* text) {
+  const grpc::Status status = ReadFile(options.text_file, text);
+  *text = absl::StrJoin(SplitDocuments(*text, options.separator, options.limit), "\n\n");
+  constexpr size_t kTextMax = 1 << 20;  // one Tokenize call, and sequences enough of any length
+  if (text->size() > kTextMax) {
+    text->resize(text->find_last_of(" \n", kTextMax));
+  }
+  return status;
+}
+
+int EvalCardTable(const Options& options) {
+  Scorer scorer(options.connection);
+  CardOptions card;
+  card.lengths = options.lengths;
+  card.attention = options.attention.Params();
+  card.concurrency = options.concurrency;
+  CardTable table;
+  table.text = options.text_file;
+  grpc::Status status = scorer.Connect();
+  if (status.ok()) {
+    status = JoinDocuments(options, &card.text);
+  }
+  if (status.ok()) {
+    status = MeasureCardTable(card, &scorer, options.json.text(), &table);
+  }
+  return Report(status.ok() ? options.json.Write(CardTableJson(table)) : status);
 }
 
 int Eval(const Options& options) {
-  const auto stub = options.connection.Stub();
+  Scorer scorer(options.connection);
   Corpus corpus;
-  if (const grpc::Status status = ReadCorpus(options, stub.get(), &corpus); !status.ok()) {
+  grpc::Status status = scorer.Connect();
+  if (status.ok()) {
+    status = ReadCorpus(options, &scorer, &corpus);
+  }
+  if (!status.ok()) {
     return Report(status);
   }
-  std::printf("%s: %d documents, %lld bytes\n", options.text_file.c_str(), corpus.documents,
-              static_cast<long long>(corpus.bytes));
-  std::printf("%-10s %10s %10s %10s %11s %10s %14s %8s %8s\n", "mode", "nats/token", "perplexity",
-              "nats/byte", "bits/byte", "tokens/s", "% of causal", "near %", "recall %");
-  std::vector<std::string> modes = options.modes;
-  if (modes.empty()) {
-    modes = {options.attention.mode.empty() ? "" : options.attention.mode};
+  std::vector<Variant> variants;
+  (void)ParseVariants(options.modes, options.attention.Params(), &variants);  // checked by the flag
+  if (variants.empty()) {
+    const std::string& mode = options.attention.mode;
+    variants = {{mode.empty() ? "(default)" : mode, options.attention.Params()}};
   }
-  for (const std::string& mode : modes) {
-    Score s;
-    const grpc::Status status = ScoreMode(options, mode, corpus, stub.get(), &s);
+  FILE* out = options.json.text();
+  std::fprintf(out, "%s: %d documents, %lld bytes\n", options.text_file.c_str(), corpus.documents,
+               static_cast<long long>(corpus.bytes));
+  std::fprintf(out, "%-12s %10s %10s %10s %11s %10s %14s %8s %8s\n", "mode", "nats/token",
+               "perplexity", "nats/byte", "bits/byte", "tokens/s", "% of causal", "near %",
+               "recall %");
+  nlohmann::json json = {{"text", options.text_file},
+                         {"documents", corpus.documents},
+                         {"bytes", corpus.bytes},
+                         {"modes", nlohmann::json::array()}};
+  std::vector<Result> results;
+  for (Variant& variant : variants) {
+    if (variant.matched) {
+      MatchBudget(results.back().applied, results.back().cost, &variant);
+    }
+    Result result;
+    status = ScoreCorpus(variant, corpus, options.concurrency, &scorer, &result);
     if (!status.ok()) {
       return Report(status);
     }
-    const double per_token = s.nats / double(s.tokens), per_byte = s.nats / double(corpus.bytes);
-    char recall[16] = "-";
-    if (s.recall_wanted > 0) {
-      std::snprintf(recall, sizeof(recall), "%.1f",
-                    100.0 * double(s.recall_found) / double(s.recall_wanted));
-    }
-    std::printf("%-10s %10.4f %10.3f %10.4f %11.4f %10.0f %14.1f %8.2f %8s\n",
-                mode.empty() ? "(default)" : mode.c_str(), per_token, std::exp(per_token), per_byte,
-                per_byte / std::log(2.0), double(s.tokens) / s.seconds,
-                100.0 * double(s.performed) / double(s.dense),
-                100.0 * double(s.near_queries) / double(s.queries), recall);
-    std::fflush(stdout);
+    PrintRow(result, corpus.bytes, out);
+    json["modes"].push_back(ToJson(result, corpus.bytes, options.by_position));
+    results.push_back(std::move(result));
   }
-  return 0;
+  if (options.by_position) {
+    PrintByPosition(results, out);
+  }
+  return Report(options.json.Write(json));
 }
 
 }  // namespace
@@ -214,21 +241,34 @@ void AddEval(CLI::App* app, Run* run) {
   auto options = std::make_shared<Options>();
   options->connection.AddTo(command);
   options->attention.AddTo(command);
+  options->json.AddTo(command);
   command->add_option("--text", options->text_file, "UTF-8 text")->required();
-  command
-      ->add_option("--modes", options->modes,
-                   "modes to compare, as dense,alcca; tree is alcca with tree search")
-      ->delimiter(',')
-      ->check(CLI::IsMember({"dense", "alcca", kTree, "multipole", "window", "topk"}));
+  command->add_option("--modes", options->modes, kVariantHelp)->delimiter(',');
   command->add_option("--separator", options->separator, "between documents")
       ->capture_default_str();
   command->add_option("--length", options->length,
                       "tokens scored in one piece; 0: 512 or the context");
   command->add_option("--limit", options->limit, "documents; 0: all");
+  command->add_flag("--by-position", options->by_position,
+                    "also the loss by the number of tokens before, in their piece");
+  CLI::Option* card = command->add_flag(
+      "--card-table", options->card_table,
+      "the published model card's comparison, measured on the joined documents instead");
+  command->add_option("--lengths", options->lengths, "of the card's table, in tokens")
+      ->delimiter(',')
+      ->check(CLI::Range(2u, 1u << 20))
+      ->needs(card)
+      ->capture_default_str();
   command->add_option("--concurrency", options->concurrency)
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
-  command->callback([options, run] { *run = [options] { return Eval(*options); }; });
+  command->callback([options, run] {
+    std::vector<Variant> unused;
+    if (const std::string wrong = ParseVariants(options->modes, {}, &unused); !wrong.empty()) {
+      throw CLI::ValidationError("--modes", wrong);
+    }
+    *run = [options] { return options->card_table ? EvalCardTable(*options) : Eval(*options); };
+  });
 }
 
 }  // namespace alcca::cli

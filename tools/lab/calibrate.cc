@@ -167,8 +167,8 @@ class Fitter final : public AttentionObserver {
     return base_.search == KeySearch::kTree ? std::min(base_.tree_distances, visible) : visible;
   }
 
-  // The cut of the sorted distances, and the k, of least damage / energy + price * cost. Cost is the
-  // share of far queries, or of the interactions of k neighbours for all.
+  // The cut of the sorted distances, and the k, of least damage / energy + price * cost. Cost is
+  // the share of far queries, or of the interactions of k neighbours for all.
   HeadChoice Choose(std::vector<Query> queries, double energy) const {
     std::sort(queries.begin(), queries.end(),
               [](const Query& a, const Query& b) { return a.distance < b.distance; });
@@ -268,8 +268,7 @@ absl::StatusOr<CalibrationFigures> Measure(LabModel* lab,
     ASSIGN_OR_RETURN(LabSequence sequence, LabSequence::Make(lab, params, 0, length));
     for (int32_t at = 0; at < length; at += kLogitRows) {
       const int32_t count = std::min(kLogitRows, length - at);
-      const auto logits =
-          sequence.Feed(std::span(ids).subspan(at, count), count, Phase::kPrefill);
+      const auto logits = sequence.Feed(std::span(ids).subspan(at, count), count, Phase::kPrefill);
       for (int32_t i = 0; i < count; ++i) {
         LogSoftmax(logits.subspan(i * vocab, vocab), &p);
         nats -= p[ids[at + i + 1]];
@@ -430,8 +429,8 @@ absl::StatusOr<Calibration> Calibrate(LabModel* lab, const TextWindows& text,
     return absl::FailedPreconditionError(
         target.kind == Kind::kSaving
             ? absl::StrCat("--target: no theta saves ", Percent(target.value),
-                           ": with every query near it is ", Percent(most), " at ",
-                           options.length, " tokens; take longer windows")
+                           ": with every query near it is ", Percent(most), " at ", options.length,
+                           " tokens; take longer windows")
             : absl::StrCat("--target: the smallest change found costs ", least, " nats per byte"));
   }
   return out;
@@ -439,8 +438,8 @@ absl::StatusOr<Calibration> Calibrate(LabModel* lab, const TextWindows& text,
 
 absl::StatusOr<std::string> CalibratedAlccaJson(const std::string& existing,
                                                 const std::string& target,
-                                                const std::string& text_name,
-                                                const LabModel& lab, const Calibration& result) {
+                                                const std::string& text_name, const LabModel& lab,
+                                                const Calibration& result) {
   nlohmann::ordered_json json = nlohmann::ordered_json::object();
   if (!existing.empty()) {
     json = nlohmann::ordered_json::parse(existing, nullptr, /*allow_exceptions=*/false);

@@ -6,8 +6,8 @@
 // of mass and the damage of answering it by mean(V), or with fewer neighbours, are measured on the
 // queries, keys and values that the layers before it leave under their new settings. Each head then
 // takes the theta and k that minimise damage + price * cost. The price is one for all heads, so the
-// cheapest damage is done first wherever it lies, and is bisected until the target is met on windows
-// that were not fitted on.
+// cheapest damage is done first wherever it lies, and is bisected until the target is met on
+// windows that were not fitted on.
 
 #include <cstdint>
 #include <string>
@@ -58,9 +58,9 @@ struct Calibration {
 // What LoadLabModel must be given for these options.
 LabLimits CalibrationLimits(const CalibrationOptions& options);
 
-// `base` is alcca with its k, epsilon and search; its theta is not read. FAILED_PRECONDITION, saying
-// how near it can be had, if no setting meets the target; INVALID_ARGUMENT for fewer than two
-// windows or a length beyond the model's positions.
+// `base` is alcca with its k, epsilon and search; its theta is not read. FAILED_PRECONDITION,
+// saying how near it can be had, if no setting meets the target; INVALID_ARGUMENT for fewer than
+// two windows or a length beyond the model's positions.
 absl::StatusOr<Calibration> Calibrate(LabModel* lab, const TextWindows& text,
                                       const AttentionParams& base, const CalibrationTarget& target,
                                       const CalibrationOptions& options);
@@ -69,7 +69,7 @@ absl::StatusOr<Calibration> Calibrate(LabModel* lab, const TextWindows& text,
 // `note` becomes its "_calibrated" beside the figures.
 absl::StatusOr<std::string> CalibratedAlccaJson(const std::string& existing,
                                                 const std::string& target,
-                                                const std::string& text_name,
-                                                const LabModel& lab, const Calibration& result);
+                                                const std::string& text_name, const LabModel& lab,
+                                                const Calibration& result);
 
 }  // namespace alcca::lab

@@ -28,7 +28,7 @@ int64_t TokenBytes(const Tokenizer& tokenizer, int32_t id) {
 }  // namespace
 
 absl::StatusOr<TextWindows> CutText(const Tokenizer& tokenizer, const std::string& text,
-                                     const std::string& separator, int32_t length, int32_t windows) {
+                                    const std::string& separator, int32_t length, int32_t windows) {
   if (!IsValidUtf8(text)) {
     return absl::InvalidArgumentError("the text is not valid UTF-8");
   }
@@ -51,8 +51,7 @@ absl::StatusOr<TextWindows> CutText(const Tokenizer& tokenizer, const std::strin
     const auto begin = ids.begin() + fit * w / count * size;
     out.windows.emplace_back(begin, begin + size);
     int64_t& bytes = out.bytes.emplace_back(0);
-    std::for_each(begin + 1, begin + size,
-                  [&](int32_t id) { bytes += TokenBytes(tokenizer, id); });
+    std::for_each(begin + 1, begin + size, [&](int32_t id) { bytes += TokenBytes(tokenizer, id); });
   }
   return out;
 }

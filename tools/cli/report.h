@@ -1,0 +1,34 @@
+#pragma once
+
+// How figures are written: for people, and with --json for programs.
+
+#include <grpcpp/support/status.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "CLI/CLI.hpp"
+
+namespace alcca::cli {
+
+// 1234567 -> "1,234,567".
+std::string Grouped(int64_t value);
+
+// `share` of 1 in percent, with as many decimals as small shares need.
+std::string Percent(double share);
+
+// --json: alone, JSON on stdout and the text on stderr; with a file, JSON in the file besides.
+class JsonOption {
+ public:
+  void AddTo(CLI::App* app);
+  FILE* text() const { return file_ == kStdout ? stderr : stdout; }
+  grpc::Status Write(const nlohmann::json& json) const;  // nothing when the flag was not given
+
+ private:
+  static constexpr const char* kStdout = "-";
+  std::string file_;
+};
+
+}  // namespace alcca::cli
