@@ -13,8 +13,9 @@ def policy(function):
 
 
 class Manifest:
-    """Rendered objects, and the daemon's configuration that their ConfigMap applies (`config`: every
-    key, as `alccad --print-config` says it; None if alccad refuses the file, then `refusal` says why)."""
+    """Rendered objects, and the daemon's configuration that their ConfigMap applies: `config` has
+    every key, as `alccad --print-config` says it. It is None if alccad refuses the file; then
+    `refusal` says why."""
 
     def __init__(self, objects, config, refusal=""):
         self.objects, self.config, self.refusal = objects, config, refusal
@@ -94,7 +95,8 @@ def read_only_root(m):
 @policy
 def namespace_enforces_restricted(m):
     for o in m.kind("Namespace"):
-        if o["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce") != "restricted":
+        labels = o["metadata"].get("labels", {})
+        if labels.get("pod-security.kubernetes.io/enforce") != "restricted":
             yield f"{o['metadata']['name']}: does not enforce restricted"
     if not m.kind("Namespace"):
         yield "no namespace"
@@ -117,7 +119,7 @@ def resources_are_set(m):
         if not {"cpu", "memory"} <= set(requests) or "memory" not in limits:
             yield f"{name}: needs requests of cpu and memory, and a memory limit"
         elif requests["memory"] != limits["memory"]:
-            yield f"{name}: memory request and limit differ: it may be evicted for what it was granted"
+            yield f"{name}: memory request and limit differ: what is granted may be taken away"
         if limits.get("nvidia.com/gpu") != requests.get("nvidia.com/gpu"):
             yield f"{name}: GPU request and limit differ"
 
@@ -167,7 +169,8 @@ def configuration_fits_the_container(m):
         return
     _, _, container = m.server()
     ports = {p[NAME]: p["containerPort"] for p in container["ports"]}
-    for key, name in (("listen", "grpc"), ("metrics_listen", "metrics"), ("health_listen", "health")):
+    for key, name in (("listen", "grpc"), ("metrics_listen", "metrics"),
+                      ("health_listen", "health")):
         address = m.config[key]
         if (name in ports) != bool(address) or address and ports[name] != port_of(address):
             yield f"{key} '{address}' is not the container's port '{name}' ({ports.get(name)})"
@@ -233,8 +236,9 @@ def references_resolve(m):
     there = {(o["kind"], o["metadata"]["name"]) for o in m.objects}
     for owner, spec, _ in m.pods():
         for volume in spec.get("volumes", []):
-            for key, field, kind in (("configMap", "name", "ConfigMap"),
-                                     ("persistentVolumeClaim", "claimName", "PersistentVolumeClaim")):
+            for key, field, kind in (
+                    ("configMap", "name", "ConfigMap"),
+                    ("persistentVolumeClaim", "claimName", "PersistentVolumeClaim")):
                 if key in volume and (kind, volume[key][field]) not in there:
                     yield f"{owner}: no {kind} {volume[key][field]}"
         if ("ServiceAccount", spec.get("serviceAccountName")) not in there:

@@ -1,7 +1,7 @@
 """Is an object what its API says? Every field is known, has its type, and none is missing.
 
-Kubernetes' own kinds: the JSON schemas of kubernetes-validate, of the oldest release that we support
-and of the newest known. KEDA and the Prometheus operator: models generated from their CRDs.
+Kubernetes' own kinds: the JSON schemas of kubernetes-validate, of the oldest release that we
+support and of the newest known. KEDA and the Prometheus operator: models generated from their CRDs.
 InferencePool and GRPCRoute: schemas/, written here (schemas/README.md)."""
 
 import json
