@@ -98,8 +98,7 @@ TEST(Probes, ReadinessFollowsAQueueThatStaysFull) {
     callers.emplace_back([&] {
       while (!stop) {
         if (!client.Generate(Greedy("Once upon a time", 600)).status.ok()) {
-          std::this_thread::sleep_for(
-              std::chrono::milliseconds(5));  // refused: not in a tight loop
+          std::this_thread::sleep_for(std::chrono::milliseconds(5));  // no tight loop
         }
       }
     });
