@@ -29,6 +29,11 @@ void SetChannelArguments(const ServerConfig& config, grpc::ServerBuilder* builde
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
 }
 
+double UnixSeconds() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(now).count();
+}
+
 std::string HostOf(const std::string& address) {
   return address.substr(0, address.rfind(':'));
 }
@@ -65,15 +70,56 @@ absl::Status Daemon::Listen() {
 
 absl::Status Daemon::Load(ModelPlan plan) {
   ASSIGN_OR_RETURN(model_, LoadModel(config_, std::move(plan), &delivery_));
-  metrics_.ModelLoaded(model_->load_seconds, model_->weight_bytes, model_->kv_pages);
+  const ServingFacts facts = Facts();
+  metrics_.Serving(facts);
+  metrics_.LastTurn(UnixSeconds());
+  if (config_.metrics_vllm_names) {
+    metrics_.AddVllmNames(facts);
+  }
+  if (config_.device == "cuda") {
+    if (absl::StatusOr<std::unique_ptr<DeviceTelemetry>> device = OpenNvml(); device.ok()) {
+      metrics_.AddDevice(*std::move(device));
+    } else {
+      Log(LogLevel::kWarn, "no metrics of the GPU", {{"reason", device.status().ToString()}});
+    }
+  }
   return absl::OkStatus();
+}
+
+ServingFacts Daemon::Facts() const {
+  const v1::GetModelInfoResponse& info = model_->serving.model_info;
+  return {.load_seconds = model_->load_seconds,
+          .weight_bytes = model_->weight_bytes,
+          .kv_bytes = static_cast<int64_t>(info.kv_cache_bytes()),
+          .kv_pages = model_->kv_pages,
+          .page_tokens = config_.page_tokens,
+          .max_context = model_->serving.rules.max_context,
+          .max_num_seqs = config_.max_num_seqs,
+          .max_batch_tokens = config_.max_batch_tokens,
+          .max_queued_requests = config_.max_queued_requests,
+          .max_queued_tokens = config_.max_queued_tokens,
+          .recall_bar = config_.attention_recall_bar,
+          .model = info.served_model_name(),
+          .device = info.device(),
+          .weight_dtype = info.weight_dtype(),
+          .attention = AttentionModeName(model_->serving.rules.attention.mode)};
+}
+
+void Daemon::SetReady(bool ready) {
+  health_.SetReady(ready);
+  metrics_.Ready(ready);
+}
+
+void Daemon::SetLive(bool live) {
+  health_.SetLive(live);
+  metrics_.Live(live);
 }
 
 void Daemon::Serve() {
   service_.Serve(&model_->serving);
   watchdog_ = std::thread([this] { Watchdog(); });
-  health_.SetLive(true);
-  health_.SetReady(true);
+  SetLive(true);
+  SetReady(true);
   // The one line on stdout that scripts may rely on (docs/operations.md).
   std::printf("listening grpc=%s:%d metrics=%s\n", HostOf(config_.listen).c_str(), grpc_port_,
               metrics_address_.c_str());
@@ -89,12 +135,13 @@ void Daemon::Watchdog() {
   while (!watchdog_stop_.wait_for(lock, std::chrono::seconds(1), [this] { return stopping_; })) {
     const EngineLoad load = model_->engine->Load();
     const double silent = std::chrono::duration<double>(Clock::now() - load.last_step).count();
+    metrics_.LastTurn(UnixSeconds() - silent);
     const bool now_live = silent < config_.watchdog_seconds;
     if (now_live != live) {
       Log(now_live ? LogLevel::kInfo : LogLevel::kError,
           now_live ? "the step loop goes on" : "the step loop makes no progress",
           {{"seconds_since_step", silent}, {"running", load.running}, {"waiting", load.waiting}});
-      health_.SetLive(now_live);
+      SetLive(now_live);
       live = now_live;
     }
   }
@@ -102,7 +149,7 @@ void Daemon::Watchdog() {
 
 void Daemon::Drain() {
   service_.SetDraining();  // first: who hears NOT_SERVING and calls all the same is refused
-  health_.SetReady(false);
+  SetReady(false);
   if (model_ != nullptr) {
     Engine& engine = *model_->engine;
     engine.Drain();
