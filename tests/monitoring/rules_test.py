@@ -16,19 +16,9 @@ SUFFIX = re.compile(r"_(bucket|sum|count)$")
 
 
 def documented_metrics(text):
-    """Names of docs/metrics.md's tables; `..._x` stands for the name before it with its end replaced."""
-    names = set()
-    for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE):
-        before = ""
-        for name in re.findall(r"`([^`]+)`", row):
-            if name.startswith("..._"):
-                tail = name[4:]
-                stem = before.rsplit("_", len(tail.split("_")))[0]
-                name = next(f"{before[:i]}_{tail}" for i in range(len(stem), 0, -1)
-                            if before[i:i + 1] == "_" and f"{before[:i]}_{tail}" != before)
-            names.add(name)
-            before = name
-    return names
+    """Names in the first column of docs/metrics.md's tables."""
+    return {name for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+            for name in re.findall(r"`([^`]+)`", row)}
 
 
 def check_alerts(prometheus, doc, problems):
