@@ -44,7 +44,10 @@ Daemon::Daemon(const ServerConfig& config)
     : config_(config),
       metrics_(ALCCA_VERSION),
       delivery_(&metrics_),
-      service_(&delivery_, &metrics_, config.max_undelivered_bytes) {}
+      service_(&delivery_, &metrics_, config.max_undelivered_bytes) {
+  health_.SetListener(
+      [this](const std::string& service, bool serving) { metrics_.Health(service, serving); });
+}
 
 absl::Status Daemon::Listen() {
   if (!config_.metrics_listen.empty()) {
@@ -105,21 +108,11 @@ ServingFacts Daemon::Facts() const {
           .attention = AttentionModeName(model_->serving.rules.attention.mode)};
 }
 
-void Daemon::SetReady(bool ready) {
-  health_.SetReady(ready);
-  metrics_.Ready(ready);
-}
-
-void Daemon::SetLive(bool live) {
-  health_.SetLive(live);
-  metrics_.Live(live);
-}
-
 void Daemon::Serve() {
   service_.Serve(&model_->serving);
   watchdog_ = std::thread([this] { Watchdog(); });
-  SetLive(true);
-  SetReady(true);
+  health_.SetLive(true);
+  health_.SetReady(true);
   // The one line on stdout that scripts may rely on (docs/operations.md).
   std::printf("listening grpc=%s:%d metrics=%s\n", HostOf(config_.listen).c_str(), grpc_port_,
               metrics_address_.c_str());
@@ -141,7 +134,7 @@ void Daemon::Watchdog() {
       Log(now_live ? LogLevel::kInfo : LogLevel::kError,
           now_live ? "the step loop goes on" : "the step loop makes no progress",
           {{"seconds_since_step", silent}, {"running", load.running}, {"waiting", load.waiting}});
-      SetLive(now_live);
+      health_.SetLive(now_live);
       live = now_live;
     }
   }
@@ -149,7 +142,7 @@ void Daemon::Watchdog() {
 
 void Daemon::Drain() {
   service_.SetDraining();  // first: who hears NOT_SERVING and calls all the same is refused
-  SetReady(false);
+  health_.SetReady(false);
   if (model_ != nullptr) {
     Engine& engine = *model_->engine;
     engine.Drain();

@@ -37,9 +37,6 @@ class Daemon {
  private:
   void Watchdog();
   ServingFacts Facts() const;  // with a loaded model
-  // Health and its metric, which must not disagree.
-  void SetReady(bool ready);
-  void SetLive(bool live);
 
   const ServerConfig config_;
   Metrics metrics_;

@@ -303,12 +303,12 @@ void Metrics::AddDevice(std::shared_ptr<DeviceTelemetry> device) {
   }
 }
 
-void Metrics::Ready(bool ready) {
-  f_->ready.Set(ready ? 1 : 0);
-}
-
-void Metrics::Live(bool live) {
-  f_->live.Set(live ? 1 : 0);
+void Metrics::Health(std::string_view service, bool serving) {
+  if (service == "readiness") {
+    f_->ready.Set(serving ? 1 : 0);
+  } else if (service == "liveness") {
+    f_->live.Set(serving ? 1 : 0);
+  }
 }
 
 void Metrics::LastTurn(double unix_seconds) {

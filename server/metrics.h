@@ -46,8 +46,8 @@ class Metrics {
   // Serves what the device's driver tells, from now on. After Listen.
   void AddDevice(std::shared_ptr<DeviceTelemetry> device);
 
-  void Ready(bool ready);  // requests are taken: health "readiness"
-  void Live(bool live);    // the step loop turns: health "liveness"
+  // Of the health services "readiness" and "liveness"; others are ignored.
+  void Health(std::string_view service, bool serving);
   // When the step loop last turned; seconds of Unix time.
   void LastTurn(double unix_seconds);
 

@@ -166,13 +166,13 @@ def attention():
                   Query("sum(alcca_kv_cache_usage_ratio{@} * alcca_kv_cache_bytes{@})", "KV pages in use"))]),
         Row("Energy: only with CUDA, where NVIDIA's driver tells", [
             lines("Output tokens per joule (CUDA)", "The GPU's whole energy, other processes included.",
-                  "suffix: tokens/J", Query(f"{output} / {energy}", "tokens per joule"), width=12),
+                  "suffix: tokens/J", Query(f"{output} / {energy}", "tokens per joule"), width=12, height=5),
             lines("Power (CUDA)", "What the whole GPU draws now.", "watt",
-                  Query("alcca_gpu_power_watts{@}", "{{instance}}"), width=12)])]
+                  Query("alcca_gpu_power_watts{@}", "{{instance}}"), width=12, height=5)])]
 
 
 def capacity():
-    busy = f"avg(rate(alcca_step_duration_seconds_sum{{@}}{R}))"
+    busy = f"clamp_max(avg(rate(alcca_step_duration_seconds_sum{{@}}{R})), 1)"
     return [
         Row("Now", [
             stat("Replicas", "Daemons that answer their scrape.", "none", "count(alcca_build_info{@})",
@@ -193,7 +193,8 @@ def capacity():
                  f"sum(rate(alcca_generation_tokens_total{{@}}{R})) / {busy}")]),
         Row("Saturation", [
             lines("Step loop busy", "Per daemon. At 1 more requests only wait longer.", "percentunit",
-                  Query(f"rate(alcca_step_duration_seconds_sum{{@}}{R})", "{{instance}}"), maximum=1),
+                  Query(f"clamp_max(rate(alcca_step_duration_seconds_sum{{@}}{R}), 1)", "{{instance}}"),
+                  maximum=1),
             lines("Running", "Sequences, and how many there may be.", "none",
                   Query("sum(alcca_num_requests_running{@})", "running"),
                   Query("sum(alcca_running_requests_limit{@})", "limit"), dashed=("limit",)),
@@ -235,12 +236,12 @@ def capacity():
         Row("GPU: only with CUDA, where NVIDIA's driver tells", [
             lines("GPU busy (CUDA)", "Share of the driver's sample with a kernel running; says little about "
                   "how full the GPU is.", "percentunit", Query("alcca_gpu_busy_ratio{@}", "{{instance}}"),
-                  maximum=1),
+                  maximum=1, height=5),
             lines("GPU memory (CUDA)", "Of all processes on the GPU.", "bytes",
                   Query("alcca_gpu_memory_used_bytes{@}", "{{instance}}"),
-                  Query("min(alcca_gpu_memory_total_bytes{@})", "total"), dashed=("total",)),
+                  Query("min(alcca_gpu_memory_total_bytes{@})", "total"), dashed=("total",), height=5),
             lines("GPU temperature (CUDA)", "Above its limit a GPU slows itself down.", "celsius",
-                  Query("alcca_gpu_temperature_celsius{@}", "{{instance}}"))])]
+                  Query("alcca_gpu_temperature_celsius{@}", "{{instance}}"), height=5)])]
 
 
 DASHBOARDS = {

@@ -50,6 +50,14 @@ def finite(result):
     return [float(v) for series in result for _, v in series["values"] if math.isfinite(float(v))]
 
 
+def check_query(stack, name, target, may_be_zero, problems):
+    values = finite(stack.query_range(substitute(target["expr"])))
+    if not values:
+        problems.append(f"{name}: no data for {target['expr']}")
+    elif not may_be_zero and not any(values):
+        problems.append(f"{name}: only zeros for {target['expr']}")
+
+
 def check_panels(root, stack, problems):
     asked, skipped = 0, []
     for dashboard, panel in panels_of(root):
@@ -60,12 +68,13 @@ def check_panels(root, stack, problems):
                 problems.append(f"{name}: reads the GPU's metrics, and its title does not say (CUDA)")
             continue
         for target in panel["targets"]:
-            values = finite(stack.query_range(substitute(target["expr"])))
+            check_query(stack, name, target, panel["title"] in MAY_BE_ZERO, problems)
             asked += 1
-            if not values:
-                problems.append(f"{name}: no data for {target['expr']}")
-            elif panel["title"] not in MAY_BE_ZERO and not any(values):
-                problems.append(f"{name}: only zeros for {target['expr']}")
+    for wrong in ('alcca_num_requests_running{job="nobody"}', "alcca_model_weight_bytes * 0"):
+        found = []
+        check_query(stack, "wrong", {"expr": wrong}, False, found)
+        if not found:
+            problems.append(f"{wrong} passes this test")
     print("skipped, they need CUDA:", "; ".join(skipped))
     return asked
 

@@ -164,26 +164,26 @@ def bench(stack, mode, requests, concurrency, prompt, output):
                         "--input-len", str(prompt), "--output-len", str(output), "--warmup", "0", *mode)
 
 
-def burst(stack, concurrency=24):
-    """More at once than run and wait: some are refused, and the bench says so by its exit code."""
-    bench(stack, WINDOW, concurrency, concurrency, 64, 24)
+def burst(stack, requests):
+    """All at once. More than run and wait: some are refused, and the bench says so by its exit code."""
+    bench(stack, WINDOW, requests, requests, 64, 24)
 
 
 def misbehave(stack):
     """Refused, cancelled and late requests."""
     stack.client("generate", "--max-tokens", "1000000", "more than any context holds")
     stack.client("generate", "--timeout", "0.1", "--ignore-eos", "--max-tokens", "900", "late")
-    stack.vanish("generate", "--ignore-eos", "--max-tokens", "900", *TREE, "gone")
+    stack.vanish("generate", "--ignore-eos", "--max-tokens", "600", *TREE, 40 * "gone with the wind ")
     stack.client("generate", "Once upon a time", "--seed", "1")
 
 
-def load(stack, more=lambda rounds: rounds < 1, prompt=700, requests=4, concurrency=3):
+def load(stack, more=lambda rounds: rounds < 1, prompt=700, requests=4, concurrency=3, at_once=24):
     """Every mode in turn on one thread, disturbances on another, as long as more(rounds done)."""
     def disturb():
         rounds = 0
         while more(rounds):
             misbehave(stack)
-            burst(stack)
+            burst(stack, at_once)
             rounds += 1
     other = threading.Thread(target=disturb)
     other.start()

@@ -307,13 +307,14 @@ TEST_F(MetricsTest, LimitsAndWhatIsServedAreToldOnceTheModelIsLoaded) {
 }
 
 TEST_F(MetricsTest, HealthAndTheStepLoopHaveGauges) {
-  metrics_.Ready(true);
-  metrics_.Live(true);
+  metrics_.Health("readiness", true);
+  metrics_.Health("liveness", true);
   metrics_.LastTurn(1234.5);
   EXPECT_THAT(Page(), HasSubstr("alcca_health_serving{service=\"readiness\"} 1\n"));
   EXPECT_THAT(Page(), HasSubstr("alcca_health_serving{service=\"liveness\"} 1\n"));
   EXPECT_THAT(Page(), HasSubstr("alcca_step_loop_last_turn_timestamp_seconds 1234.5\n"));
-  metrics_.Ready(false);
+  metrics_.Health("readiness", false);
+  metrics_.Health("", true);
   EXPECT_THAT(Page(), HasSubstr("alcca_health_serving{service=\"readiness\"} 0\n"));
   EXPECT_THAT(Page(), HasSubstr("alcca_health_serving{service=\"liveness\"} 1\n"));
 }
