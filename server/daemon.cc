@@ -79,7 +79,7 @@ absl::Status Daemon::Load(ModelPlan plan) {
   if (config_.metrics_vllm_names) {
     metrics_.AddVllmNames(facts);
   }
-  if (config_.device == "cuda") {
+  if (facts.device.starts_with("cuda")) {
     if (absl::StatusOr<std::unique_ptr<DeviceTelemetry>> device = OpenNvml(); device.ok()) {
       metrics_.AddDevice(*std::move(device));
     } else {

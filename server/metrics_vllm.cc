@@ -17,7 +17,8 @@ using prometheus::MetricType;
 using Bounds = std::vector<double>;
 
 // vLLM's bucket bounds. Ours are a superset, and only these are shown: histograms of a mixed fleet
-// can be added up by `le` only if all have the same.
+// can be added up by `le` only if all have the same. (Prometheus 3 stores `le` in one form; before,
+// our "1" and the Python client's "1.0" stay apart.)
 const Bounds kFirstToken = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
                             1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
 const Bounds kPerToken = {.01, .025, .05, .075, .1,  .15, .2, .3, .4, .5,

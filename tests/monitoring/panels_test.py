@@ -100,6 +100,20 @@ def check_rules(root, stack, problems):
     return len(rules)
 
 
+# As vLLM's own dashboard and the usual ScaledObjects ask.
+VLLM_QUERIES = [
+    "sum(vllm:num_requests_waiting)", 'sum(vllm:num_requests_running{model_name="afia-5m"})',
+    'avg(vllm:kv_cache_usage_perc{model_name="afia-5m"})', "max(vllm:cache_config_info) by (block_size)",
+    'rate(vllm:prompt_tokens_total{model_name="afia-5m"}[10s])',
+    'rate(vllm:generation_tokens_total{model_name="afia-5m"}[10s])',
+    'sum by (finished_reason) (increase(vllm:request_success_total{model_name="afia-5m"}[10s]))',
+    'sum by (le) (increase(vllm:request_prompt_tokens_bucket{model_name="afia-5m"}[10s]))',
+    'rate(vllm:request_queue_time_seconds_sum{model_name="afia-5m"}[10s])',
+    *(f'histogram_quantile(0.95, sum by (le) (rate(vllm:{name}_bucket{{model_name="afia-5m"}}[10s])))'
+      for name in ("time_to_first_token_seconds", "inter_token_latency_seconds",
+                   "time_per_output_token_seconds", "e2e_request_latency_seconds"))]
+
+
 def check_documents(root, stack, problems):
     _, types = stack.scrape()
     exported = {name for name in types if not name.startswith("exposer_")}
@@ -170,13 +184,15 @@ def main(root: pathlib.Path, bin_dir: str) -> int:
             float(r["values"][-1][0]) >= settled for r in stack.query_range("job:alcca_waiting_requests:avg")
         ) and time.time() > settled)
         asked = check_panels(root, stack, problems)
+        for query in VLLM_QUERIES:
+            check_query(stack, "vLLM's names", {"expr": query}, False, problems)
         rules = check_rules(root, stack, problems)
         metrics = check_documents(root, stack, problems)
     finally:
         code = stack.close()
     if code != 0:
         problems.append(f"alccad ended with {code}")
-    print("\n".join(problems) or f"{asked} queries, {rules} rules and {metrics} metrics returned data")
+    print("\n".join(problems) or f"{asked} panel queries, {rules} rules and {metrics} metrics returned data")
     print(f"{time.monotonic() - began:.0f} s")
     return 1 if problems else 0
 
