@@ -22,8 +22,8 @@ struct SizeQuestion {
 // One step: what it reads, computes, and takes at least.
 struct StepRoof {
   double bytes = 0, flops = 0;
-  std::optional<double> seconds;  // none without a known roof
-  bool by_bandwidth = true;       // which of the two is nearer
+  std::optional<double> seconds = std::nullopt;  // none without a known roof
+  bool by_bandwidth = true;                      // which of the two is nearer
 };
 
 struct SizeAnswer {
