@@ -25,21 +25,22 @@ WeightDType ChooseWeights(const ModelConfig& model, const MemoryLimits& limits,
   return wanted < limits.available_bytes / 10 * 9 ? options.weight_dtype : WeightDType::kInt8;
 }
 
-int64_t PageBytes(const ModelConfig& model, int64_t page_tokens) {
+int64_t PageBytes(const ModelConfig& model, int64_t page_tokens, int32_t element_bytes) {
   const KvShape page{.layers = static_cast<int32_t>(model.num_layers),
                      .kv_heads = static_cast<int32_t>(model.num_kv_heads),
                      .head_dim = static_cast<int32_t>(model.head_dim),
                      .page_tokens = static_cast<int32_t>(page_tokens),
                      .pages = 1};
-  return static_cast<int64_t>(page.PageBytes(sizeof(float)));
+  return static_cast<int64_t>(page.PageBytes(static_cast<size_t>(element_bytes)));
 }
 
 // How many tokens the cache holds within its bytes, and how long a sequence may be.
 absl::Status SizeCache(const ModelConfig& model, const MemoryLimits& limits, MemoryPlan* plan) {
   MistralOptions& options = plan->options;
   options.page_tokens = static_cast<int32_t>(limits.page_tokens);
+  options.kv_element_bytes = limits.kv_element_bytes;
   const int64_t page_tokens = limits.page_tokens;
-  const int64_t page_bytes = PageBytes(model, page_tokens);
+  const int64_t page_bytes = PageBytes(model, page_tokens, limits.kv_element_bytes);
   const int64_t model_context = model.max_position_embeddings;
   const int64_t wanted = limits.max_context > 0 ? limits.max_context : model_context;
   if (wanted > model_context) {
@@ -80,8 +81,8 @@ absl::StatusOr<MemoryPlan> PlanMemory(const ModelConfig& model, const MemoryLimi
   return plan;
 }
 
-int64_t KvBytesPerToken(const ModelConfig& model) {
-  return PageBytes(model, 1);
+int64_t KvBytesPerToken(const ModelConfig& model, int32_t element_bytes) {
+  return PageBytes(model, 1, element_bytes);
 }
 
 size_t AvailableBytes() {

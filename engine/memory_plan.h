@@ -21,6 +21,7 @@ struct MemoryLimits {
   int64_t max_batch_tokens = 512;
   int64_t kv_cache_bytes = int64_t{1} << 30;
   int64_t page_tokens = 64;
+  int32_t kv_element_bytes = 4;       // as the backend keeps keys: 4 on a CPU
   size_t available_bytes = SIZE_MAX;  // what `auto` must fit nine tenths of
 };
 
@@ -36,7 +37,7 @@ struct MemoryPlan {
 absl::StatusOr<MemoryPlan> PlanMemory(const ModelConfig& model, const MemoryLimits& limits);
 
 // Bytes of a token's keys and values in every layer.
-int64_t KvBytesPerToken(const ModelConfig& model);
+int64_t KvBytesPerToken(const ModelConfig& model, int32_t element_bytes);
 
 // What this process may use: the machine's available memory, or what is left of its cgroup.
 size_t AvailableBytes();

@@ -24,7 +24,7 @@ nlohmann::json LoggedPlan(std::vector<std::string> flags) {
   for (std::string line; std::getline(log, line);) {
     nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
     if (!json.is_discarded() && json["msg"] == "memory plan") {
-      for (const char* other : {"ts", "level", "msg", "available"}) {
+      for (const char* other : {"ts", "level", "msg", "available", "device"}) {
         json.erase(other);
       }
       return json;

@@ -78,6 +78,9 @@ absl::StatusOr<TopFigures> ReadFigures(const std::vector<PrometheusSample>& samp
   TopFigures figures;
   bool ours = false;
   for (const PrometheusSample& sample : samples) {
+    if (sample.name == "process_start_time_seconds" && std::isfinite(sample.value)) {
+      figures.process_start = sample.value;
+    }
     if (!sample.name.starts_with("alcca_") || !std::isfinite(sample.value)) {
       continue;
     }
@@ -115,6 +118,8 @@ const char* TopStateName(TopState state) {
       return "loading";
     case TopState::kDraining:
       return "draining";
+    case TopState::kUnready:
+      return "unready";
     case TopState::kStalled:
       return "stalled";
     case TopState::kDown:

@@ -42,13 +42,15 @@ struct TopFigures {
   double recall_wanted = 0, recall_found = 0;
   std::map<std::string, TopMode> modes;
   TopHistogram first_token, token_gap, request;
+  double process_start = 0;  // Unix time; 0: not told
 };
 
 // FAILED_PRECONDITION when the page is not alccad's.
 absl::StatusOr<TopFigures> ReadFigures(const std::vector<PrometheusSample>& samples);
 
-// kUp: its metrics answer, and gRPC was not asked.
-enum class TopState { kUnknown, kUp, kServing, kLoading, kDraining, kStalled, kDown };
+// kUp: its metrics answer, and gRPC was not asked. kUnready: loaded and alive, and takes no
+// requests.
+enum class TopState { kUnknown, kUp, kServing, kLoading, kDraining, kUnready, kStalled, kDown };
 const char* TopStateName(TopState state);
 
 // From GetLoads: what there is to show where the metrics cannot be reached.

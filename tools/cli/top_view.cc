@@ -19,6 +19,7 @@ Style StateStyle(TopState state) {
       return Style::kGood;
     case TopState::kLoading:
     case TopState::kDraining:
+    case TopState::kUnready:
       return Style::kWarn;
     case TopState::kStalled:
     case TopState::kDown:

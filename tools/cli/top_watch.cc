@@ -1,5 +1,6 @@
 #include "tools/cli/top_watch.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -18,6 +19,10 @@ constexpr size_t kHistory = 240;  // intervals
 
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+double UnixNow() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 void Remember(double value, std::vector<double>* history) {
@@ -102,11 +107,14 @@ grpc::Status TopWatch::AskState(TopSample* sample) {
     status = health->Check(ContextOf(timeout_seconds_).get(), request, &response);
     return status.ok() && response.status() == HealthCheckResponse::SERVING;
   };
-  if (serving("readiness")) {
-    sample->state = serving("liveness") ? TopState::kServing : TopState::kStalled;
-  } else {
-    sample->state = info.is_paused() ? TopState::kDraining : TopState::kLoading;
+  const bool ready = serving("readiness");
+  if (!status.ok()) {
+    return status;
   }
+  const bool live = serving("liveness");
+  sample->state = info.is_paused() ? TopState::kDraining
+                  : live           ? (ready ? TopState::kServing : TopState::kUnready)
+                                   : TopState::kStalled;
   return status;
 }
 
@@ -122,6 +130,8 @@ void TopWatch::AskIdentity(TopSample* sample) {
   v1::GetLoadsResponse loads;
   if (inference->GetLoads(ContextOf(timeout_seconds_).get(), {}, &loads).ok()) {
     sample->load = LoadOf(loads);
+  } else if (sample->state == TopState::kStalled) {
+    sample->state = TopState::kLoading;  // nothing can stall yet
   }
 }
 
@@ -171,6 +181,9 @@ void TopWatch::Sample() {
   sample.seconds = Now();
   if (source_.target.empty()) {
     sample.state = sample.figures ? TopState::kUp : TopState::kDown;
+    if (sample.figures && sample.figures->process_start > 0) {
+      sample.uptime = std::max(0., UnixNow() - sample.figures->process_start);
+    }
   }
   Take(std::move(sample));
 }

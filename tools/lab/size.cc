@@ -44,7 +44,7 @@ absl::StatusOr<SizeAnswer> AnswerSize(const ModelConfig& model, SizeQuestion que
                      limits.max_batch_tokens, "): every running sequence decodes a token a step"));
   }
   SizeAnswer out;
-  out.kv_bytes_per_token = KvBytesPerToken(model);
+  out.kv_bytes_per_token = KvBytesPerToken(model, limits.kv_element_bytes);
   if (limits.kv_cache_bytes == 0) {
     const int64_t pages = (limits.max_context + limits.page_tokens - 1) / limits.page_tokens;
     limits.kv_cache_bytes =

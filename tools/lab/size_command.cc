@@ -61,7 +61,9 @@ nlohmann::json AnswerJson(const Options& options, const SizeAnswer& a) {
 void PrintStep(const char* name, const StepRoof& step, std::optional<double> rate) {
   std::printf("%-13s%10.2f GB read, %10.1f GFLOP", name, step.bytes * 1e-9, step.flops * 1e-9);
   if (step.seconds && rate) {
-    std::printf(": at best %.1f tokens/s, %.3g ms, bound by %s", *rate, *step.seconds * 1e3,
+    const bool small = *step.seconds < 1;
+    std::printf(": at best %.1f tokens/s, %.3g %s, bound by %s", *rate,
+                *step.seconds * (small ? 1e3 : 1), small ? "ms" : "s",
                 step.by_bandwidth ? "bandwidth" : "compute");
   }
   std::printf("\n");
@@ -140,6 +142,11 @@ void AddSize(CLI::App* app, Run* run) {
       ->check(CLI::Range(int64_t{0}, int64_t{1'000'000'000'000'000}));
   command->add_option("--page-tokens", q.limits.page_tokens, "as alccad's")
       ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command
+      ->add_option("--kv-element-bytes", q.limits.kv_element_bytes,
+                   "4 on a CPU; 2 where a backend keeps keys in bf16")
+      ->check(CLI::IsMember({2, 4}))
       ->capture_default_str();
   command->add_option("--max-batch-tokens", q.limits.max_batch_tokens, "as alccad's")
       ->check(CLI::Range(1, 65536))
