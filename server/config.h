@@ -75,7 +75,7 @@ struct ServerConfig {
 struct CommandLine {
   ServerConfig config;
   enum class Action { kServe, kCheck, kPrintConfig, kExit } action = Action::kServe;
-  std::string text;  // with kExit: what to print (help, version)
+  std::string text;  // with kExit: what to print (help, version, the reference)
 };
 
 // Reads flags and the file of --config. INVALID_ARGUMENT names the key, the value and the rule;
@@ -85,5 +85,18 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
 absl::Status ApplyYaml(const std::string& text, const std::string& name, ServerConfig* config);
 // Commented YAML that ApplyYaml reads back as `config`.
 std::string PrintConfig(const ServerConfig& config);
+
+// One row of the table, as docs/configure.md shows it.
+struct KeyDescription {
+  std::string group, name, flag;
+  std::string type;           // string, choice, boolean, integer or number
+  std::string default_value;  // as YAML text; empty for an empty string
+  std::string bounds;         // "1 to 4096", "auto, cpu, cuda"; empty: none
+  std::string help;
+};
+std::vector<KeyDescription> DescribeKeys();
+// docs/configure.md, whole: `alccad --config-reference` prints it, a test compares
+// (config_reference.cc).
+std::string ConfigReference();
 
 }  // namespace alcca

@@ -52,6 +52,7 @@ Daemon::Daemon(const ServerConfig& config)
 absl::Status Daemon::Listen() {
   if (!config_.metrics_listen.empty()) {
     ASSIGN_OR_RETURN(const int port, metrics_.Listen(config_.metrics_listen));
+    service_.SetMetricsPort(port);
     metrics_address_ = absl::StrCat(HostOf(config_.metrics_listen), ":", port);
   }
   if (config_.reflection) {
