@@ -40,6 +40,7 @@ class Daemon {
   absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials();
   absl::Status ListenForHealth();
   void Watchdog();
+  ServingFacts Facts() const;  // with a loaded model
 
   const ServerConfig config_;
   Metrics metrics_;

@@ -21,5 +21,6 @@ void AddVerify(CLI::App* app, Run* run);
 void AddBench(CLI::App* app, Run* run);
 void AddEval(CLI::App* app, Run* run);
 void AddTasks(CLI::App* app, Run* run);
+void AddTop(CLI::App* app, Run* run);
 
 }  // namespace alcca::cli
