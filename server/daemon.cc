@@ -31,6 +31,11 @@ void SetChannelArguments(const ServerConfig& config, grpc::ServerBuilder* builde
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
 }
 
+double UnixSeconds() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(now).count();
+}
+
 // With a warning where the certificate ends within two weeks, or has.
 void LogTls(const absl::StatusOr<TlsMaterial>& read) {
   if (!read.ok()) {
@@ -45,11 +50,6 @@ void LogTls(const absl::StatusOr<TlsMaterial>& read) {
       {{"subject", read->subject},
        {"days_left", days},
        {"client_certificates", read->client_ca.empty() ? "not asked for" : "required"}});
-}
-
-double UnixSeconds() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration<double>(now).count();
 }
 
 std::string HostOf(const std::string& address) {
@@ -187,7 +187,9 @@ void Daemon::Watchdog() {
     if (verdict.live != live) {
       Log(verdict.live ? LogLevel::kInfo : LogLevel::kError,
           verdict.live ? "the step loop goes on" : "the step loop makes no progress",
-          {{"seconds_since_step", silent}, {"running", load.running}, {"waiting", load.waiting}});
+          {{"seconds_since_step", silent},
+           {"running", load.running},
+           {"waiting", load.waiting}});
       health_.SetLive(live = verdict.live);
     }
     if (verdict.admits != admits) {
