@@ -24,6 +24,7 @@ struct ServerConfig {
   // Network
   std::string listen = "127.0.0.1:50051";
   std::string metrics_listen = "127.0.0.1:9090";  // empty: no metrics endpoint
+  bool metrics_vllm_names = false;
   bool reflection = true;
   int64_t max_message_bytes = 8 << 20;
   int64_t max_concurrent_streams = 1024;    // per connection
@@ -54,6 +55,7 @@ struct ServerConfig {
   int64_t attention_tree_recent = -1;    // negative: the model's, else 6
   double attention_near_share = -1;      // negative: the model's, else 0
   double attention_recall_sample = 0.001;
+  double attention_recall_bar = 0.25;
   int64_t attention_window = 100;
   double attention_sparsity = 0.1;
   double attention_mass = -1;          // negative: the model's, else 0.95

@@ -36,6 +36,7 @@ class Daemon {
 
  private:
   void Watchdog();
+  ServingFacts Facts() const;  // with a loaded model
 
   const ServerConfig config_;
   Metrics metrics_;
