@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <algorithm>
 
 #include <algorithm>
 #include <chrono>
@@ -129,7 +130,7 @@ DaemonProcess::~DaemonProcess() {
   unlink(log_path_.c_str());
 }
 
-// "listening grpc=HOST:PORT metrics=HOST:PORT"
+// "listening grpc=HOST:PORT metrics=HOST:PORT[ health=HOST:PORT]"
 bool DaemonProcess::AwaitListening(int out_fd) {
   const auto end = Clock::now() + std::chrono::seconds(kStartSeconds);
   std::string line;
@@ -149,7 +150,10 @@ bool DaemonProcess::AwaitListening(int out_fd) {
     return false;
   }
   grpc_ = line.substr(grpc + 5, metrics - grpc - 5);
-  metrics_ = line.substr(metrics + 9, line.find('\n') - metrics - 9);
+  const size_t end_of_line = line.find('\n');
+  const size_t health = std::min(line.find(" health="), end_of_line);
+  metrics_ = line.substr(metrics + 9, health - metrics - 9);
+  health_ = health < end_of_line ? line.substr(health + 8, end_of_line - health - 8) : "";
   return true;
 }
 
