@@ -101,8 +101,10 @@ ProgramResult RunProgram(const std::string& path, const std::vector<std::string>
 }
 
 DaemonProcess::DaemonProcess(const std::vector<std::string>& flags) : log_path_(TemporaryFile()) {
-  std::vector<std::string> args = {"--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0",
-                                   "--log-format=json"};
+  std::vector<std::string> args = {"--listen=127.0.0.1:0", "--log-format=json"};
+  if (std::find(flags.begin(), flags.end(), "--metrics-listen") == flags.end()) {
+    args.push_back("--metrics-listen=127.0.0.1:0");
+  }
   args.insert(args.end(), flags.begin(), flags.end());
   int out[2];
   if (pipe2(out, O_CLOEXEC) != 0) {
