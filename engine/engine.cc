@@ -1,5 +1,7 @@
 #include "engine/engine.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <chrono>
 #include <span>
@@ -72,6 +74,7 @@ Engine::~Engine() {
 }
 
 void Engine::Loop() {
+  pthread_setname_np(pthread_self(), "alcca-step");  // as debuggers and `top -H` show it
   while (AwaitWork()) {
     Step();
   }

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdio>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/status_macros.h"
@@ -69,9 +70,9 @@ absl::Status Daemon::Load(ModelPlan plan) {
   return absl::OkStatus();
 }
 
-void Daemon::Serve() {
+void Daemon::Serve(std::function<void()> on_progress) {
   service_.Serve(&model_->serving);
-  watchdog_ = std::thread([this] { Watchdog(); });
+  watchdog_ = std::thread([this, on_progress = std::move(on_progress)] { Watchdog(on_progress); });
   health_.SetLive(true);
   health_.SetReady(true);
   // The one line on stdout that scripts may rely on (docs/operations.md).
@@ -83,7 +84,7 @@ void Daemon::Serve() {
        {"metrics", metrics_address_}});
 }
 
-void Daemon::Watchdog() {
+void Daemon::Watchdog(const std::function<void()>& on_progress) {
   std::unique_lock lock(watchdog_mutex_);
   bool live = true;
   while (!watchdog_stop_.wait_for(lock, std::chrono::seconds(1), [this] { return stopping_; })) {
@@ -96,6 +97,9 @@ void Daemon::Watchdog() {
           {{"seconds_since_step", silent}, {"running", load.running}, {"waiting", load.waiting}});
       health_.SetLive(now_live);
       live = now_live;
+    }
+    if (live) {
+      on_progress();
     }
   }
 }

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "server/daemon.h"
 #include "server/logging.h"
 #include "server/model_setup.h"
+#include "server/service_manager.h"
 
 namespace alcca {
 namespace {
@@ -73,6 +75,14 @@ void AwaitStopSignal() {
   Log(LogLevel::kInfo, "signal", {{"number", signal_taken.load()}});
 }
 
+// Taken out of the environment: the address is meant for this process, not for children.
+std::string TakeNotifySocket() {
+  const char* value = std::getenv("NOTIFY_SOCKET");
+  std::string address = value == nullptr ? "" : value;
+  unsetenv("NOTIFY_SOCKET");
+  return address;
+}
+
 int Main(int argc, char** argv) {
   absl::StatusOr<CommandLine> command = ParseCommandLine({argv + 1, argv + argc});
   if (!command.ok()) {
@@ -94,6 +104,8 @@ int Main(int argc, char** argv) {
     return plan.ok() ? 0 : Fail(plan.status(), ExitCodeOf(plan.status()));
   }
   TakeStopSignals();
+  const ServiceManager manager(TakeNotifySocket());
+  manager.Loading();
   // Files are checked before a port is opened: a wrong folder fails in milliseconds.
   absl::StatusOr<ModelPlan> plan = PlanModel(config);
   if (!plan.ok()) {
@@ -107,8 +119,10 @@ int Main(int argc, char** argv) {
     return Fail(status, ExitCodeOf(status));
   }
   next_signal_drains = true;
-  daemon.Serve();
+  daemon.Serve([&manager] { manager.Progress(); });
+  manager.Ready();
   AwaitStopSignal();
+  manager.Stopping();
   daemon.Drain();
   Log(LogLevel::kInfo, "stopped");
   return 0;
