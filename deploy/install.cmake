@@ -28,7 +28,5 @@ install(FILES ${PROJECT_SOURCE_DIR}/deploy/systemd/alcca-sysusers.conf
 install(FILES ${PROJECT_SOURCE_DIR}/deploy/systemd/alccad-cuda.conf
               ${PROJECT_SOURCE_DIR}/config/mistral-7b.yaml
         DESTINATION ${CMAKE_INSTALL_DATADIR}/alcca/examples)
-install(FILES ${PROJECT_SOURCE_DIR}/config/default.yaml
-        DESTINATION ${CMAKE_INSTALL_FULL_SYSCONFDIR}/alcca RENAME alccad.yaml)
 
 include(deploy/debian/package.cmake)

@@ -79,9 +79,9 @@ class Times(unittest.TestCase):
         self.assertGreaterEqual(float(setting("WatchdogSec")), default("watchdog_seconds") + 10)
 
     def test_what_it_runs_is_what_is_installed(self):
-        rules = (SOURCE / "deploy/install.cmake").read_text()
+        rules = (SOURCE / "deploy/debian/package_documents.cmake").read_text()
         self.assertIn("/usr/bin/alccad --config /etc/alcca/alccad.yaml", setting("ExecStart"))
-        self.assertIn("RENAME alccad.yaml", rules)
+        self.assertIn("etc/alcca/alccad.yaml", rules)
         self.assertIn(f"u {setting('User')} ",
                       (SOURCE / "deploy/systemd/alcca-sysusers.conf").read_text())
 
