@@ -3,10 +3,11 @@
 include(GNUInstallDirs)
 
 install(TARGETS alccad alcca RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT runtime)
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/models/afia-5m DESTINATION ${CMAKE_INSTALL_DATADIR}/alcca/models
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/models/afia-5m
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/alcca/models
         COMPONENT runtime PATTERN heldout.txt EXCLUDE)
 
-# Manual pages and completions are what --help says, so a sanitizer's build makes the same ones slower.
+# Manual pages and completions say what --help says; a sanitizer's build would say the same, slower.
 set(PAGES_DIR ${CMAKE_BINARY_DIR}/pages)
 file(GLOB PAGES_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tools/pages/*)
 find_package(Python3 REQUIRED COMPONENTS Interpreter)

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Lays out the root of the runtime image: the programs, the libraries they load, the embedded model,
-licences and a bill of materials. Runs where the build ran, on Debian 12.
+"""Lays out the root of the runtime image: the programs, the libraries they load, the embedded
+model, licences and a bill of materials. Runs where the build ran, on Debian 12.
 
 usage: assemble_root.py BUILD_DIR OUT_DIR
 
-The image has no package manager, so each file is traced to the Debian package it came from: scanners
-find those in /var/lib/dpkg/status.d, people in /usr/share/doc/alcca-server/sbom.spdx.json.
+The image has no package manager, so each file is traced to the Debian package it came from:
+scanners find those in /var/lib/dpkg/status.d, people in /usr/share/doc/alcca-server/sbom.spdx.json.
 """
 
 import os

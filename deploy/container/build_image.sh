@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the image of the Dockerfile without a Docker engine or a registry: buildah runs the file's
-# own steps in a chroot, over a Debian 12 root that mmdebstrap makes. Needs root, buildah, mmdebstrap.
+# own steps in a chroot, over a Debian 12 root of mmdebstrap's. Needs root, buildah, mmdebstrap.
 #
 # usage: deploy/container/build_image.sh [cpu|cuda] [OUT.tar]    (an OCI archive in build/container/)
 #

@@ -83,5 +83,5 @@ def compiled_in(build: pathlib.Path, programs) -> tuple[list[str], list[str]]:
     headers = {h for h in headers if not pathlib.Path(h).resolve().is_relative_to(source)}
     archives = set()
     for command in run("ninja", "-C", str(build), "-t", "commands", *targets).splitlines():
-        archives |= {word for word in command.split() if word.startswith("/") and word.endswith(".a")}
+        archives |= {word for word in command.split() if re.fullmatch(r"/.*\.a", word)}
     return sorted(archives), sorted(headers)

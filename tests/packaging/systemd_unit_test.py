@@ -64,10 +64,11 @@ class Systemd(unittest.TestCase):
     def test_exposure(self):
         unit = UNIT.read_text()
         self.assertLessEqual(self.exposure(unit), EXPOSURE_MAX)
-        with_card = unit.replace("\n[Install]", re.sub(r"(?s).*\[Service\]", "", DROP_IN.read_text())
-                                 + "\n[Install]")
+        drop_in = re.sub(r"(?s).*\[Service\]", "", DROP_IN.read_text())
+        with_card = unit.replace("\n[Install]", drop_in + "\n[Install]")
         self.assertLessEqual(self.exposure(with_card), EXPOSURE_MAX_CUDA)
-        self.assertGreater(self.exposure(unit.replace("CapabilityBoundingSet=\n", "")), EXPOSURE_MAX)
+        privileged = unit.replace("CapabilityBoundingSet=\n", "")
+        self.assertGreater(self.exposure(privileged), EXPOSURE_MAX)
 
 
 class Times(unittest.TestCase):

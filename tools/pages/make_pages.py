@@ -3,7 +3,7 @@
 usage: make_pages.py ALCCAD ALCCA SOURCE_DIR OUT_DIR
 
 The option tables in the programs are the one source: nothing here names an option. Exit codes of
-alccad come from the table of docs/operations.md. OUT_DIR gets the tree that belongs in PREFIX/share.
+alccad come from the table of docs/operations.md. OUT_DIR gets what belongs in PREFIX/share.
 """
 
 import dataclasses

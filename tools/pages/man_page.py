@@ -51,9 +51,11 @@ def commands(program) -> str:
 
 def exit_codes(page: str) -> str:
     """The table `| exit code | meaning |` of docs/operations.md."""
-    table = re.search(r"\| exit code \| meaning \|\n\|.*\n((?:\|.*\n)+)", page)[1]
+    table = re.search(r"\| exit code \| meaning \|\n\|.*\n((?:\|.*\n)+)", page)
+    if not table:
+        raise SystemExit("docs/operations.md: no table headed `| exit code | meaning |`")
     lines = []
-    for row in table.splitlines():
+    for row in table[1].splitlines():
         code, meaning = (cell.strip() for cell in row.strip("|").split("|"))
         lines += [".TP", f"\\fB{roff(code)}\\fR", roff(meaning)]
     return "\n".join(lines)

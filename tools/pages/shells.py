@@ -39,7 +39,11 @@ def bash(program) -> str:
         f"_{name}() {{",
         '  local cur=${COMP_WORDS[COMP_CWORD]} at=$((COMP_CWORD - 1)) command="" word',
         "  # bash breaks --key=value into three words",
-        '  if [[ $cur == "=" ]]; then cur=""; elif [[ ${COMP_WORDS[at]} == "=" ]]; then at=$((at - 1)); fi',
+        '  if [[ $cur == "=" ]]; then',
+        '    cur=""',
+        '  elif [[ ${COMP_WORDS[at]} == "=" ]]; then',
+        "    at=$((at - 1))",
+        "  fi",
         "  local prev=${COMP_WORDS[at]}",
     ]
     if program.commands:
@@ -53,7 +57,8 @@ def bash(program) -> str:
         lines += bash_cases(command, command.name + r"\ ")
     lines += ["  esac", "  case $command in"]
     for command, known in words.items():
-        lines.append(f'    {quoted(command)}) COMPREPLY=($(compgen -W {quoted(" ".join(known))} -- "$cur")) ;;')
+        list_words = f"compgen -W {quoted(' '.join(known))} -- \"$cur\""
+        lines.append(f"    {quoted(command)}) COMPREPLY=($({list_words})) ;;")
     lines += ["  esac", "}", f"complete -o default -F _{name} {name}", ""]
     return "\n".join(lines)
 
