@@ -1,7 +1,9 @@
 # alcca-server as an image: targets `cpu` (the default, with the embedded model) and `cuda`.
 #
-#   docker build -t alcca .                    docker run --read-only -p 50051:50051 -p 9090:9090 alcca
-#   docker build -t alcca:cuda --target cuda . docker run --gpus all --read-only -v /srv/m:/m:ro ... --model /m
+#   docker build -t alcca .
+#   docker run --read-only -p 50051:50051 -p 9090:9090 alcca
+#   docker build -t alcca:cuda --target cuda .
+#   docker run --read-only --gpus all -v /srv/model:/m:ro -p 50051:50051 alcca:cuda --model /m
 #
 # deploy/container/build_image.sh runs this file without a Docker engine. What is inside the image,
 # and how to be sure of it: docs/install.md.
@@ -48,7 +50,7 @@ EXPOSE 50051 9090
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15m --retries=3 \
   CMD ["/usr/bin/alcca", "health", "--timeout", "2"]
-# Listens on all addresses; further flags win over the file, and so does a file mounted in its place.
+# The file says: listen on all addresses. Flags after it win; another file may be mounted over it.
 ENTRYPOINT ["/usr/bin/alccad", "--config", "/etc/alcca/alccad.yaml"]
 
 FROM runtime AS cuda

@@ -16,7 +16,7 @@ SOURCE, ALCCAD = pathlib.Path(sys.argv[1]), sys.argv[2]
 UNIT = SOURCE / "deploy/systemd/alccad.service"
 DROP_IN = SOURCE / "deploy/systemd/alccad-cuda.conf"
 # systemd-analyze's exposure, 0 (nothing) to 10. What is left: the network, and /proc/meminfo.
-EXPOSURE_MAX, EXPOSURE_MAX_CUDA = 1.3, 1.8
+EXPOSURE_MAX, EXPOSURE_MAX_CUDA = 1.1, 1.6
 
 
 def setting(name):
