@@ -1,7 +1,6 @@
 """Which packages the files of a build came from."""
 
 import dataclasses
-import json
 import pathlib
 import re
 import subprocess
@@ -41,10 +40,10 @@ def debian_package(name: str) -> Package:
 
 
 def cuda_package() -> Package:
-    versions = json.loads((CUDA / "version.json").read_text())
-    texts = tuple(path for name in ("EULA.txt", "DOCS") if (path := CUDA / name).is_file())
-    return Package("cuda-toolkit", versions["cuda"]["version"], supplier="Organization: NVIDIA",
-                   licence_files=texts)
+    version = re.search(r"V(\d[\d.]*)", run(str(CUDA / "bin/nvcc"), "--version"))[1]
+    texts = [CUDA / "EULA.txt", *sorted(CUDA.glob("dist-info/**/License*.txt"))]
+    return Package("cuda-toolkit", version, supplier="Organization: NVIDIA",
+                   licence_files=tuple([text for text in texts if text.is_file()][:1]))
 
 
 class Owners:
