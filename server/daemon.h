@@ -38,6 +38,7 @@ class Daemon {
 
  private:
   void Watchdog(const std::function<void()>& on_progress);
+  ServingFacts Facts() const;  // with a loaded model
 
   const ServerConfig config_;
   Metrics metrics_;
