@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -30,7 +31,8 @@ class Daemon {
   absl::Status Listen();
   absl::Status Load(ModelPlan plan);
   // Takes requests, says SERVING, and prints the line that scripts wait for. Needs a loaded model.
-  void Serve();
+  // `on_progress` is called every second, from a thread, while the step loop makes progress.
+  void Serve(std::function<void()> on_progress);
   // NOT_SERVING at once; new calls are UNAVAILABLE; what is in flight may finish until the drain
   // timeout, then ends with UNAVAILABLE and its tokens so far. Returns when all is delivered.
   void Drain();
@@ -39,7 +41,7 @@ class Daemon {
   // Insecure, or TLS whose first reading and rotations are logged.
   absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials();
   absl::Status ListenForHealth();
-  void Watchdog();
+  void Watchdog(const std::function<void()>& on_progress);
   ServingFacts Facts() const;  // with a loaded model
 
   const ServerConfig config_;
