@@ -10,7 +10,8 @@
 // Row independence, which batching relies on: every op computes a row of its output from the same
 // row of its input (and the sequence's own cache) in an order of operations that does not depend on
 // how many other rows are in the call. So a token's logits are bit-identical alone and in any
-// batch, and however its prompt was cut into chunks.
+// batch, and however its prompt was cut into chunks. One exception, by choice of speed: bf16 weights
+// on CUDA without CudaOptions::row_independent.
 
 #include <cstddef>
 #include <cstdint>
@@ -119,6 +120,11 @@ class Backend {
       const KvShape& shape, const AttentionParams& params) = 0;
 
   // --- The step --------------------------------------------------------------------------------
+  // Around the ops of one batch: what a device wants to know of it once, and the counters that it
+  // brings back. RopeAndStore and Attention are only called in between; a counter of the step's
+  // sequences is complete after EndStep.
+  virtual void BeginStep(const Batch&) {}
+  virtual void EndStep(const Batch&) {}
   // out[t] = table[token_ids[t]]; out [tokens, hidden].
   virtual void Embed(TensorView out, const Matrix& table, std::span<const int32_t> token_ids) = 0;
   // out[t] = x[t] / sqrt(mean(x[t]^2) + eps) * weight (Zhang & Sennrich 2019); out may be x.
@@ -155,10 +161,22 @@ std::unique_ptr<Backend> MakeReferenceBackend();
 absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options);
 
 struct CudaOptions {
-  int32_t device = 0;
+  // All device memory that the backend may take, workspaces of libraries apart; 0: nine tenths of
+  // what is free.
+  size_t memory_bytes = 0;
+  DType kv_dtype = DType::kBF16;  // of cached keys and values: kBF16 or kF32
+  // bf16 products of many rows by our own kernels alone, whose sums do not depend on the number of
+  // rows; else by cuBLASLt, and row independence holds for int8 and f32 weights only.
+  bool row_independent = false;
   BackendLimits limits;
 };
-// UNIMPLEMENTED in a build without CUDA (kernels/cuda/backend_cuda_stub.cc).
+// On the first card that the process sees (CUDA_VISIBLE_DEVICES chooses). UNIMPLEMENTED in a build
+// without CUDA (kernels/cuda/device/backend_cuda_stub.cc), FAILED_PRECONDITION without a card.
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options);
+struct CudaCard {
+  std::string name;
+  size_t free_bytes = 0;
+};
+absl::StatusOr<CudaCard> FindCudaCard();  // errors as above
 
 }  // namespace alcca

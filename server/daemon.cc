@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/device_fault.h"
 #include "kernels/status_macros.h"
 #include "server/logging.h"
 #include "server/probe_judge.h"
@@ -15,6 +16,9 @@
 
 namespace alcca {
 namespace {
+
+// For NOT_SERVING and the log to leave before a process ends whose device failed.
+constexpr std::chrono::milliseconds kFaultGrace{200};
 
 constexpr int kMaxMetadataBytes = 16 << 10;
 
@@ -118,6 +122,7 @@ absl::Status Daemon::ListenForHealth() {
 }
 
 absl::Status Daemon::Load(ModelPlan plan) {
+  SetDeviceFaultHandler([this](std::string_view message) { OnDeviceFault(message); });
   ASSIGN_OR_RETURN(model_, LoadModel(config_, std::move(plan), &delivery_));
   const ServingFacts facts = Facts();
   metrics_.Serving(facts);
@@ -170,6 +175,14 @@ void Daemon::Serve(std::function<void()> on_progress) {
   Log(LogLevel::kInfo, "serving",
       {{"grpc", absl::StrCat(HostOf(config_.listen), ":", grpc_port_)},
        {"metrics", metrics_address_}});
+}
+
+void Daemon::OnDeviceFault(std::string_view message) {
+  Log(LogLevel::kError, "device fault: the process ends", {{"error", std::string(message)}});
+  service_.SetDraining();
+  health_.SetReady(false);
+  health_.SetLive(false);
+  std::this_thread::sleep_for(kFaultGrace);
 }
 
 void Daemon::Watchdog(const std::function<void()>& on_progress) {
@@ -237,6 +250,7 @@ void Daemon::Drain() {
 }
 
 Daemon::~Daemon() {
+  SetDeviceFaultHandler(nullptr);
   {
     const std::lock_guard lock(watchdog_mutex_);
     stopping_ = true;

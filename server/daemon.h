@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string_view>
 #include <thread>
 
 #include "absl/status/status.h"
@@ -37,11 +38,15 @@ class Daemon {
   // timeout, then ends with UNAVAILABLE and its tokens so far. Returns when all is delivered.
   void Drain();
 
+  int grpc_port() const { return grpc_port_; }  // after Listen
+
  private:
   // Insecure, or TLS whose first reading and rotations are logged.
   absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials();
   absl::Status ListenForHealth();
   void Watchdog(const std::function<void()>& on_progress);
+  // The last thing a daemon does whose device failed: says so, and lets it leave.
+  void OnDeviceFault(std::string_view message);
   ServingFacts Facts() const;  // with a loaded model
 
   const ServerConfig config_;

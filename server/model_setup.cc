@@ -20,6 +20,7 @@ namespace alcca {
 namespace {
 
 namespace fs = std::filesystem;
+constexpr int32_t kCudaKvBytes = 2;  // bf16, CudaOptions' default
 
 // A bar on a terminal, a line each tenth elsewhere.
 class Progress {
@@ -149,10 +150,41 @@ RequestRules MakeRules(const ServerConfig& config, const ModelPlan& plan,
           .sliding_window = static_cast<int32_t>(plan.config.sliding_window)};
 }
 
-absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config) {
+// Where the model will live, and what it may take there.
+absl::Status ChooseDevice(const ServerConfig& config, ModelPlan* plan) {
+  plan->available_bytes = AvailableBytes();
+  if (config.device == "cpu") {
+    return absl::OkStatus();
+  }
+  const absl::StatusOr<CudaCard> card = FindCudaCard();
+  if (!card.ok()) {
+    if (config.device == "cuda") {
+      return absl::Status(card.status().code(), absl::StrCat("device: ", card.status().message()));
+    }
+    // A build without CUDA has nothing to say; one with it says why its card is not used.
+    if (!absl::IsUnimplemented(card.status())) {
+      Log(LogLevel::kInfo, "computing on the CPU", {{"cuda", card.status().message()}});
+    }
+    return absl::OkStatus();
+  }
+  plan->on_cuda = true;
+  const size_t wanted = static_cast<size_t>(config.device_memory_bytes);
+  if (wanted > card->free_bytes) {
+    return absl::ResourceExhaustedError(absl::StrCat("device_memory_bytes (", wanted,
+                                                     ") is more than the ", card->free_bytes,
+                                                     " bytes free on ", card->name));
+  }
+  plan->available_bytes = wanted > 0 ? wanted : card->free_bytes / 10 * 9;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config,
+                                                     const ModelPlan& plan) {
   const BackendLimits limits{.batch_tokens = static_cast<int32_t>(config.max_batch_tokens)};
-  if (config.device == "cuda") {
-    return MakeCudaBackend({.device = 0, .limits = limits});
+  if (plan.on_cuda) {
+    return MakeCudaBackend({.memory_bytes = plan.available_bytes,
+                            .row_independent = config.row_independent,
+                            .limits = limits});
   }
   return MakeCpuBackend(
       {.threads = static_cast<int32_t>(config.threads), .isa = config.isa, .limits = limits});
@@ -202,7 +234,8 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
   ASSIGN_OR_RETURN(plan.checkpoint, Checkpoint::Open(plan.dir));
   RETURN_IF_ERROR(plan.checkpoint->Validate(plan.config));
 
-  const size_t available = AvailableBytes();
+  RETURN_IF_ERROR(ChooseDevice(config, &plan));
+  const size_t available = plan.available_bytes;
   ASSIGN_OR_RETURN(const MemoryPlan memory,
                    PlanMemory(plan.config, {.weight_dtype = config.weight_dtype,
                                             .max_context = config.max_context,
@@ -215,7 +248,8 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
   plan.footprint = memory.footprint;
   plan.max_context = memory.max_context;
   Log(LogLevel::kInfo, "memory plan",
-      {{"weights", Gib(plan.footprint.weight_bytes)},
+      {{"device", plan.on_cuda ? "cuda" : "cpu"},
+       {"weights", Gib(plan.footprint.weight_bytes)},
        {"weight_dtype", WeightDTypeName(plan.options.weight_dtype)},
        {"kv_cache", Gib(plan.footprint.kv_bytes)},
        {"indices", Gib(plan.footprint.index_bytes)},
@@ -235,7 +269,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const ServerConfig& confi
                                                        EventSink* sink) {
   const TimePoint start = Clock::now();
   auto loaded = std::make_unique<LoadedModel>();
-  ASSIGN_OR_RETURN(auto backend, MakeBackend(config));
+  ASSIGN_OR_RETURN(auto backend, MakeBackend(config, plan));
   Progress progress;
   ASSIGN_OR_RETURN(auto model, MistralModel::Load(*plan.checkpoint, plan.config, std::move(backend),
                                                   plan.options, std::ref(progress)));

@@ -13,8 +13,11 @@ namespace {
 constexpr WeightDType kDTypes[] = {WeightDType::kF32, WeightDType::kBF16, WeightDType::kInt8};
 
 // Error relative to sum |w||x|: f32 accumulation against double, weights rounded by the same rule.
-constexpr double Tolerance(WeightDType dtype) {
-  return dtype == WeightDType::kInt8 ? 1e-6 : 2e-6;
+// Tensor cores read x as bf16, up to 2^-8 away.
+double Tolerance(const BackendCase& backend, WeightDType dtype) {
+  return dtype == WeightDType::kInt8                        ? 1e-6
+         : backend.is_cuda() && dtype == WeightDType::kBF16 ? 0x1.01p-8
+                                                            : 2e-6;
 }
 
 struct Shape {
@@ -66,14 +69,14 @@ class MatMulConformance : public ConformanceTest {
         MatMul(*reference_, Abs(x), *MakeMatrix(*reference_, Abs(w), WeightDType::kF32));
     const double absolute = 1e-30;
     ExpectNear(MatMul(*backend_, x, *tuned), MatMul(*reference_, x, *plain), magnitude,
-               Tolerance(dtype), absolute, what);
+               Tolerance(GetParam(), dtype), absolute, what);
     const Host before = RandomHost(x.rows, w.rows, 99);
     for (size_t i = 0; i < magnitude.values.size(); ++i) {
       magnitude.values[i] += std::fabs(before.values[i]);
     }
     ExpectNear(MatMul(*backend_, x, *tuned, before, Accumulate::kAdd),
                MatMul(*reference_, x, *plain, before, Accumulate::kAdd), magnitude,
-               Tolerance(dtype), absolute, what + " add");
+               Tolerance(GetParam(), dtype), absolute, what + " add");
   }
 };
 
@@ -168,15 +171,20 @@ TEST_P(MatMulConformance, Int8StaysCloseToFloat) {
 }
 
 TEST_P(MatMulConformance, RowsDoNotDependOnTheBatch) {
-  // Wide enough that one row alone is shared out to the threads.
-  const Host w = RandomHost(1100, 259, 11, 0.05f);
+  // Wide enough that one row alone is shared out to the threads; the emulator takes its time.
+  const bool emulated = GetParam().isa.find("emulated") != std::string::npos;
+  const int32_t features = emulated ? 70 : 1100;
+  const Host w = RandomHost(features, 259, 11, 0.05f);
   Host x = RandomHost(129, 259, 12);
   for (int32_t t = 0; t < x.rows; t += 3) {
     x.at(t, t) = 9.0f;
   }
   for (const WeightDType dtype : kDTypes) {
+    if (dtype == WeightDType::kBF16 && !GetParam().is_exact()) {
+      continue;  // docs/decisions.md, "CUDA": cuBLASLt's sums depend on the number of rows
+    }
     const auto matrix = MakeMatrix(*backend_, w, dtype);
-    const Host before = RandomHost(x.rows, 1100, 13);
+    const Host before = RandomHost(x.rows, features, 13);
     const Host all = MatMul(*backend_, x, *matrix, before, Accumulate::kAdd);
     for (const int32_t chunk : {1, 2, 3, 5, 12, 13, 64}) {
       for (int32_t first = 0; first < x.rows; first += chunk) {
@@ -184,13 +192,16 @@ TEST_P(MatMulConformance, RowsDoNotDependOnTheBatch) {
         const Host part = MatMul(*backend_, x.RowRange(first, count), *matrix,
                                  before.RowRange(first, count), Accumulate::kAdd);
         ExpectSameBits(part, all.RowRange(first, count),
-                       Name(dtype, {count, 259, 1100}) + " from row " + std::to_string(first));
+                       Name(dtype, {count, 259, features}) + " from row " + std::to_string(first));
       }
     }
   }
 }
 
 TEST_P(MatMulConformance, RowsDoNotDependOnThreads) {
+  if (GetParam().is_cuda()) {
+    GTEST_SKIP() << "a device has no threads to choose";
+  }
   const Host w = RandomHost(600, 1024, 14, 0.05f), x = RandomHost(30, 1024, 15);
   for (const WeightDType dtype : kDTypes) {
     const Host expected = MatMul(*backend_, x, *MakeMatrix(*backend_, w, dtype));
