@@ -158,7 +158,7 @@ struct CudaOptions {
   int32_t device = 0;
   BackendLimits limits;
 };
-// UNIMPLEMENTED in a build without CUDA (kernels/cuda/backend_cuda_stub.cc).
+// UNIMPLEMENTED in a build without CUDA (kernels/cuda/device/backend_cuda_stub.cc).
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options);
 
 }  // namespace alcca

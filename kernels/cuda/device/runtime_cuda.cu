@@ -1,0 +1,121 @@
+// The runtime on a device: thin names over the CUDA runtime, every error final but lack of memory.
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "kernels/cuda/runtime.h"
+#include "kernels/cuda/runtime_memory.h"
+
+namespace alcca::cuda {
+namespace {
+
+void Check(cudaError_t error, const char* what) {
+  if (error != cudaSuccess) {
+    DeviceFault(
+        absl::StrCat(what, ": ", cudaGetErrorName(error), " (", cudaGetErrorString(error), ")"));
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<DeviceInfo> OpenDevice(int32_t device) {
+  int count = 0;
+  cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess || device >= count) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("no CUDA device ", device, error == cudaSuccess ? "" : ": ",
+                     error == cudaSuccess ? "" : cudaGetErrorString(error)));
+  }
+  cudaDeviceProp properties;
+  DeviceInfo info;
+  if ((error = cudaSetDevice(device)) != cudaSuccess ||
+      (error = cudaGetDeviceProperties(&properties, device)) != cudaSuccess ||
+      (error = cudaMemGetInfo(&info.free_bytes, &info.total_bytes)) != cudaSuccess) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("CUDA device ", device, ": ", cudaGetErrorString(error)));
+  }
+  if (properties.major < 8) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("CUDA device ", device, " (", properties.name, ") is of compute capability ",
+                     properties.major, ".", properties.minor, "; 8.0 or newer is needed"));
+  }
+  info.name = properties.name;
+  info.major = properties.major;
+  info.minor = properties.minor;
+  info.sm_count = properties.multiProcessorCount;
+  return info;
+}
+
+Stream MakeStream() {
+  Stream stream = nullptr;
+  Check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
+  return stream;
+}
+
+void DestroyStream(Stream stream) {
+  Check(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+  Check(cudaStreamDestroy(stream), "cudaStreamDestroy");
+}
+
+void Synchronize(Stream stream) {
+  Check(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+}
+
+void CopyIn(Stream stream, void* device, const void* host, size_t bytes) {
+  Check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream), "copy to device");
+}
+
+void CopyOut(Stream stream, void* host, const void* device, size_t bytes) {
+  Check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream), "copy to host");
+}
+
+void CopyOnDevice(Stream stream, void* to, const void* from, size_t bytes) {
+  Check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream), "copy on device");
+}
+
+void FillBytes(Stream stream, void* device, uint8_t value, size_t bytes) {
+  Check(cudaMemsetAsync(device, value, bytes, stream), "fill");
+}
+
+void* AllocateDevice(size_t bytes) {
+  void* data = nullptr;
+  const cudaError_t error = cudaMalloc(&data, bytes);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // not sticky: forget it
+    return nullptr;
+  }
+  Check(error, "cudaMalloc");
+  return data;
+}
+
+void FreeDevice(void* data) {
+  Check(cudaFree(data), "cudaFree");
+}
+
+void* AllocatePinned(size_t bytes) {
+  void* data = nullptr;
+  const cudaError_t error = cudaMallocHost(&data, bytes);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  Check(error, "cudaMallocHost");
+  return data;
+}
+
+void FreePinned(void* data) {
+  Check(cudaFreeHost(data), "cudaFreeHost");
+}
+
+void CheckLaunch(cudaError_t error, const char* name) {
+  Check(error, name);
+}
+
+void AllowShared(const void* kernel, size_t bytes, const char* name) {
+  Check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(bytes)),
+        name);
+}
+
+}  // namespace alcca::cuda
