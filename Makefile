@@ -2,7 +2,7 @@
 JOBS ?= $(shell nproc)
 BIN := build/release/bin
 
-.PHONY: help run build test test-dev test-tsan fuzz bench plots cuda format lint clean setup
+.PHONY: help run build test test-dev test-tsan fuzz bench plots cuda faiss-cuda format lint clean setup
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,9 +46,13 @@ bench: setup  ## kernel benchmarks beside the machine's measured roof
 plots:  ## bench/results/*.json and docs/figures/*.json as SVG in docs/figures/
 	@python3 tools/plot/plot.py docs/figures $(sort $(wildcard bench/results/*.json docs/figures/*.json))
 
-cuda: setup  ## compile and link with the CUDA backend (needs nvcc 13)
+cuda: setup  ## compile and link with the CUDA backend (needs nvcc 13); no hot kernel may spill
 	@cmake --preset cuda -DBUILD_TESTING=OFF -DALCCA_BENCH=OFF
 	@cmake --build build/cuda -j$(JOBS)
+	@python3 tools/nvcc_resources.py check --hot kernels/cuda/hot_kernels.txt build/cuda
+
+faiss-cuda: setup  ## FAISS for the local GPU, from Debian's source package, once (minutes)
+	@tools/build_faiss_cuda.sh --jobs $(JOBS)
 
 format:  ## clang-format every source
 	@git ls-files '*.h' '*.cc' '*.cu' '*.cuh' | xargs clang-format-14 -i
