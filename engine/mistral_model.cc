@@ -220,6 +220,7 @@ std::span<const float> MistralModel::Forward(const Batch& batch) {
   const TensorView qkv = act_.qkv->view().Head(rows), heads = act_.heads->view().Head(rows);
   const TensorView gate_up = act_.gate_up->view().Head(rows), ffn = act_.ffn->view().Head(rows);
 
+  b.BeginStep(batch);
   b.Embed(x, *embedding_, batch.token_ids);
   for (int32_t i = 0; i < static_cast<int32_t>(layers_.size()); ++i) {
     const Layer& layer = layers_[i];
@@ -237,6 +238,7 @@ std::span<const float> MistralModel::Forward(const Batch& batch) {
 
   const int32_t logit_rows = static_cast<int32_t>(batch.logit_rows.size());
   if (logit_rows == 0) {
+    b.EndStep(batch);
     return {};
   }
   const TensorView last = act_.last->view().Head(logit_rows);
@@ -247,6 +249,7 @@ std::span<const float> MistralModel::Forward(const Batch& batch) {
   const std::span<float> host(host_logits_.data(),
                               size_t{static_cast<uint32_t>(logit_rows)} * vocab_size());
   b.Download(host, logits);
+  b.EndStep(batch);
   return host;
 }
 

@@ -119,6 +119,11 @@ class Backend {
       const KvShape& shape, const AttentionParams& params) = 0;
 
   // --- The step --------------------------------------------------------------------------------
+  // Around the ops of one batch: what a device wants to know of it once, and the counters that it
+  // brings back. RopeAndStore and Attention are only called in between; a counter of the step's
+  // sequences is complete after EndStep.
+  virtual void BeginStep(const Batch&) {}
+  virtual void EndStep(const Batch&) {}
   // out[t] = table[token_ids[t]]; out [tokens, hidden].
   virtual void Embed(TensorView out, const Matrix& table, std::span<const int32_t> token_ids) = 0;
   // out[t] = x[t] / sqrt(mean(x[t]^2) + eps) * weight (Zhang & Sennrich 2019); out may be x.
@@ -156,6 +161,13 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& option
 
 struct CudaOptions {
   int32_t device = 0;
+  // All device memory that the backend may take, workspaces of libraries apart; 0: nine tenths of
+  // what is free.
+  size_t memory_bytes = 0;
+  DType kv_dtype = DType::kBF16;  // of cached keys and values: kBF16 or kF32
+  // bf16 products of many rows by our own kernels alone, whose sums do not depend on the number of
+  // rows; else by cuBLASLt, and row independence holds for int8 and f32 weights only.
+  bool row_independent = false;
   BackendLimits limits;
 };
 // UNIMPLEMENTED in a build without CUDA (kernels/cuda/device/backend_cuda_stub.cc).

@@ -60,9 +60,6 @@ struct Float8 {
 __device__ __forceinline__ float ToFloat(BFloat16 h) {
   return __uint_as_float(static_cast<uint32_t>(h.bits) << 16);
 }
-__device__ __forceinline__ float ToFloat(Half h) {
-  return __half2float(__ushort_as_half(h.bits));
-}
 // Nearest, ties to even.
 __device__ __forceinline__ BFloat16 ToBFloat16(float f) {
   return {__bfloat16_as_ushort(__float2bfloat16_rn(f))};
@@ -73,12 +70,17 @@ __device__ __forceinline__ Float8 ToFloat8(float f) {
 }
 #else
 float ToFloat(BFloat16 h);
-float ToFloat(Half h);
 BFloat16 ToBFloat16(float f);
 Float8 ToFloat8(float f);
 #endif
 __device__ __forceinline__ float ToFloat(float f) {
   return f;
+}
+// By integers, as kernels/half.h does it, so that every backend keeps the same bits of a NaN.
+__device__ __forceinline__ float ToFloat(Half h) {
+  const uint32_t magnitude = (h.bits & 0x7fffu) << 13, sign = (h.bits & 0x8000u) << 16;
+  const uint32_t finite = __float_as_uint(__uint_as_float(magnitude) * 0x1.0p112f);
+  return __uint_as_float(sign | (magnitude >= 0x0f800000u ? magnitude | 0x7f800000u : finite));
 }
 
 // To the element type of a template.

@@ -164,6 +164,7 @@ class Rig {
     }
     // At position 0 RoPE turns nothing: the cache gets the rows as they are.
     batch.positions.assign(batch.token_ids.size(), 0);
+    backend_.BeginStep(batch);
     for (int32_t layer = 0; layer < geometry_.layers; ++layer) {
       Host rows(batch.tokens(), geometry_.shape.qkv_cols());
       ForEachRow(pieces, [&](Sequence& s, int32_t position, int32_t row) {
@@ -181,6 +182,7 @@ class Rig {
         });
       }
     }
+    backend_.EndStep(batch);
     for (const Piece& piece : pieces) {
       sequences_[piece.sequence].done += piece.count;
     }
@@ -259,10 +261,7 @@ class AttentionConformance : public ConformanceTest {
   void SetUp() override {
     ConformanceTest::SetUp();
     if (backend_ != nullptr) {  // steps here are longer than the base allows
-      backend_ = MakeCpuBackend({.threads = GetParam().threads,
-                                 .isa = GetParam().isa,
-                                 .limits = {.batch_tokens = 512}})
-                     .value();
+      backend_ = MakeBackend(GetParam(), 512).value();
     }
   }
 

@@ -15,26 +15,55 @@
 
 #include "gtest/gtest.h"
 #include "kernels/backend.h"
+#include "kernels/cuda/emulated/backend_emulated.h"
 
 namespace alcca {
 
+// A CPU instruction set and its threads, or CUDA on the card or the emulated device in two guises:
+// as it serves ("cuda", "cuda_emulated": bf16 keys and values, cuBLASLt's products), and "exact"
+// (f32 keys and values, our own products alone; on the emulator threads in shuffled order).
 struct BackendCase {
   std::string isa;
   int32_t threads;
+
+  bool is_cuda() const { return isa.rfind("cuda", 0) == 0; }
+  bool is_exact() const { return !is_cuda() || isa.find("exact") != std::string::npos; }
 };
 inline void PrintTo(const BackendCase& c, std::ostream* os) {
   *os << c.isa << c.threads;
 }
 inline std::string BackendCaseName(const BackendCase& c) {
-  return c.isa + "_" + std::to_string(c.threads) + "threads";
+  return c.is_cuda() ? c.isa : c.isa + "_" + std::to_string(c.threads) + "threads";
 }
 
-inline std::vector<BackendCase> BackendCases() {
+inline std::vector<BackendCase> CpuCases() {
   return {{"avx512", 1}, {"avx512", 2}, {"avx2", 1}, {"avx2", 2}, {"portable", 1}, {"portable", 2}};
 }
+inline std::vector<BackendCase> BackendCases() {
+  std::vector<BackendCase> cases = CpuCases();
+  for (const char* isa : {"cuda_emulated", "cuda_emulated_exact", "cuda", "cuda_exact"}) {
+    cases.push_back({isa, 1});
+  }
+  return cases;
+}
 
-inline absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendCase& c) {
-  return MakeCpuBackend({.threads = c.threads, .isa = c.isa, .limits = {.batch_tokens = 64}});
+// FAILED_PRECONDITION or UNIMPLEMENTED: not on this machine, or not in this build.
+inline absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendCase& c,
+                                                            int32_t batch_tokens = 64) {
+  if (!c.is_cuda()) {
+    return MakeCpuBackend(
+        {.threads = c.threads, .isa = c.isa, .limits = {.batch_tokens = batch_tokens}});
+  }
+  CudaOptions options = {.limits = {.batch_tokens = batch_tokens}};
+  if (c.is_exact()) {
+    options.kv_dtype = DType::kF32;
+    options.row_independent = true;
+  }
+  if (c.isa.find("emulated") == std::string::npos) {
+    return MakeCudaBackend(options);
+  }
+  options.memory_bytes = size_t{1} << 30;
+  return MakeEmulatedCudaBackend(options, c.is_exact() ? 1 : 0);
 }
 
 // A matrix of floats on the host; a vector is one row.
@@ -120,12 +149,13 @@ inline void ExpectNear(const Host& actual, const Host& expected, const Host& mag
   }
 }
 
-// One backend and the reference. Skips where the machine lacks the backend's instruction set.
+// One backend and the reference. Skips where the machine lacks the backend's instruction set or
+// card.
 class ConformanceTest : public ::testing::TestWithParam<BackendCase> {
  protected:
   void SetUp() override {
     auto backend = MakeBackend(GetParam());
-    if (absl::IsFailedPrecondition(backend.status())) {
+    if (absl::IsFailedPrecondition(backend.status()) || absl::IsUnimplemented(backend.status())) {
       GTEST_SKIP() << backend.status().message();
     }
     ASSERT_TRUE(backend.ok()) << backend.status();
@@ -136,8 +166,9 @@ class ConformanceTest : public ::testing::TestWithParam<BackendCase> {
   std::unique_ptr<Backend> reference_ = MakeReferenceBackend();
 };
 
-#define ALCCA_CONFORMANCE(suite)                                                 \
-  INSTANTIATE_TEST_SUITE_P(Backends, suite, ::testing::ValuesIn(BackendCases()), \
+#define ALCCA_CONFORMANCE_OVER(suite, cases)                              \
+  INSTANTIATE_TEST_SUITE_P(Backends, suite, ::testing::ValuesIn(cases()), \
                            [](const auto& test) { return BackendCaseName(test.param); })
+#define ALCCA_CONFORMANCE(suite) ALCCA_CONFORMANCE_OVER(suite, BackendCases)
 
 }  // namespace alcca

@@ -13,8 +13,11 @@ namespace {
 constexpr WeightDType kDTypes[] = {WeightDType::kF32, WeightDType::kBF16, WeightDType::kInt8};
 
 // Error relative to sum |w||x|: f32 accumulation against double, weights rounded by the same rule.
-constexpr double Tolerance(WeightDType dtype) {
-  return dtype == WeightDType::kInt8 ? 1e-6 : 2e-6;
+// Tensor cores read x as bf16, half of 2^-8 away.
+double Tolerance(const BackendCase& backend, WeightDType dtype) {
+  return dtype == WeightDType::kInt8                        ? 1e-6
+         : backend.is_cuda() && dtype == WeightDType::kBF16 ? 0x1.01p-9
+                                                            : 2e-6;
 }
 
 struct Shape {
@@ -66,14 +69,14 @@ class MatMulConformance : public ConformanceTest {
         MatMul(*reference_, Abs(x), *MakeMatrix(*reference_, Abs(w), WeightDType::kF32));
     const double absolute = 1e-30;
     ExpectNear(MatMul(*backend_, x, *tuned), MatMul(*reference_, x, *plain), magnitude,
-               Tolerance(dtype), absolute, what);
+               Tolerance(GetParam(), dtype), absolute, what);
     const Host before = RandomHost(x.rows, w.rows, 99);
     for (size_t i = 0; i < magnitude.values.size(); ++i) {
       magnitude.values[i] += std::fabs(before.values[i]);
     }
     ExpectNear(MatMul(*backend_, x, *tuned, before, Accumulate::kAdd),
                MatMul(*reference_, x, *plain, before, Accumulate::kAdd), magnitude,
-               Tolerance(dtype), absolute, what + " add");
+               Tolerance(GetParam(), dtype), absolute, what + " add");
   }
 };
 
@@ -175,6 +178,9 @@ TEST_P(MatMulConformance, RowsDoNotDependOnTheBatch) {
     x.at(t, t) = 9.0f;
   }
   for (const WeightDType dtype : kDTypes) {
+    if (dtype == WeightDType::kBF16 && !GetParam().is_exact()) {
+      continue;  // docs/decisions.md, "CUDA": cuBLASLt's sums depend on the number of rows
+    }
     const auto matrix = MakeMatrix(*backend_, w, dtype);
     const Host before = RandomHost(x.rows, 1100, 13);
     const Host all = MatMul(*backend_, x, *matrix, before, Accumulate::kAdd);

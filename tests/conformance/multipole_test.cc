@@ -267,8 +267,8 @@ TEST_P(MultipoleCounting, MaxKeysBoundsTheRowsOpened) {
   }
 }
 
-ALCCA_CONFORMANCE(MultipoleConformance);
-ALCCA_CONFORMANCE(MultipoleCounting);
+ALCCA_CONFORMANCE_OVER(MultipoleConformance, CpuCases);
+ALCCA_CONFORMANCE_OVER(MultipoleCounting, CpuCases);
 
 }  // namespace
 }  // namespace alcca

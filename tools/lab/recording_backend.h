@@ -52,6 +52,8 @@ class RecordingBackend final : public Backend {
       const KvShape& shape, const AttentionParams& params) override {
     return inner_->MakeAttentionState(shape, params);
   }
+  void BeginStep(const Batch& batch) override { inner_->BeginStep(batch); }
+  void EndStep(const Batch& batch) override { inner_->EndStep(batch); }
   void Embed(TensorView out, const Matrix& table, std::span<const int32_t> token_ids) override {
     inner_->Embed(out, table, token_ids);
   }

@@ -15,9 +15,6 @@ namespace alcca::cuda_emulated {
 float ToFloat(BFloat16 h) {
   return BFloat16ToFloat(h.bits);
 }
-float ToFloat(Half h) {
-  return HalfToFloat(h.bits);
-}
 BFloat16 ToBFloat16(float f) {
   return {FloatToBFloat16(f)};
 }

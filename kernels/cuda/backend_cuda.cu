@@ -1,0 +1,329 @@
+// The CUDA backend: owns the stream, the memory budget and what a step uploads, and hands each op
+// to its file. Activations are f32; products read bf16 or int8 forms of them that the op before
+// wrote (row_operands.h).
+
+#include "kernels/cuda/backend_cuda.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "kernels/check.h"
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/embed.h"
+#include "kernels/cuda/matmul.h"
+#include "kernels/cuda/norm.h"
+#include "kernels/cuda/rope.h"
+#include "kernels/cuda/swiglu.h"
+#include "kernels/half.h"
+#include "kernels/status_macros.h"
+
+namespace alcca::ALCCA_GPU {
+namespace {
+
+constexpr int32_t kHeadDimMax = 256;
+
+class BufferCuda final : public Buffer {
+ public:
+  BufferCuda(DeviceArray data, int32_t rows, int32_t cols)
+      : data_(std::move(data)), rows_(rows), cols_(cols) {}
+  TensorView view() const override { return {data_.get(), DType::kF32, rows_, cols_}; }
+
+ private:
+  DeviceArray data_;
+  int32_t rows_, cols_;
+};
+
+template <class Wanted, class Base>
+Wanted& Cast(Base& base) {
+  auto* wanted = dynamic_cast<Wanted*>(&base);
+  ALCCA_CHECK(wanted != nullptr);  // made by another backend, or for another op
+  return *wanted;
+}
+
+// A stream that lives as long as the backend, and longer than all it made.
+class OwnedStream {
+ public:
+  OwnedStream() : stream_(MakeStream()) {}
+  ~OwnedStream() { DestroyStream(stream_); }
+  OwnedStream(const OwnedStream&) = delete;
+  OwnedStream& operator=(const OwnedStream&) = delete;
+  Stream get() const { return stream_; }
+
+ private:
+  Stream stream_;
+};
+
+// Arrays of int32 on their way up: filled on the host, copied, read by the next kernel.
+class Upload {
+ public:
+  absl::Status Reserve(const DeviceContext& device, int32_t count) {
+    const size_t bytes = static_cast<size_t>(count) * sizeof(int32_t);
+    ASSIGN_OR_RETURN(host_, PinnedArray::Allocate(bytes));
+    ASSIGN_OR_RETURN(device_, device.budget->Allocate(bytes, "uploads"));
+    capacity_ = count;
+    return absl::OkStatus();
+  }
+  // The next `count` entries: where to write them, and where kernels find them after Send. Waits
+  // for the stream when the array is full; what was there before is gone then.
+  int32_t* Next(Stream stream, int32_t count) {
+    ALCCA_CHECK(count <= capacity_);
+    if (used_ + count > capacity_) {
+      Synchronize(stream);
+      used_ = 0;
+    }
+    begin_ = used_;
+    used_ += count;
+    return host_.as<int32_t>() + begin_;
+  }
+  const int32_t* Send(Stream stream) {
+    CopyIn(stream, device_.as<int32_t>() + begin_, host_.as<int32_t>() + begin_,
+           static_cast<size_t>(used_ - begin_) * sizeof(int32_t));
+    return device_.as<int32_t>() + begin_;
+  }
+  int32_t capacity() const { return capacity_; }
+
+ private:
+  PinnedArray host_;
+  DeviceArray device_;
+  int32_t capacity_ = 0, begin_ = 0, used_ = 0;
+};
+
+class BackendCuda final : public Backend {
+ public:
+  BackendCuda(const CudaOptions& options, DeviceInfo info, size_t budget)
+      : options_(options),
+        budget_(budget),
+        device_{.stream = stream_.get(),
+                .budget = &budget_,
+                .info = std::move(info),
+                .batch_tokens = std::max(1, options.limits.batch_tokens)} {}
+  ~BackendCuda() override { Synchronize(device_.stream); }
+
+  absl::Status Start() {
+    ASSIGN_OR_RETURN(matmul_, MatMulCuda::Make(device_, options_.row_independent));
+    // Embed and GatherRows of one step, some of them at once.
+    RETURN_IF_ERROR(ids_.Reserve(device_, 4 * device_.batch_tokens));
+    RETURN_IF_ERROR(places_.Reserve(device_, 3 * device_.batch_tokens));
+    RETURN_IF_ERROR(frequencies_.Reserve(device_, kHeadDimMax / 2));
+    return absl::OkStatus();
+  }
+
+  std::string Describe() const override {
+    return absl::StrCat("cuda (", device_.info.name, ", sm_", device_.info.major,
+                        device_.info.minor, ", ", budget_.limit() >> 20, " MiB)");
+  }
+
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int32_t rows, int32_t cols) override {
+    if (rows < 1 || cols < 1) {
+      return absl::InvalidArgumentError(absl::StrCat("a [", rows, ", ", cols, "] buffer is empty"));
+    }
+    ASSIGN_OR_RETURN(DeviceArray data,
+                     budget_.Allocate(size_t(rows) * cols * sizeof(float),
+                                      absl::StrCat("a [", rows, ", ", cols, "] buffer")));
+    return std::make_unique<BufferCuda>(std::move(data), rows, cols);
+  }
+
+  absl::StatusOr<std::unique_ptr<Matrix>> MakeMatrix(std::span<const HostTensor> parts,
+                                                     WeightDType dtype) override {
+    ASSIGN_OR_RETURN(auto matrix, MatrixCuda::Make(device_, parts, dtype));
+    RETURN_IF_ERROR(matmul_->Register(*matrix));
+    return matrix;
+  }
+
+  absl::StatusOr<std::unique_ptr<Matrix>> MakeEmbedding(const HostTensor& table) override {
+    return EmbeddingCuda::Make(device_, table);
+  }
+
+  absl::StatusOr<std::unique_ptr<Buffer>> MakeVector(const HostTensor& vector) override {
+    if (vector.data == nullptr || vector.rows != 1) {
+      return absl::InvalidArgumentError(absl::StrCat("a vector has 1 row, not ", vector.rows));
+    }
+    ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, Allocate(1, vector.cols));
+    std::vector<float> values(static_cast<size_t>(vector.cols));
+    ToFloat(values.data(), vector.data, vector.dtype, 0, values.size());
+    CopyIn(device_.stream, buffer->view().data, values.data(), values.size() * sizeof(float));
+    Synchronize(device_.stream);
+    return buffer;
+  }
+
+  absl::StatusOr<std::unique_ptr<KvCache>> MakeKvCache(const KvShape& shape) override {
+    if (shape.head_dim > kHeadDimMax) {
+      return absl::InvalidArgumentError(absl::StrCat("head_dim ", shape.head_dim, " is above the ",
+                                                     kHeadDimMax, " that CUDA attention holds"));
+    }
+    ASSIGN_OR_RETURN(
+        DeviceArray data,
+        budget_.Allocate(KvCacheCuda::Bytes(shape, options_.kv_dtype), "keys and values"));
+    attention_.reset();
+    ASSIGN_OR_RETURN(attention_, AttentionCuda::Make(device_, shape));
+    return std::make_unique<KvCacheCuda>(shape, options_.kv_dtype, std::move(data));
+  }
+
+  absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
+      const KvShape&, const AttentionParams& params) override {
+    ALCCA_CHECK(attention_ != nullptr);  // a cache comes first
+    return attention_->MakeState(params);
+  }
+
+  void BeginStep(const Batch&) override {
+    placed_page_tokens_ = 0;
+    if (attention_ != nullptr) {
+      attention_->BeginStep();
+    }
+  }
+
+  void EndStep(const Batch& batch) override {
+    if (attention_ != nullptr) {
+      attention_->EndStep(batch);
+    }
+    Synchronize(device_.stream);  // what was uploaded for this step may be overwritten now
+  }
+
+  void Embed(TensorView out, const Matrix& table, std::span<const int32_t> token_ids) override {
+    const auto& rows = Cast<const EmbeddingCuda>(table);
+    ALCCA_CHECK(out.cols == table.cols() && static_cast<size_t>(out.rows) == token_ids.size());
+    for (const int32_t token : token_ids) {
+      ALCCA_CHECK(token >= 0 && token < table.rows());
+    }
+    CopyRows(out, rows.data(), rows.dtype(), token_ids);
+  }
+
+  void RmsNorm(TensorView out, TensorView x, const Buffer& weight, float eps) override {
+    const TensorView w = weight.view();
+    ALCCA_CHECK(out.rows == x.rows && out.cols == x.cols && w.rows == 1 && w.cols == x.cols);
+    const RowOperands operands = matmul_->OperandsFor(out.data, out.rows, out.cols);
+    ALCCA_GPU::RmsNorm(device_, out.f32(), x.f32(), w.f32(), x.rows, x.cols, eps, operands);
+  }
+
+  void MatMul(TensorView out, TensorView x, const Matrix& weight, Accumulate mode) override {
+    ALCCA_CHECK(out.rows == x.rows && out.cols == weight.rows() && x.cols == weight.cols());
+    matmul_->Run(out.f32(), x.f32(), x.rows, Cast<const MatrixCuda>(weight),
+                 mode == Accumulate::kAdd);
+  }
+
+  void RopeAndStore(TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
+                    const AttentionShape& shape, const RopeParams& rope) override {
+    KvCacheCuda& cache = Cast<KvCacheCuda>(kv);
+    ALCCA_CHECK(qkv.cols == shape.qkv_cols() && qkv.rows == batch.tokens());
+    ALCCA_CHECK(shape.head_dim % 2 == 0 && shape.head_dim == cache.shape().head_dim);
+    PlaceRows(batch, cache.shape().page_tokens);
+    SetFrequencies(shape.head_dim, rope.theta);
+    matmul_->Forget(qkv.data);
+    ALCCA_GPU::RopeAndStore(device_, qkv.f32(), cache, layer, device_places_, device_frequencies_,
+                            qkv.rows, shape);
+  }
+
+  void Attention(TensorView out, TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
+                 const AttentionShape& shape) override {
+    ALCCA_CHECK(qkv.cols == shape.qkv_cols() && qkv.rows == batch.tokens());
+    ALCCA_CHECK(out.rows == qkv.rows && out.cols == shape.heads * shape.head_dim);
+    matmul_->Forget(out.data);
+    attention_->Run(out, qkv, Cast<KvCacheCuda>(kv), layer, batch, shape);
+  }
+
+  void SwiGlu(TensorView out, TensorView gate_up) override {
+    ALCCA_CHECK(out.rows == gate_up.rows && gate_up.cols == 2 * out.cols);
+    const RowOperands operands = matmul_->OperandsFor(out.data, out.rows, out.cols);
+    ALCCA_GPU::SwiGlu(device_, out.f32(), gate_up.f32(), out.rows, out.cols, operands);
+  }
+
+  void GatherRows(TensorView out, TensorView x, std::span<const int32_t> rows) override {
+    ALCCA_CHECK(out.cols == x.cols && static_cast<size_t>(out.rows) == rows.size());
+    for (const int32_t row : rows) {
+      ALCCA_CHECK(row >= 0 && row < x.rows);
+    }
+    CopyRows(out, x.f32(), DType::kF32, rows);
+  }
+
+  void Download(std::span<float> out, TensorView x) override {
+    ALCCA_CHECK(out.size() == static_cast<size_t>(x.rows) * static_cast<size_t>(x.cols));
+    CopyOut(device_.stream, out.data(), x.f32(), out.size_bytes());
+    Synchronize(device_.stream);
+  }
+
+ private:
+  void CopyRows(TensorView out, const void* table, DType dtype, std::span<const int32_t> rows) {
+    matmul_->Forget(out.data);
+    for (size_t first = 0; first < rows.size();) {
+      const size_t count = std::min(rows.size() - first, static_cast<size_t>(ids_.capacity()));
+      std::copy_n(rows.data() + first, count,
+                  ids_.Next(device_.stream, static_cast<int32_t>(count)));
+      const int32_t* device_rows = ids_.Send(device_.stream);
+      EmbedRows(device_, out.f32() + first * static_cast<size_t>(out.cols), table, dtype,
+                device_rows, static_cast<int32_t>(count), out.cols);
+      first += count;
+    }
+  }
+
+  // Once a step: where each row's key and value go.
+  void PlaceRows(const Batch& batch, int32_t page_tokens) {
+    if (placed_page_tokens_ == page_tokens) {
+      return;
+    }
+    static_assert(sizeof(RowPlace) == 3 * sizeof(int32_t));
+    ALCCA_CHECK(3 * batch.tokens() <= places_.capacity());
+    int32_t* place = places_.Next(device_.stream, 3 * batch.tokens());
+    for (const BatchSequence& s : batch.sequences) {
+      for (int32_t r = 0; r < s.query_count; ++r) {
+        const int32_t token = s.kv_len - s.query_count + r;
+        const RowPlace row = {batch.positions[static_cast<size_t>(s.query_start + r)],
+                              s.pages[token / page_tokens], token % page_tokens};
+        std::memcpy(place + 3 * (s.query_start + r), &row, sizeof(row));
+      }
+    }
+    device_places_ = reinterpret_cast<const RowPlace*>(places_.Send(device_.stream));
+    placed_page_tokens_ = page_tokens;
+  }
+
+  // Once a model: the frequencies as every backend rounds them.
+  void SetFrequencies(int32_t head_dim, float theta) {
+    if (head_dim == rope_head_dim_ && theta == rope_theta_) {
+      return;
+    }
+    auto* frequency = reinterpret_cast<float*>(frequencies_.Next(device_.stream, head_dim / 2));
+    for (int32_t i = 0; i < head_dim / 2; ++i) {
+      frequency[i] =
+          1.0f / std::pow(theta, static_cast<float>(2 * i) / static_cast<float>(head_dim));
+    }
+    device_frequencies_ = reinterpret_cast<const float*>(frequencies_.Send(device_.stream));
+    rope_head_dim_ = head_dim;
+    rope_theta_ = theta;
+  }
+
+  const CudaOptions options_;
+  OwnedStream stream_;
+  DeviceBudget budget_;
+  const DeviceContext device_;
+  std::unique_ptr<MatMulCuda> matmul_;
+  std::unique_ptr<AttentionCuda> attention_;  // of the last cache made
+  Upload ids_, places_, frequencies_;
+  const RowPlace* device_places_ = nullptr;
+  int32_t placed_page_tokens_ = 0;  // 0: not yet in this step
+  const float* device_frequencies_ = nullptr;
+  int32_t rope_head_dim_ = 0;
+  float rope_theta_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const CudaOptions& options) {
+  if (options.kv_dtype == DType::kF16) {
+    return absl::InvalidArgumentError("keys and values are kept as bf16 or f32");
+  }
+  ASSIGN_OR_RETURN(DeviceInfo info, OpenDevice(options.device));
+  const size_t budget = options.memory_bytes > 0 ? options.memory_bytes : info.free_bytes / 10 * 9;
+  if (budget > info.free_bytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the device has ", info.free_bytes, " bytes free of ", info.total_bytes, ", ",
+                     budget, " are wanted; another process may hold the rest"));
+  }
+  auto backend = std::make_unique<BackendCuda>(options, std::move(info), budget);
+  RETURN_IF_ERROR(backend->Start());
+  return backend;
+}
+
+}  // namespace alcca::ALCCA_GPU

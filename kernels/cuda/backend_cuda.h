@@ -1,0 +1,14 @@
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "kernels/backend.h"
+#include "kernels/cuda/simt.h"
+
+namespace alcca::ALCCA_GPU {
+
+// The backend on the device of this build: the card, or the emulator's.
+absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const CudaOptions& options);
+
+}  // namespace alcca::ALCCA_GPU

@@ -1,0 +1,148 @@
+#include "kernels/cuda/matmul.h"
+
+#include <algorithm>
+
+#include "absl/status/status.h"
+#include "kernels/check.h"
+#include "kernels/cuda/quantize.h"
+#include "kernels/status_macros.h"
+
+namespace alcca::ALCCA_GPU {
+namespace {
+
+constexpr int32_t kSumRowsMax = 1024;  // int32 sums of so many rows are held at a time
+
+absl::Status Grow(const DeviceContext& device, size_t bytes, const char* what, DeviceArray* array) {
+  if (bytes > array->bytes()) {
+    *array = DeviceArray();
+    ASSIGN_OR_RETURN(*array, device.budget->Allocate(bytes, what));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<MatMulCuda>> MatMulCuda::Make(const DeviceContext& device,
+                                                             bool row_independent) {
+  std::unique_ptr<MatMulCuda> matmul(new MatMulCuda(device, row_independent));
+  ASSIGN_OR_RETURN(matmul->gemm_, Gemm::Make(device));
+  return matmul;
+}
+
+absl::Status MatMulCuda::Register(const MatrixCuda& weight) {
+  const size_t rows = static_cast<size_t>(device_.batch_tokens);
+  const size_t stride = static_cast<size_t>(weight.stride());
+  if (weight.dtype() == WeightDType::kBF16) {
+    kinds_[weight.cols()].bf16 = true;
+    return Grow(device_, rows * stride * sizeof(BFloat16), "bf16 activations", &bf16_);
+  }
+  if (weight.dtype() != WeightDType::kInt8) {
+    return absl::OkStatus();
+  }
+  kinds_[weight.cols()].int8 = true;
+  int32_rows_ = std::min(device_.batch_tokens, kSumRowsMax);
+  int32_outputs_ = std::max(int32_outputs_, weight.padded_rows());
+  const size_t outputs = static_cast<size_t>(int32_outputs_);
+  RETURN_IF_ERROR(Grow(device_, rows * stride, "int8 activations", &int8_));
+  RETURN_IF_ERROR(Grow(device_, rows * sizeof(float), "activation scales", &scales_));
+  RETURN_IF_ERROR(Grow(device_, rows * sizeof(int32_t), "outlier counts", &outlier_counts_));
+  RETURN_IF_ERROR(Grow(device_, rows * stride * sizeof(uint16_t), "outliers", &outliers_));
+  RETURN_IF_ERROR(
+      Grow(device_, size_t(int32_rows_) * outputs * sizeof(int32_t), "int32 sums", &sums_));
+  RETURN_IF_ERROR(Grow(device_, stride * sizeof(int32_t), "outlier slots", &slots_));
+  RETURN_IF_ERROR(
+      Grow(device_, OutlierWorkspace::kColumnsMax * sizeof(int32_t), "outlier columns", &columns_));
+  RETURN_IF_ERROR(Grow(device_, sizeof(int32_t), "a count", &count_));
+  return Grow(device_, OutlierWorkspace::kColumnsMax * outputs, "outlier weights", &gathered_);
+}
+
+RowOperands MatMulCuda::Operands(int32_t cols, const Kinds& kinds) const {
+  RowOperands operands = {.stride = PaddedCols(cols)};
+  if (kinds.bf16) {
+    operands.bf16 = bf16_.as<BFloat16>();
+  }
+  if (kinds.int8) {
+    operands.int8 = int8_.as<int8_t>();
+    operands.scales = scales_.as<float>();
+    operands.outlier_counts = outlier_counts_.as<int32_t>();
+    operands.outliers = outliers_.as<uint16_t>();
+  }
+  return operands;
+}
+
+RowOperands MatMulCuda::OperandsFor(const void* out, int32_t rows, int32_t cols) {
+  Forget(out);
+  const auto kinds = kinds_.find(cols);
+  if (kinds == kinds_.end() || rows > device_.batch_tokens) {
+    return {.stride = PaddedCols(cols)};
+  }
+  held_ = {out, rows, cols, kinds->second};
+  return Operands(cols, kinds->second);
+}
+
+void MatMulCuda::Forget(const void* data) {
+  if (held_.data == data) {
+    held_ = {};
+  }
+}
+
+void MatMulCuda::Run(float* out, const float* x, int32_t rows, const MatrixCuda& weight, bool add) {
+  const int32_t cols = weight.cols();
+  if (weight.dtype() == WeightDType::kF32) {
+    Forget(out);
+    MatMulFloat(device_, {.out = out, .x = x, .operands = {}, .m = rows, .add = add}, weight);
+    return;
+  }
+  const Kinds kinds = {.bf16 = weight.dtype() == WeightDType::kBF16,
+                       .int8 = weight.dtype() == WeightDType::kInt8};
+  const bool held = held_.data == x && held_.cols == cols && held_.rows >= rows &&
+                    (kinds.bf16 ? held_.kinds.bf16 : held_.kinds.int8);
+  const int32_t piece_max = device_.batch_tokens;
+  for (int32_t first = 0; first < rows; first += piece_max) {
+    const Product product = {.out = out + size_t(first) * weight.rows(),
+                             .x = x + size_t(first) * cols,
+                             .operands = Operands(cols, kinds),
+                             .m = std::min(piece_max, rows - first),
+                             .add = add};
+    if (!held) {
+      held_ = {};
+      QuantizeRows(device_, product.x, product.m, cols, product.operands);
+    }
+    RunPiece(product, weight);
+  }
+  Forget(out);
+}
+
+void MatMulCuda::RunPiece(const Product& product, const MatrixCuda& weight) {
+  const bool is_int8 = weight.dtype() == WeightDType::kInt8;
+  if (product.m <= kSkinnyRows || (row_independent_ && !is_int8)) {
+    MatMulSkinny(device_, product, weight);
+    return;
+  }
+  Gemm::Shape shape = {
+      .m = product.m, .n = weight.rows(), .k = weight.cols(), .stride = weight.stride()};
+  if (!is_int8) {
+    gemm_->BFloat16s(product.out, product.operands.bf16, weight.data<BFloat16>(), shape,
+                     product.add);
+    return;
+  }
+  const OutlierWorkspace workspace = {.slots = slots_.as<int32_t>(),
+                                      .columns = columns_.as<int32_t>(),
+                                      .count = count_.as<int32_t>(),
+                                      .weights = gathered_.as<int8_t>()};
+  shape.n = weight.padded_rows();
+  for (int32_t first = 0; first < product.m; first += int32_rows_) {
+    Product piece = product;
+    piece.m = shape.m = std::min(int32_rows_, product.m - first);
+    piece.out += size_t(first) * weight.rows();
+    piece.x += size_t(first) * weight.cols();
+    piece.operands.int8 += size_t(first) * weight.stride();
+    piece.operands.scales += first;
+    piece.operands.outlier_counts += first;
+    piece.operands.outliers += size_t(first) * weight.stride();
+    gemm_->Int8s(sums_.as<int32_t>(), piece.operands.int8, weight.data<int8_t>(), shape);
+    FinishInt8(device_, piece, sums_.as<int32_t>(), weight, workspace);
+  }
+}
+
+}  // namespace alcca::ALCCA_GPU

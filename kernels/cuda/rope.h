@@ -1,0 +1,22 @@
+#pragma once
+
+#include "kernels/backend.h"
+#include "kernels/cuda/context.h"
+#include "kernels/cuda/kv_cache.h"
+
+namespace alcca::ALCCA_GPU {
+
+// Where a row of the step stands. In device memory.
+struct RowPlace {
+  int32_t position;  // what RoPE turns by
+  int32_t page;      // where its key and value go
+  int32_t slot;      // token within the page
+};
+
+// Rotates q and k of `qkv` [rows, shape.qkv_cols()] in place and stores k, v of every row.
+// `frequencies` [head_dim / 2] in device memory: 1 / theta^(2i / head_dim).
+void RopeAndStore(const DeviceContext& device, float* qkv, KvCacheCuda& kv, int32_t layer,
+                  const RowPlace* places, const float* frequencies, int32_t rows,
+                  const AttentionShape& shape);
+
+}  // namespace alcca::ALCCA_GPU
