@@ -7,7 +7,7 @@
 //   attention_bench [--device=cpu] [--contexts=1024,8192,32768,131072] [--shape=mistral-7b|tiny]
 //                   [--benchmark_filter=decode]
 //
-// Several calls are enqueued before one wait, as in a step of many layers, and share its time.
+// On a GPU a step has 16 such layers, between two waits, and they share its time.
 
 #include <algorithm>
 #include <chrono>
@@ -32,7 +32,7 @@ struct Setting {
   BenchDevice device;
   AttentionShape shape = {.heads = 32, .kv_heads = 8, .head_dim = 128};
   std::vector<int32_t> contexts = {1024, 8192, 32768, 131072};
-  int calls = 1;  // between two waits
+  int32_t layers = 1;  // of a step, between two waits
 };
 
 // A sequence filled to `context` tokens, and the rows of its next step.
@@ -40,7 +40,7 @@ class Filled {
  public:
   Filled(const Setting& setting, const AttentionParams& attention, int32_t context, int32_t rows)
       : shape_(setting.shape), backend_(MakeBenchBackend(setting.device, kChunk).value()) {
-    const KvShape kv = {.layers = 1,
+    const KvShape kv = {.layers = setting.layers,
                         .kv_heads = shape_.kv_heads,
                         .head_dim = shape_.head_dim,
                         .page_tokens = 64,
@@ -49,7 +49,12 @@ class Filled {
     for (int32_t page = 0; page < kv.pages; ++page) {
       pages_.push_back(page);
     }
-    state_ = backend_->MakeAttentionState(kv, attention).value();
+    auto state = backend_->MakeAttentionState(kv, attention);
+    status_ = state.status();
+    if (!status_.ok()) {
+      return;
+    }
+    state_ = *std::move(state);
     qkv_ = backend_->Allocate(kChunk, shape_.qkv_cols()).value();
     out_ = backend_->Allocate(kChunk, shape_.heads * shape_.head_dim).value();
     FillRandom(*backend_, qkv_->view(), 1);
@@ -83,18 +88,24 @@ class Filled {
                                .state = state_.get(),
                                .counters = &counters_});
     const TensorView qkv = qkv_->view().Head(rows);
-    backend_->RopeAndStore(qkv, *cache_, 0, batch, shape_, {});
-    if (attends) {
-      backend_->Attention(out_->view().Head(rows), qkv, *cache_, 0, batch, shape_);
+    backend_->BeginStep(batch);
+    for (int32_t layer = 0; layer < cache_->shape().layers; ++layer) {
+      backend_->RopeAndStore(qkv, *cache_, layer, batch, shape_, {});
+      if (attends) {
+        backend_->Attention(out_->view().Head(rows), qkv, *cache_, layer, batch, shape_);
+      }
     }
+    backend_->EndStep(batch);
   }
   void Finish() { Wait(*backend_, out_->view()); }
+  const absl::Status& status() const { return status_; }
   double build_seconds() const { return build_seconds_; }
   bool Full() const { return length_ + rows_ > int32_t(pages_.size()) * 64; }
   const AttentionCounters& counters() const { return counters_; }
 
  private:
   AttentionShape shape_;
+  absl::Status status_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<AttentionState> state_;
@@ -108,22 +119,24 @@ class Filled {
 void Run(benchmark::State& state, const Setting& setting, const AttentionParams& attention,
          int32_t context, int32_t rows) {
   Filled filled(setting, attention, context, rows);
+  if (!filled.status().ok()) {  // a mode that the backend does not have, or has no memory for
+    state.SkipWithError(std::string(filled.status().message()).c_str());
+    return;
+  }
   for (auto _ : state) {
-    const auto start = std::chrono::steady_clock::now();
-    for (int call = 0; call < setting.calls; ++call) {
-      if (filled.Full()) {
-        state.SkipWithError("the cache is full; lower --benchmark_min_time");
-        return;
-      }
-      filled.Step(attention, rows);
+    if (filled.Full()) {
+      state.SkipWithError("the cache is full; lower --benchmark_min_time");
+      break;
     }
+    const auto start = std::chrono::steady_clock::now();
+    filled.Step(attention, rows);
     filled.Finish();
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    state.SetIterationTime(seconds.count() / setting.calls);
+    state.SetIterationTime(seconds.count() / setting.layers);
   }
   state.counters["GBps"] = benchmark::Counter(
-      double(filled.counters().kv_bytes_read) / 1e9 / setting.calls, benchmark::Counter::kIsRate);
-  state.counters["build_us"] = 1e6 * filled.build_seconds() / context;
+      double(filled.counters().kv_bytes_read) / 1e9 / setting.layers, benchmark::Counter::kIsRate);
+  state.counters["build_us"] = 1e6 * filled.build_seconds() / context / setting.layers;
   state.counters["of_dense"] =
       double(filled.counters().performed()) / double(filled.counters().dense_equivalent());
 }
@@ -198,8 +211,8 @@ int main(int argc, char** argv) {
       return 64;
     }
   }
-  // A call on a GPU is shorter than a wait for it.
-  setting.calls = setting.device.name == "cuda" ? 16 : 1;
+  // A layer on a GPU is shorter than a wait for it.
+  setting.layers = setting.device.name == "cpu" ? 1 : setting.device.name == "cuda" ? 16 : 2;
   if (const auto backend = alcca::MakeBenchBackend(setting.device, 1); backend.ok()) {
     benchmark::AddCustomContext("backend", (*backend)->Describe());
   } else {

@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/backend.h"
 #ifdef ALCCA_BENCH_EMULATED
-#include "kernels/cuda/backend_emulated.h"
+#include "kernels/cuda/emulated/backend_emulated.h"
 #endif
 
 namespace alcca {
@@ -35,7 +35,7 @@ inline absl::StatusOr<std::unique_ptr<Backend>> MakeBenchBackend(const BenchDevi
   }
 #ifdef ALCCA_BENCH_EMULATED
   if (device.name == "emulated") {
-    return MakeEmulatedCudaBackend({.limits = limits});
+    return MakeEmulatedCudaBackend({.memory_bytes = size_t{1} << 30, .limits = limits});
   }
 #endif
   return absl::InvalidArgumentError(absl::StrCat("no device '", device.name, "' in this build"));
