@@ -13,10 +13,10 @@ namespace {
 constexpr WeightDType kDTypes[] = {WeightDType::kF32, WeightDType::kBF16, WeightDType::kInt8};
 
 // Error relative to sum |w||x|: f32 accumulation against double, weights rounded by the same rule.
-// Tensor cores read x as bf16, half of 2^-8 away.
+// Tensor cores read x as bf16, up to 2^-8 away.
 double Tolerance(const BackendCase& backend, WeightDType dtype) {
   return dtype == WeightDType::kInt8                        ? 1e-6
-         : backend.is_cuda() && dtype == WeightDType::kBF16 ? 0x1.01p-9
+         : backend.is_cuda() && dtype == WeightDType::kBF16 ? 0x1.01p-8
                                                             : 2e-6;
 }
 
@@ -171,8 +171,10 @@ TEST_P(MatMulConformance, Int8StaysCloseToFloat) {
 }
 
 TEST_P(MatMulConformance, RowsDoNotDependOnTheBatch) {
-  // Wide enough that one row alone is shared out to the threads.
-  const Host w = RandomHost(1100, 259, 11, 0.05f);
+  // Wide enough that one row alone is shared out to the threads; the emulator takes its time.
+  const bool emulated = GetParam().isa.find("emulated") != std::string::npos;
+  const int32_t features = emulated ? 70 : 1100;
+  const Host w = RandomHost(features, 259, 11, 0.05f);
   Host x = RandomHost(129, 259, 12);
   for (int32_t t = 0; t < x.rows; t += 3) {
     x.at(t, t) = 9.0f;
@@ -182,7 +184,7 @@ TEST_P(MatMulConformance, RowsDoNotDependOnTheBatch) {
       continue;  // docs/decisions.md, "CUDA": cuBLASLt's sums depend on the number of rows
     }
     const auto matrix = MakeMatrix(*backend_, w, dtype);
-    const Host before = RandomHost(x.rows, 1100, 13);
+    const Host before = RandomHost(x.rows, features, 13);
     const Host all = MatMul(*backend_, x, *matrix, before, Accumulate::kAdd);
     for (const int32_t chunk : {1, 2, 3, 5, 12, 13, 64}) {
       for (int32_t first = 0; first < x.rows; first += chunk) {
@@ -190,13 +192,16 @@ TEST_P(MatMulConformance, RowsDoNotDependOnTheBatch) {
         const Host part = MatMul(*backend_, x.RowRange(first, count), *matrix,
                                  before.RowRange(first, count), Accumulate::kAdd);
         ExpectSameBits(part, all.RowRange(first, count),
-                       Name(dtype, {count, 259, 1100}) + " from row " + std::to_string(first));
+                       Name(dtype, {count, 259, features}) + " from row " + std::to_string(first));
       }
     }
   }
 }
 
 TEST_P(MatMulConformance, RowsDoNotDependOnThreads) {
+  if (GetParam().is_cuda()) {
+    GTEST_SKIP() << "a device has no threads to choose";
+  }
   const Host w = RandomHost(600, 1024, 14, 0.05f), x = RandomHost(30, 1024, 15);
   for (const WeightDType dtype : kDTypes) {
     const Host expected = MatMul(*backend_, x, *MakeMatrix(*backend_, w, dtype));

@@ -12,28 +12,48 @@ struct Fragments {
   C* c;
 };
 
-float Product(uint32_t a, uint32_t b, float sum) {
+void Unpack(uint32_t word, float* out) {
   for (int i = 0; i < 2; ++i) {
-    sum += ToFloat(BFloat16{static_cast<uint16_t>(a >> (16 * i))}) *
-           ToFloat(BFloat16{static_cast<uint16_t>(b >> (16 * i))});
+    out[i] = ToFloat(BFloat16{static_cast<uint16_t>(word >> (16 * i))});
   }
-  return sum;
 }
-int32_t Product(uint32_t a, uint32_t b, int32_t sum) {
-  return __dp4a(static_cast<int>(a), static_cast<int>(b), sum);
+void Unpack(uint32_t word, int32_t* out) {
+  for (int i = 0; i < 4; ++i) {
+    out[i] = static_cast<int8_t>(word >> (8 * i));
+  }
 }
 
 template <typename C>
 void Multiply(const void* const* ins, void* const*, uint32_t) {
-  const auto lane = [&](int l) { return *static_cast<const Fragments<C>*>(ins[l]); };
-  for (int row = 0; row < 16; ++row) {
-    for (int column = 0; column < 8; ++column) {
-      C& sum = lane(row % 8 * 4 + column / 2).c[row / 8 * 2 + column % 2];
-      for (int group = 0; group < 8; ++group) {
-        const uint32_t a = lane(row % 8 * 4 + group % 4).a[group / 4 * 2 + row / 8];
-        const uint32_t b = lane(column * 4 + group % 4).b[group / 4];
-        sum = Product(a, b, sum);
+  constexpr int kGroup = std::is_same_v<C, float> ? 2 : 4;  // elements of a word
+  constexpr int kSteps = 8 * kGroup;
+  C a[16][kSteps], b[kSteps][8], c[16][8];
+  for (int l = 0; l < kWarp; ++l) {
+    const auto& in = *static_cast<const Fragments<C>*>(ins[l]);
+    const int g = l / 4, t = l % 4;
+    for (int i = 0; i < 4; ++i) {
+      Unpack(in.a[i], &a[g + i % 2 * 8][(t + i / 2 * 4) * kGroup]);
+      c[g + i / 2 * 8][2 * t + i % 2] = in.c[i];
+    }
+    for (int i = 0; i < 2; ++i) {
+      C column[kGroup];
+      Unpack(in.b[i], column);
+      for (int k = 0; k < kGroup; ++k) {
+        b[(t + i * 4) * kGroup + k][g] = column[k];
       }
+    }
+  }
+  for (int row = 0; row < 16; ++row) {
+    for (int k = 0; k < kSteps; ++k) {
+      for (int column = 0; column < 8; ++column) {
+        c[row][column] += a[row][k] * b[k][column];
+      }
+    }
+  }
+  for (int l = 0; l < kWarp; ++l) {
+    const auto& in = *static_cast<const Fragments<C>*>(ins[l]);
+    for (int i = 0; i < 4; ++i) {
+      in.c[i] = c[l / 4 + i / 2 * 8][2 * (l % 4) + i % 2];
     }
   }
 }
