@@ -1,163 +1,245 @@
-// A first attention: dense and window, one warp a query, so that a model runs end to end.
+// Attention of every mode: plans a step, keeps what it needs on the device, and starts the kernels
+// of each layer. Rows that need no search and no clusters are two launches (one, where nothing is
+// split); `alcca` adds sums, gate, search and answer for all its sequences together, `multipole` one
+// launch for all of its rows and, where clusters close, those that build them.
 
 #include "kernels/cuda/attention.h"
 
+#include <algorithm>
+#include <array>
+#include <utility>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "kernels/check.h"
+#include "kernels/cuda/attention_plan.h"
+#include "kernels/status_macros.h"
 
 namespace alcca::ALCCA_GPU {
 namespace {
 
-struct Row {
-  int32_t first, last;  // keys [first, last] are seen
-  int32_t pages;        // index of the sequence's first page id
-};
+// Copies of plans in flight before one must be waited for.
+constexpr size_t kPlansInFlight = 4;
 
-template <typename E>
-__global__ void SimpleAttention(float* out, const float* qkv, const E* keys, const E* values,
-                                const Row* rows, const int32_t* pages, int32_t heads,
-                                int32_t kv_heads, int32_t d, int32_t page_tokens) {
-  ALCCA_DYNAMIC_SHARED(float, sums);  // [d]
-  const Row row = rows[blockIdx.x];
-  const int32_t head = static_cast<int32_t>(blockIdx.y), lane = static_cast<int32_t>(threadIdx.x);
-  const int32_t kv_head = head / (heads / kv_heads);
-  const float* q = qkv + size_t(blockIdx.x) * (heads + 2 * kv_heads) * d + head * d;
-  for (int32_t i = lane; i < d; i += kWarp) {
-    sums[i] = 0.0f;
-  }
-  float max = -INFINITY, total = 0.0f;
-  for (int32_t t = row.first; t <= row.last; ++t) {
-    const size_t at =
-        ((size_t(pages[row.pages + t / page_tokens]) * kv_heads + kv_head) * page_tokens +
-         t % page_tokens) *
-        d;
-    float score = 0.0f;
-    for (int32_t i = lane; i < d; i += kWarp) {
-      score += q[i] * ToFloat(keys[at + i]);
-    }
-    score = WarpSum(score) / sqrtf(static_cast<float>(d));
-    const float new_max = fmaxf(max, score);
-    const float scale = expf(max - new_max), weight = expf(score - new_max);
-    max = new_max;
-    total = total * scale + weight;
-    for (int32_t i = lane; i < d; i += kWarp) {
-      sums[i] = sums[i] * scale + weight * ToFloat(values[at + i]);
-    }
-  }
-  for (int32_t i = lane; i < d; i += kWarp) {
-    out[(size_t(blockIdx.x) * heads + head) * d + i] = sums[i] / total;
-  }
+size_t Tokens(const KvShape& shape) {
+  return size_t(shape.pages) * shape.page_tokens;
 }
 
-class NoState final : public AttentionState {
- public:
-  size_t bytes() const override { return 0; }
-  double build_seconds() const override { return 0; }
-};
+// Scratch of all kernels of one layer. At least what one token's search of up to 128k keys by 16
+// query heads a KV head needs, and one segment's closing; beyond that more means fewer launches.
+size_t WorkspaceBytes(const KvShape& shape, size_t cache_bytes, size_t element_bytes) {
+  const size_t tokens = std::min<size_t>(Tokens(shape), 131072);
+  const size_t search = 16 * size_t(shape.kv_heads) * (tokens + kSearchKeys) * sizeof(Candidate);
+  const size_t segment = std::min<size_t>(tokens / kBlockTokens + 1, kSegmentBlocks);
+  const size_t closing =
+      size_t(shape.kv_heads) * segment * kBlockTokens *
+      (2 * sizeof(int32_t) + 2 * size_t(shape.head_dim) * element_bytes);
+  const size_t roomy = std::min<size_t>(cache_bytes / 32, size_t{256} << 20);
+  return std::max({search, closing, roomy, size_t{1} << 20});
+}
 
-class SimpleAttentionCuda final : public AttentionCuda {
+// All sequences' states. 9/64 of a bf16 cache is what clusters of every token take at head_dim 128
+// (2 d + 1 floats for 16 tokens, and 1/16 of that again); trees and gate distances take less. A few
+// thousand tokens beyond, so that many short sequences fit too.
+size_t StateBytes(const KvShape& shape, size_t cache_bytes) {
+  const size_t token = size_t(shape.layers) * shape.kv_heads *
+                       (sizeof(TreeNode) + 16 * sizeof(float) + size_t(shape.head_dim));
+  return cache_bytes * 9 / 64 + 16 * kChunkTokens * token +
+         16 * size_t(shape.layers) * shape.kv_heads * 4 * shape.head_dim * sizeof(double);
+}
+
+class AttentionCudaAll final : public AttentionCuda {
  public:
-  SimpleAttentionCuda(const DeviceContext& device, const KvShape& shape)
-      : device_(device), shape_(shape) {}
+  AttentionCudaAll(const DeviceContext& device, const PlanLimits& limits, DeviceArray workspace,
+                   DeviceArray state)
+      : device_(device),
+        limits_(limits),
+        workspace_(std::move(workspace)),
+        pool_(std::make_shared<StatePool>(std::move(state))),
+        plan_(limits) {}
 
   absl::StatusOr<std::unique_ptr<AttentionState>> MakeState(
       const AttentionParams& params) override {
-    if (params.mode != AttentionMode::kDense && params.mode != AttentionMode::kWindow) {
-      return absl::UnimplementedError("attention: only dense and window run on CUDA");
-    }
-    return std::make_unique<NoState>();
+    ASSIGN_OR_RETURN(std::unique_ptr<AttentionStateCuda> state,
+                     AttentionStateCuda::Make(pool_, limits_.kv, params));
+    return std::unique_ptr<AttentionState>(std::move(state));
   }
+
   void BeginStep() override { planned_ = false; }
-  void EndStep(const Batch&) override {}
 
   void Run(TensorView out, TensorView qkv, KvCacheCuda& kv, int32_t layer, const Batch& batch,
            const AttentionShape& shape) override {
+    ALCCA_CHECK(qkv.cols == shape.qkv_cols() && out.cols == shape.heads * shape.head_dim);
+    ALCCA_CHECK(qkv.rows == batch.tokens() && out.rows == batch.tokens());
+    ALCCA_CHECK(kv.shape().head_dim == shape.head_dim && kv.shape().kv_heads == shape.kv_heads);
     if (!planned_) {
       Plan(batch, shape);
     }
-    Count(batch, shape, kv.dtype());
+    const AttentionRows rows = {qkv.f32(), out.f32(), shape.heads, shape.kv_heads,
+                                shape.head_dim};
     if (kv.dtype() == DType::kF32) {
-      Start<float>(out, qkv, kv, layer, batch, shape);
+      RunLayer<float>(kv, layer, rows);
     } else {
-      Start<BFloat16>(out, qkv, kv, layer, batch, shape);
+      RunLayer<BFloat16>(kv, layer, rows);
     }
+    for (size_t i = 0; i < batch.sequences.size(); ++i) {
+      *batch.sequences[i].counters += plan_.layer_counters()[i];
+    }
+  }
+
+  void EndStep(const Batch& batch) override {
+    if (!planned_ || !plan_.counts_on_device()) {
+      return;
+    }
+    const size_t sequences = batch.sequences.size();
+    host_counts_.resize(sequences * kAttentionCounts);
+    CopyOut(device_.stream, host_counts_.data(), counts_.get(),
+            host_counts_.size() * sizeof(Count));
+    Synchronize(device_.stream);
+    in_flight_ = 0;
+    for (size_t i = 0; i < sequences; ++i) {
+      const auto count = [&](AttentionCount which) {
+        return static_cast<int64_t>(host_counts_[i * kAttentionCounts + which]);
+      };
+      AttentionCounters& c = *batch.sequences[i].counters;
+      c.qk_exact += count(kCountQkExact);
+      c.qk_centroid += count(kCountQkCentroid);
+      c.pv_exact += count(kCountPvExact);
+      c.pv_centroid += count(kCountPvCentroid);
+      c.near_queries += count(kCountNear);
+      c.scalar_comparisons += count(kCountComparisons);
+      c.recall_wanted += count(kCountRecallWanted);
+      c.recall_found += count(kCountRecallFound);
+      c.kv_bytes_read += count(kCountKvRows) * limits_.kv.head_dim *
+                         static_cast<int64_t>(limits_.element_bytes);
+    }
+    // Each count is handed over once.
+    FillBytes(device_.stream, counts_.get(), 0, host_counts_.size() * sizeof(Count));
   }
 
  private:
-  static int32_t Window(const BatchSequence& s, const AttentionShape& shape) {
-    return s.attention.mode == AttentionMode::kWindow ? s.attention.window : shape.sliding_window;
-  }
+  struct Slot {
+    PinnedArray host;
+    DeviceArray device;
+  };
 
   void Plan(const Batch& batch, const AttentionShape& shape) {
-    Synchronize(device_.stream);  // the copies of the last plan have been made
-    rows_.clear();
-    pages_.clear();
-    for (const BatchSequence& s : batch.sequences) {
-      const int32_t window = Window(s, shape);
-      for (int32_t r = 0; r < s.query_count; ++r) {
-        const int32_t last = s.kv_len - s.query_count + r;
-        const int32_t first = window > 0 ? std::max(0, last - window + 1) : 0;
-        rows_.push_back({first, last, static_cast<int32_t>(pages_.size())});
-      }
-      pages_.insert(pages_.end(), s.pages,
-                    s.pages + (s.kv_len + shape_.page_tokens - 1) / shape_.page_tokens);
+    plan_.Make(batch, shape);
+    const size_t counts = batch.sequences.size() * kAttentionCounts * sizeof(Count);
+    if (counts_.bytes() < counts) {
+      counts_ = device_.budget->Allocate(std::max<size_t>(counts * 2, 16384), "counters").value();
     }
-    device_rows_ = device_.budget->Allocate(rows_.size() * sizeof(Row), "rows").value();
-    device_pages_ = device_.budget->Allocate(pages_.size() * 4, "page tables").value();
-    CopyIn(device_.stream, device_rows_.get(), rows_.data(), rows_.size() * sizeof(Row));
-    CopyIn(device_.stream, device_pages_.get(), pages_.data(), pages_.size() * 4);
+    FillBytes(device_.stream, counts_.get(), 0, counts);
+    if (in_flight_ == kPlansInFlight) {
+      Synchronize(device_.stream);
+      in_flight_ = 0;
+    }
+    ++in_flight_;
+    slot_ = (slot_ + 1) % kPlansInFlight;
+    Slot& slot = slots_[slot_];
+    const size_t bytes = plan_.image_bytes();
+    if (slot.host.bytes() < bytes) {
+      slot.host = PinnedArray::Allocate(std::max<size_t>(bytes * 2, 65536)).value();
+      slot.device = device_.budget->Allocate(slot.host.bytes(), "attention plan").value();
+    }
+    arrays_ = plan_.WriteImage(slot.host.as<std::byte>(), slot.device.as<std::byte>(),
+                               counts_.as<Count>());
+    CopyIn(device_.stream, slot.device.get(), slot.host.as<std::byte>(), bytes);
+    shape_ = shape;
     planned_ = true;
   }
 
-  void Count(const Batch& batch, const AttentionShape& shape, DType dtype) {
-    for (const BatchSequence& s : batch.sequences) {
-      const int32_t window = Window(s, shape);
-      int64_t seen = 0, causal = 0;
-      for (int32_t r = 0; r < s.query_count; ++r) {
-        const int64_t visible = s.kv_len - s.query_count + r + 1;
-        causal += visible;
-        seen += window > 0 ? std::min<int64_t>(visible, window) : visible;
+  template <typename E>
+  void RunLayer(const KvCacheCuda& kv, int32_t layer, const AttentionRows& rows) {
+    const KvLayer<E> keys = {kv.Keys<E>(layer), kv.Values<E>(layer), layer,
+                             limits_.kv.kv_heads, limits_.kv.page_tokens, limits_.kv.head_dim};
+    const Stream stream = device_.stream;
+    for (const SoftmaxWave& wave : plan_.softmax_waves()) {
+      for (const SoftmaxWave::Closing& closing : wave.closings) {
+        CloseSegments(stream, keys, arrays_.sequences, arrays_.segments + closing.segments.first,
+                      closing.segments.count, closing.blocks, workspace_.get());
       }
-      AttentionCounters& c = *s.counters;
-      c.qk_exact += seen * shape.heads;
-      c.pv_exact += seen * shape.heads;
-      c.queries += int64_t{s.query_count} * shape.heads;
-      c.dense_equivalent_qk += causal * shape.heads;
-      c.dense_equivalent_pv += causal * shape.heads;
-      c.kv_bytes_read +=
-          seen * shape.kv_heads * shape.head_dim * 2 * static_cast<int64_t>(DTypeBytes(dtype));
+      AttentionDense(stream, keys, rows, arrays_.sequences,
+                     {.whole = arrays_.softmax_tiles + wave.whole.first,
+                      .split = arrays_.softmax_tiles + wave.split.first,
+                      .whole_count = wave.whole.count,
+                      .split_count = wave.split.count,
+                      .splits_max = wave.splits_max,
+                      .partials = workspace_.as<float>()});
+      for (const Span& span : wave.cluster_rows) {
+        AttentionMultipole(stream, keys, rows, arrays_.sequences,
+                           arrays_.cluster_rows + span.first, span.count, workspace_.get());
+      }
+    }
+    for (const SearchPlan& plan : plan_.search_waves()) {
+      const SearchWave wave = MakeWave(plan);
+      if (wave.alcca_run_count > 0) {
+        AlccaGate(stream, keys, rows, wave);
+      }
+      if (wave.tree_run_count > 0) {
+        SearchTrees(stream, keys, rows, wave);
+      }
+      SearchKeys(stream, keys, rows, wave);
+      AnswerSearch(stream, keys, rows, wave);
+      if (plan.any_recall) {
+        CheckRecall(stream, keys, rows, wave);
+      }
     }
   }
 
-  template <typename E>
-  void Start(TensorView out, TensorView qkv, KvCacheCuda& kv, int32_t layer, const Batch& batch,
-             const AttentionShape& shape) {
-    Launch(SimpleAttention<E>,
-           {.name = "simple_attention",
-            .grid = dim3(static_cast<unsigned>(batch.tokens()), static_cast<unsigned>(shape.heads)),
-            .block = kWarp,
-            .shared_bytes = static_cast<size_t>(shape.head_dim) * sizeof(float),
-            .stream = device_.stream},
-           out.f32(), qkv.f32(), kv.Keys<E>(layer), kv.Values<E>(layer), device_rows_.as<Row>(),
-           device_pages_.as<int32_t>(), shape.heads, shape.kv_heads, shape.head_dim,
-           shape_.page_tokens);
+  SearchWave MakeWave(const SearchPlan& plan) const {
+    const SearchScratch scratch(shape_, static_cast<size_t>(plan.rows.count));
+    auto* base = workspace_.as<unsigned char>();
+    SearchWave wave = {};
+    wave.sequences = arrays_.sequences;
+    wave.rows = arrays_.search_rows + plan.rows.first;
+    wave.tiles = arrays_.search_tiles + plan.tiles.first;
+    wave.alcca_runs = arrays_.runs + plan.alcca_runs.first;
+    wave.tree_runs = arrays_.runs + plan.tree_runs.first;
+    wave.row_count = plan.rows.count;
+    wave.tile_count = plan.tiles.count;
+    wave.alcca_run_count = plan.alcca_runs.count;
+    wave.tree_run_count = plan.tree_runs.count;
+    wave.splits_max = plan.splits_max;
+    wave.any_gaps = plan.any_gaps;
+    wave.branches_max = plan.branches_max;
+    wave.means = reinterpret_cast<float*>(base);
+    wave.gaps = reinterpret_cast<float*>(base + scratch.means);
+    wave.near = base + scratch.means + scratch.gaps;
+    wave.found = reinterpret_cast<int32_t*>(wave.near + scratch.near);
+    wave.candidates = reinterpret_cast<Candidate*>(base + scratch.all());
+    return wave;
   }
 
   const DeviceContext& device_;
-  const KvShape shape_;
+  const PlanLimits limits_;
+  const DeviceArray workspace_;
+  const std::shared_ptr<StatePool> pool_;
+  AttentionPlan plan_;
+  AttentionPlan::Arrays arrays_ = {};
+  AttentionShape shape_;
   bool planned_ = false;
-  std::vector<Row> rows_;
-  std::vector<int32_t> pages_;
-  DeviceArray device_rows_, device_pages_;
+  std::array<Slot, kPlansInFlight> slots_;
+  size_t slot_ = 0, in_flight_ = 0;
+  DeviceArray counts_;
+  std::vector<Count> host_counts_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<AttentionCuda>> AttentionCuda::Make(const DeviceContext& device,
-                                                                   const KvShape& shape) {
-  return std::make_unique<SimpleAttentionCuda>(device, shape);
+                                                                   const KvShape& shape,
+                                                                   DType dtype) {
+  const size_t element_bytes = DTypeBytes(dtype), cache_bytes = KvCacheCuda::Bytes(shape, dtype);
+  const PlanLimits limits = {.kv = shape,
+                             .element_bytes = element_bytes,
+                             .workspace_bytes = WorkspaceBytes(shape, cache_bytes, element_bytes),
+                             .sm_count = device.info.sm_count};
+  ASSIGN_OR_RETURN(DeviceArray workspace, device.budget->Allocate(limits.workspace_bytes,
+                                                                  "attention's workspace"));
+  ASSIGN_OR_RETURN(DeviceArray state, device.budget->Allocate(StateBytes(shape, cache_bytes),
+                                                              "the sequences' indices"));
+  return std::make_unique<AttentionCudaAll>(device, limits, std::move(workspace),
+                                            std::move(state));
 }
 
 }  // namespace alcca::ALCCA_GPU

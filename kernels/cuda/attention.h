@@ -17,7 +17,7 @@ class AttentionCuda {
  public:
   // `device` outlives it. `shape` is the cache's.
   static absl::StatusOr<std::unique_ptr<AttentionCuda>> Make(const DeviceContext& device,
-                                                             const KvShape& shape);
+                                                             const KvShape& shape, DType dtype);
   virtual ~AttentionCuda() = default;
 
   virtual absl::StatusOr<std::unique_ptr<AttentionState>> MakeState(

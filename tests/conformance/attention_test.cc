@@ -776,8 +776,8 @@ TEST_P(AttentionCounting, BytesAreAUnionOverTheGroup) {
   }
 }
 
-ALCCA_CONFORMANCE_OVER(AttentionConformance, CpuCases);
-ALCCA_CONFORMANCE_OVER(AttentionCounting, CpuCases);
+ALCCA_CONFORMANCE_OVER(AttentionConformance, ExactCases);
+ALCCA_CONFORMANCE_OVER(AttentionCounting, ExactCases);
 
 }  // namespace
 }  // namespace alcca

@@ -47,6 +47,13 @@ inline std::vector<BackendCase> BackendCases() {
   return cases;
 }
 
+// Those that compute in f32 throughout, as the tolerances of attention's tests assume.
+inline std::vector<BackendCase> ExactCases() {
+  std::vector<BackendCase> cases = BackendCases();
+  std::erase_if(cases, [](const BackendCase& c) { return !c.is_exact(); });
+  return cases;
+}
+
 // FAILED_PRECONDITION or UNIMPLEMENTED: not on this machine, or not in this build.
 inline absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendCase& c,
                                                             int32_t batch_tokens = 64) {

@@ -267,8 +267,8 @@ TEST_P(MultipoleCounting, MaxKeysBoundsTheRowsOpened) {
   }
 }
 
-ALCCA_CONFORMANCE_OVER(MultipoleConformance, CpuCases);
-ALCCA_CONFORMANCE_OVER(MultipoleCounting, CpuCases);
+ALCCA_CONFORMANCE_OVER(MultipoleConformance, ExactCases);
+ALCCA_CONFORMANCE_OVER(MultipoleCounting, ExactCases);
 
 }  // namespace
 }  // namespace alcca

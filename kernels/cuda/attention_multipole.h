@@ -1,0 +1,40 @@
+#pragma once
+
+#include "kernels/cuda/key_clusters.h"
+
+namespace alcca::ALCCA_GPU {
+
+// One token answered over clusters.
+struct ClusterRow {
+  int32_t sequence, row;  // of the step
+  int32_t position, blocks;
+  size_t scratch;  // where its scratch starts, in bytes; one after the other for each KV head
+};
+
+// Scratch of one token and KV head: logits of coarse clusters [group, blocks] and of the fine ones
+// of opened blocks [opened, group, 16], their masses, and which blocks they are.
+struct OpeningShape {
+  int32_t group, blocks, opened_max;
+  __host__ __device__ OpeningShape(int32_t group, int32_t blocks, int32_t max_keys)
+      : group(group), blocks(blocks), opened_max(blocks) {
+    if (max_keys > 0 && max_keys / kFineTokens < blocks) {
+      opened_max = max_keys / kFineTokens;
+    }
+  }
+  __host__ __device__ size_t nodes() const {
+    return size_t(blocks) + size_t(opened_max) * kBlockFines;
+  }
+  __host__ __device__ size_t Bytes() const {
+    const size_t bytes = nodes() * sizeof(double) + nodes() * group * sizeof(float) +
+                         size_t(opened_max) * sizeof(int32_t);
+    return (bytes + 15) / 16 * 16;
+  }
+};
+
+// Rows whose clusters are closed already. At most 16 query heads a KV head.
+template <typename E>
+void AttentionMultipole(Stream stream, const KvLayer<E>& kv, const AttentionRows& rows,
+                        const SequenceWork* sequences, const ClusterRow* cluster_rows,
+                        int32_t count, void* scratch);
+
+}  // namespace alcca::ALCCA_GPU

@@ -1,0 +1,48 @@
+#pragma once
+
+// The clusters of kernels/key_clusters.h in device memory: built where tokens are closed.
+
+#include "kernels/cuda/attention_work.h"
+#include "kernels/cuda/runtime.h"
+#include "kernels/key_clusters.h"
+
+namespace alcca::ALCCA_GPU {
+
+// 16 clusters of one KV head, as floats: mean keys [16, d], mean values [16, d], variances [16].
+inline constexpr int32_t kClusterRows = kBlockFines;
+static_assert(kClusterRows == kSegmentBlocks);
+__host__ __device__ constexpr size_t ClusterFloats(int32_t d) {
+  return size_t(kClusterRows) * (2 * size_t(d) + 1);
+}
+struct ClusterRows {
+  float* base;
+  int32_t d;
+  __device__ float* Key(int32_t row) const { return base + size_t(row) * d; }
+  __device__ float* Value(int32_t row) const { return Key(kClusterRows + row); }
+  __device__ float& Variance(int32_t row) const { return Key(2 * kClusterRows)[row]; }
+};
+__device__ __forceinline__ ClusterRows ClustersAt(float* const* pieces, int32_t piece,
+                                                  int32_t layer, int32_t kv_heads,
+                                                  int32_t kv_head, int32_t d) {
+  return {pieces[piece] + (size_t(layer) * kv_heads + kv_head) * ClusterFloats(d), d};
+}
+
+// Blocks [first_block, first_block + blocks) of a sequence become one segment.
+struct ClosingSegment {
+  int32_t sequence, first_block, blocks;
+};
+
+// Scratch of one segment and KV head: two orders of its tokens, its keys and values as they will
+// lie.
+template <typename E>
+constexpr size_t ClosingBytes(int32_t blocks, int32_t d) {
+  return size_t(blocks) * kBlockTokens * (2 * sizeof(int32_t) + 2 * size_t(d) * sizeof(E));
+}
+
+// Closes segments of the same number of blocks; `scratch` holds ClosingBytes for each of them and
+// each KV head.
+template <typename E>
+void CloseSegments(Stream stream, const KvLayer<E>& kv, const SequenceWork* sequences,
+                   const ClosingSegment* segments, int32_t count, int32_t blocks, void* scratch);
+
+}  // namespace alcca::ALCCA_GPU
