@@ -47,7 +47,8 @@ plots:  ## bench/results/*.json and docs/figures/*.json as SVG in docs/figures/
 	@python3 tools/plot/plot.py docs/figures $(sort $(wildcard bench/results/*.json docs/figures/*.json))
 
 cuda: setup  ## compile and link with the CUDA backend (needs nvcc 13); no hot kernel may spill
-	@cmake --preset cuda -DBUILD_TESTING=OFF -DALCCA_BENCH=OFF
+	@tools/build_faiss_cuda.sh --headers-only || echo "cuda: without FAISS' GPU headers"
+	@cmake --preset cuda -DBUILD_TESTING=OFF -DALCCA_BENCH=ON
 	@cmake --build build/cuda -j$(JOBS)
 	@python3 tools/nvcc_resources.py check --hot kernels/cuda/hot_kernels.txt build/cuda
 

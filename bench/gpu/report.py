@@ -48,7 +48,7 @@ def remarks(row):
     if "tokens_per_second" in row:
         parts.append(f"{number(row['tokens_per_second'])} tokens/s after {row['context']} tokens")
     if "against" in row:
-        parts.append(f"{row['against']:.2f} x {row['against_name']}")
+        parts.append(f"{row['against']:.2f} x as fast as {row['against_name']}")
     if row.get("note"):
         parts.append(row["note"])
     return "; ".join(parts)
