@@ -28,7 +28,7 @@ test-dev: setup  ## every test under AddressSanitizer and UndefinedBehaviorSanit
 	@ctest --preset dev -j$(JOBS)
 
 # Tests that start no thread of ours have nothing to tell ThreadSanitizer.
-ONE_THREAD := Tokenizer|Detokenizer|Chat|Samples|Grammar|Frame|Models|Offsets|Safetensors|Checkpoint|Config/|ModelConfig|LoadConfig|Index/|Distances|HfGolden|hf_live|Half|Pack|Quantize|1threads|portable
+ONE_THREAD := Tokenizer|Detokenizer|Chat|Samples|Grammar|Frame|Models|Offsets|Safetensors|Checkpoint|Config/|ModelConfig|LoadConfig|Index/|Distances|HfGolden|hf_live|Half|Pack|Quantize|1threads|portable|cuda|Cuda|Emulator|Mma|Words
 test-tsan: setup  ## engine, server and end-to-end tests under ThreadSanitizer
 	@cmake --preset tsan && cmake --build --preset tsan -j$(JOBS)
 	@TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp" \

@@ -123,7 +123,7 @@ MistralFootprint EstimateFootprint(const ModelConfig& c, const MistralOptions& o
                    table * WeightBytes(HeadDType(options.weight_dtype)) +
                    table * (c.torch_dtype == "float32" ? 4 : 2);
   const KvShape kv = MakeKvShape(c, options);
-  f.kv_bytes = kv.PageBytes(sizeof(float)) * kv.pages;
+  f.kv_bytes = kv.PageBytes(static_cast<size_t>(options.kv_element_bytes)) * kv.pages;
   // Of a search tree or of clusters, whichever is larger; a sequence of one closed block has the
   // most cluster bytes per key.
   const size_t key_bytes = std::max<size_t>(

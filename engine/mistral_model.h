@@ -21,7 +21,8 @@ struct MistralOptions {
   int32_t max_batch_tokens = 512;  // rows of the largest step
   int32_t max_logit_rows = 512;    // rows with logits in the largest step, <= max_batch_tokens
   int32_t page_tokens = 16;
-  int32_t kv_pages = 0;  // pool size
+  int32_t kv_pages = 0;          // pool size
+  int32_t kv_element_bytes = 4;  // of a cached key's element, as the backend keeps it
 };
 
 // Bytes that the model will hold, computed from the config alone.

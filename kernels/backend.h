@@ -10,7 +10,8 @@
 // Row independence, which batching relies on: every op computes a row of its output from the same
 // row of its input (and the sequence's own cache) in an order of operations that does not depend on
 // how many other rows are in the call. So a token's logits are bit-identical alone and in any
-// batch, and however its prompt was cut into chunks.
+// batch, and however its prompt was cut into chunks. One exception, by choice of speed: bf16 weights
+// on CUDA without CudaOptions::row_independent.
 
 #include <cstddef>
 #include <cstdint>
@@ -160,7 +161,6 @@ std::unique_ptr<Backend> MakeReferenceBackend();
 absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options);
 
 struct CudaOptions {
-  int32_t device = 0;
   // All device memory that the backend may take, workspaces of libraries apart; 0: nine tenths of
   // what is free.
   size_t memory_bytes = 0;
@@ -170,7 +170,13 @@ struct CudaOptions {
   bool row_independent = false;
   BackendLimits limits;
 };
-// UNIMPLEMENTED in a build without CUDA (kernels/cuda/device/backend_cuda_stub.cc).
+// On the first card that the process sees (CUDA_VISIBLE_DEVICES chooses). UNIMPLEMENTED in a build
+// without CUDA (kernels/cuda/device/backend_cuda_stub.cc), FAILED_PRECONDITION without a card.
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options);
+struct CudaCard {
+  std::string name;
+  size_t free_bytes = 0;
+};
+absl::StatusOr<CudaCard> FindCudaCard();  // errors as above
 
 }  // namespace alcca

@@ -19,6 +19,8 @@ struct ServerConfig {
   std::string served_model_name;  // empty: the folder's name
   std::string device = "auto";
   std::string weight_dtype = "auto";
+  int64_t device_memory_bytes = 0;
+  bool row_independent = false;
   std::string isa = "auto";
   int64_t threads = 0;  // 0: one per core
   // Network

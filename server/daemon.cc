@@ -7,11 +7,15 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/device_fault.h"
 #include "kernels/status_macros.h"
 #include "server/logging.h"
 
 namespace alcca {
 namespace {
+
+// For NOT_SERVING and the log to leave before a process ends whose device failed.
+constexpr std::chrono::milliseconds kFaultGrace{200};
 
 constexpr int kMaxMetadataBytes = 16 << 10;
 
@@ -64,6 +68,7 @@ absl::Status Daemon::Listen() {
 }
 
 absl::Status Daemon::Load(ModelPlan plan) {
+  SetDeviceFaultHandler([this](std::string_view message) { OnDeviceFault(message); });
   ASSIGN_OR_RETURN(model_, LoadModel(config_, std::move(plan), &delivery_));
   metrics_.ModelLoaded(model_->load_seconds, model_->weight_bytes, model_->kv_pages);
   return absl::OkStatus();
@@ -81,6 +86,14 @@ void Daemon::Serve() {
   Log(LogLevel::kInfo, "serving",
       {{"grpc", absl::StrCat(HostOf(config_.listen), ":", grpc_port_)},
        {"metrics", metrics_address_}});
+}
+
+void Daemon::OnDeviceFault(std::string_view message) {
+  Log(LogLevel::kError, "device fault: the process ends", {{"error", std::string(message)}});
+  service_.SetDraining();
+  health_.SetReady(false);
+  health_.SetLive(false);
+  std::this_thread::sleep_for(kFaultGrace);
 }
 
 void Daemon::Watchdog() {
@@ -128,6 +141,7 @@ void Daemon::Drain() {
 }
 
 Daemon::~Daemon() {
+  SetDeviceFaultHandler(nullptr);
   {
     const std::lock_guard lock(watchdog_mutex_);
     stopping_ = true;

@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <string_view>
 #include <thread>
 
 #include "absl/status/status.h"
@@ -34,8 +35,12 @@ class Daemon {
   // timeout, then ends with UNAVAILABLE and its tokens so far. Returns when all is delivered.
   void Drain();
 
+  int grpc_port() const { return grpc_port_; }  // after Listen
+
  private:
   void Watchdog();
+  // The last thing a daemon does whose device failed: says so, and lets it leave.
+  void OnDeviceFault(std::string_view message);
 
   const ServerConfig config_;
   Metrics metrics_;

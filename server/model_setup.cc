@@ -20,6 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr double kGiB = 1 << 30;
+constexpr int32_t kCudaKvBytes = 2;  // bf16, CudaOptions' default
 
 std::string Gib(double bytes) {
   char text[32];
@@ -45,7 +46,7 @@ size_t AvailableBytes() {
 }
 
 WeightDType ChooseWeights(const ServerConfig& config, const ModelConfig& model,
-                          MistralOptions options) {
+                          MistralOptions options, size_t available) {
   if (config.weight_dtype == "f32")
     return WeightDType::kF32;
   if (config.weight_dtype == "bf16")
@@ -54,7 +55,7 @@ WeightDType ChooseWeights(const ServerConfig& config, const ModelConfig& model,
     return WeightDType::kInt8;
   options.weight_dtype = model.torch_dtype == "float32" ? WeightDType::kF32 : WeightDType::kBF16;
   const size_t wanted = EstimateFootprint(model, options).total();
-  return wanted < AvailableBytes() / 10 * 9 ? options.weight_dtype : WeightDType::kInt8;
+  return wanted < available / 10 * 9 ? options.weight_dtype : WeightDType::kInt8;
 }
 
 // How many tokens the cache holds within its bytes, and how long a sequence may be.
@@ -66,7 +67,8 @@ absl::Status SizeCache(const ServerConfig& config, ModelPlan* plan) {
                      .head_dim = static_cast<int32_t>(plan->config.head_dim),
                      .page_tokens = options.page_tokens,
                      .pages = 1};
-  const int64_t page_bytes = static_cast<int64_t>(page.PageBytes(sizeof(float)));
+  const int64_t page_bytes =
+      static_cast<int64_t>(page.PageBytes(static_cast<size_t>(options.kv_element_bytes)));
   const int64_t model_context = plan->config.max_position_embeddings;
   const int64_t wanted = config.max_context > 0 ? config.max_context : model_context;
   if (wanted > model_context) {
@@ -219,10 +221,42 @@ RequestRules MakeRules(const ServerConfig& config, const ModelPlan& plan,
           .sliding_window = static_cast<int32_t>(plan.config.sliding_window)};
 }
 
-absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config) {
+// Where the model will live, and what it may take there.
+absl::Status ChooseDevice(const ServerConfig& config, ModelPlan* plan) {
+  plan->available_bytes = AvailableBytes();
+  if (config.device == "cpu") {
+    return absl::OkStatus();
+  }
+  const absl::StatusOr<CudaCard> card = FindCudaCard();
+  if (!card.ok()) {
+    if (config.device == "cuda") {
+      return absl::Status(card.status().code(), absl::StrCat("device: ", card.status().message()));
+    }
+    // A build without CUDA has nothing to say; one with it says why its card is not used.
+    if (!absl::IsUnimplemented(card.status())) {
+      Log(LogLevel::kInfo, "computing on the CPU", {{"cuda", card.status().message()}});
+    }
+    return absl::OkStatus();
+  }
+  plan->on_cuda = true;
+  plan->options.kv_element_bytes = kCudaKvBytes;
+  const size_t wanted = static_cast<size_t>(config.device_memory_bytes);
+  if (wanted > card->free_bytes) {
+    return absl::ResourceExhaustedError(absl::StrCat("device_memory_bytes (", wanted,
+                                                     ") is more than the ", card->free_bytes,
+                                                     " bytes free on ", card->name));
+  }
+  plan->available_bytes = wanted > 0 ? wanted : card->free_bytes / 10 * 9;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config,
+                                                     const ModelPlan& plan) {
   const BackendLimits limits{.batch_tokens = static_cast<int32_t>(config.max_batch_tokens)};
-  if (config.device == "cuda") {
-    return MakeCudaBackend({.device = 0, .limits = limits});
+  if (plan.on_cuda) {
+    return MakeCudaBackend({.memory_bytes = plan.available_bytes,
+                            .row_independent = config.row_independent,
+                            .limits = limits});
   }
   return MakeCpuBackend(
       {.threads = static_cast<int32_t>(config.threads), .isa = config.isa, .limits = limits});
@@ -277,12 +311,14 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
   plan.options.max_logit_rows =
       std::min(plan.options.max_batch_tokens,
                static_cast<int32_t>(std::max<int64_t>(config.max_num_seqs, 64)));
+  RETURN_IF_ERROR(ChooseDevice(config, &plan));
   RETURN_IF_ERROR(SizeCache(config, &plan));
-  plan.options.weight_dtype = ChooseWeights(config, plan.config, plan.options);
+  const size_t available = plan.available_bytes;
+  plan.options.weight_dtype = ChooseWeights(config, plan.config, plan.options, available);
   plan.footprint = EstimateFootprint(plan.config, plan.options);
-  const size_t available = AvailableBytes();
   Log(LogLevel::kInfo, "memory plan",
-      {{"weights", Gib(plan.footprint.weight_bytes)},
+      {{"device", plan.on_cuda ? "cuda" : "cpu"},
+       {"weights", Gib(plan.footprint.weight_bytes)},
        {"weight_dtype", WeightDTypeName(plan.options.weight_dtype)},
        {"kv_cache", Gib(plan.footprint.kv_bytes)},
        {"indices", Gib(plan.footprint.index_bytes)},
@@ -302,7 +338,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const ServerConfig& confi
                                                        EventSink* sink) {
   const TimePoint start = Clock::now();
   auto loaded = std::make_unique<LoadedModel>();
-  ASSIGN_OR_RETURN(auto backend, MakeBackend(config));
+  ASSIGN_OR_RETURN(auto backend, MakeBackend(config, plan));
   Progress progress;
   ASSIGN_OR_RETURN(auto model, MistralModel::Load(*plan.checkpoint, plan.config, std::move(backend),
                                                   plan.options, std::ref(progress)));

@@ -29,6 +29,8 @@ struct ModelPlan {
   std::unique_ptr<Checkpoint> checkpoint;
   MistralOptions options;
   MistralFootprint footprint;
+  bool on_cuda = false;
+  size_t available_bytes = 0;  // for all of the footprint: of the host, or of the card's budget
   int32_t max_context = 0;
 };
 absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config);

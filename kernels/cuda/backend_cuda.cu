@@ -314,7 +314,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const CudaOptions& options)
   if (options.kv_dtype == DType::kF16) {
     return absl::InvalidArgumentError("keys and values are kept as bf16 or f32");
   }
-  ASSIGN_OR_RETURN(DeviceInfo info, OpenDevice(options.device));
+  ASSIGN_OR_RETURN(DeviceInfo info, OpenDevice());
   const size_t budget = options.memory_bytes > 0 ? options.memory_bytes : info.free_bytes / 10 * 9;
   if (budget > info.free_bytes) {
     return absl::ResourceExhaustedError(

@@ -36,9 +36,9 @@ struct DeviceInfo {
   int32_t sm_count = 0;
   size_t total_bytes = 0, free_bytes = 0;
 };
-// Makes `device` current for this thread. FAILED_PRECONDITION: there is none, or none that we were
-// compiled for.
-absl::StatusOr<DeviceInfo> OpenDevice(int32_t device);
+// The first device that the process sees, which is current in every thread. FAILED_PRECONDITION:
+// there is none, or it is older than what we compile for.
+absl::StatusOr<DeviceInfo> OpenDevice();
 
 Stream MakeStream();
 void DestroyStream(Stream stream);

@@ -88,6 +88,20 @@ TEST_P(HfGoldenTest, DenseLogProbsWithinOneThousandthOfANat) {
   }
 }
 
+// A prompt in two chunks and three decoded tokens: what the emulator can bear.
+TEST_P(HfGoldenTest, EmulatedCudaDenseLogProbsWithinOneThousandthOfANat) {
+  constexpr size_t kTokens = 40;
+  const auto model = LoadModel(dir_, WeightDType::kF32, "cuda_emulated_exact");
+  const size_t vocab = static_cast<size_t>(model->vocab_size());
+  std::vector<float> expected = Floats(golden_["logprobs"]);
+  expected.resize(kTokens * vocab);
+  ModelRunner runner(*model, {});
+  std::vector<float> logits = runner.Feed(std::span(tokens_).first(kTokens - 3), 20);
+  const std::vector<float> decoded = runner.Feed(std::span(tokens_).subspan(kTokens - 3, 3), 1);
+  logits.insert(logits.end(), decoded.begin(), decoded.end());
+  EXPECT_LT(MaxDifference(LogSoftmax(logits, model->vocab_size()), expected), 1e-3f);
+}
+
 TEST_P(HfGoldenTest, AlccaLogProbsWithinOneThousandthOfANat) {
   const std::vector<float> expected = Floats(golden_["alcca"]["logprobs"]);
   const auto model = LoadModel(dir_, WeightDType::kF32);
@@ -119,20 +133,27 @@ TEST_P(HfGoldenTest, GreedyTokensAreExact) {
   }
 }
 
+// CUDA as it serves: products by the library and by our own kernels, keys and values in bf16.
 TEST_P(HfGoldenTest, Bf16AndInt8StayClose) {
   const std::vector<float> expected = Floats(golden_["logprobs"]);
   // Mean, not maximum: these networks are tiny and wide-tailed, so single logits move a lot.
-  const auto mean = [&](WeightDType dtype) {
-    const auto model = LoadModel(dir_, dtype);
-    const std::vector<float> got = LogProbs(*model, {}, 200);
+  const auto mean = [&](WeightDType dtype, const char* isa, size_t tokens) {
+    const auto model = LoadModel(dir_, dtype, isa);
+    const std::vector<float> got = LogSoftmax(
+        ModelRunner(*model, {}).Feed(std::span(tokens_).first(tokens), 200), model->vocab_size());
     double sum = 0;
     for (size_t i = 0; i < got.size(); ++i) {
       sum += std::abs(got[i] - expected[i]);
     }
     return sum / static_cast<double>(got.size());
   };
-  EXPECT_LT(mean(WeightDType::kBF16), 0.05);
-  EXPECT_LT(mean(WeightDType::kInt8), 0.25);
+  EXPECT_LT(mean(WeightDType::kBF16, "auto", 200), 0.05);
+  EXPECT_LT(mean(WeightDType::kInt8, "auto", 200), 0.25);
+  // Of 97 rows the library makes the products, of 24 our own kernel.
+  for (const size_t tokens : {24, 97}) {
+    EXPECT_LT(mean(WeightDType::kBF16, "cuda_emulated", tokens), 0.05) << tokens;
+    EXPECT_LT(mean(WeightDType::kInt8, "cuda_emulated", tokens), 0.25) << tokens;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Checkpoints, HfGoldenTest, ::testing::ValuesIn(Cases()),

@@ -158,6 +158,8 @@ TEST(Config, PrintConfigReadsBackEveryField) {
                                .served_model_name = "true",
                                .device = "cpu",
                                .weight_dtype = "int8",
+                               .device_memory_bytes = 4,
+                               .row_independent = true,
                                .isa = "portable",
                                .threads = 3,
                                .listen = "[::1]:1",

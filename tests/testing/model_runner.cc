@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/check.h"
+#include "kernels/cuda/emulated/backend_emulated.h"
 
 namespace alcca::testing {
 namespace {
@@ -23,6 +24,18 @@ T Must(absl::StatusOr<T> value) {
   return *std::move(value);
 }
 
+absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const std::string& isa, int32_t threads) {
+  const BackendLimits limits = {.batch_tokens = kContext};
+  const bool exact = isa == "cuda_emulated_exact";
+  if (exact || isa == "cuda_emulated") {
+    return MakeEmulatedCudaBackend({.memory_bytes = size_t{1} << 30,
+                                    .kv_dtype = exact ? DType::kF32 : DType::kBF16,
+                                    .row_independent = exact,
+                                    .limits = limits});
+  }
+  return MakeCpuBackend({.threads = threads, .isa = isa, .limits = limits});
+}
+
 }  // namespace
 
 std::unique_ptr<MistralModel> LoadModel(const std::string& dir, WeightDType dtype,
@@ -30,8 +43,7 @@ std::unique_ptr<MistralModel> LoadModel(const std::string& dir, WeightDType dtyp
   const ModelConfig config = Must(LoadModelConfig(dir));
   const auto checkpoint = Must(Checkpoint::Open(dir));
   ALCCA_CHECK(checkpoint->Validate(config).ok());
-  auto backend =
-      Must(MakeCpuBackend({.threads = threads, .isa = isa, .limits = {.batch_tokens = kContext}}));
+  auto backend = Must(MakeBackend(isa, threads));
   return Must(MistralModel::Load(*checkpoint, config, std::move(backend),
                                  {.weight_dtype = dtype,
                                   .max_batch_tokens = kContext,

@@ -4,9 +4,20 @@
 #include "kernels/backend.h"
 
 namespace alcca {
+namespace {
+
+absl::Status NoCuda() {
+  return absl::UnimplementedError("this build has no CUDA; rebuild with -DALCCA_CUDA=ON");
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions&) {
-  return absl::UnimplementedError("this build has no CUDA; rebuild with -DALCCA_CUDA=ON");
+  return NoCuda();
+}
+
+absl::StatusOr<CudaCard> FindCudaCard() {
+  return NoCuda();
 }
 
 }  // namespace alcca

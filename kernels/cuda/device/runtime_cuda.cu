@@ -19,25 +19,27 @@ void Check(cudaError_t error, const char* what) {
 
 }  // namespace
 
-absl::StatusOr<DeviceInfo> OpenDevice(int32_t device) {
+absl::StatusOr<DeviceInfo> OpenDevice() {
   int count = 0;
-  cudaError_t error = cudaGetDeviceCount(&count);
-  if (error != cudaSuccess || device >= count) {
+  if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
     return absl::FailedPreconditionError(
-        absl::StrCat("no CUDA device ", device, error == cudaSuccess ? "" : ": ",
-                     error == cudaSuccess ? "" : cudaGetErrorString(error)));
+        absl::StrCat("no CUDA device: ", cudaGetErrorString(error)));
+  }
+  if (count == 0) {
+    return absl::FailedPreconditionError("no CUDA device");
   }
   cudaDeviceProp properties;
   DeviceInfo info;
-  if ((error = cudaSetDevice(device)) != cudaSuccess ||
-      (error = cudaGetDeviceProperties(&properties, device)) != cudaSuccess ||
-      (error = cudaMemGetInfo(&info.free_bytes, &info.total_bytes)) != cudaSuccess) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("CUDA device ", device, ": ", cudaGetErrorString(error)));
+  cudaError_t error = cudaGetDeviceProperties(&properties, 0);
+  if (error == cudaSuccess) {
+    error = cudaMemGetInfo(&info.free_bytes, &info.total_bytes);
+  }
+  if (error != cudaSuccess) {
+    return absl::FailedPreconditionError(absl::StrCat("CUDA device: ", cudaGetErrorString(error)));
   }
   if (properties.major < 8) {
     return absl::FailedPreconditionError(
-        absl::StrCat("CUDA device ", device, " (", properties.name, ") is of compute capability ",
+        absl::StrCat("the CUDA device (", properties.name, ") is of compute capability ",
                      properties.major, ".", properties.minor, "; 8.0 or newer is needed"));
   }
   info.name = properties.name;
