@@ -1,7 +1,7 @@
 // Attention of every mode: plans a step, keeps what it needs on the device, and starts the kernels
 // of each layer. Rows that need no search and no clusters are two launches (one, where nothing is
-// split); `alcca` adds sums, gate, search and answer for all its sequences together, `multipole` one
-// launch for all of its rows and, where clusters close, those that build them.
+// split); `alcca` adds sums, gate, search and answer for all its sequences together, `multipole`
+// one launch for all of its rows and, where clusters close, those that build them.
 
 #include "kernels/cuda/attention.h"
 
@@ -30,9 +30,8 @@ size_t WorkspaceBytes(const KvShape& shape, size_t cache_bytes, size_t element_b
   const size_t tokens = std::min<size_t>(Tokens(shape), 131072);
   const size_t search = 16 * size_t(shape.kv_heads) * (tokens + kSearchKeys) * sizeof(Candidate);
   const size_t segment = std::min<size_t>(tokens / kBlockTokens + 1, kSegmentBlocks);
-  const size_t closing =
-      size_t(shape.kv_heads) * segment * kBlockTokens *
-      (2 * sizeof(int32_t) + 2 * size_t(shape.head_dim) * element_bytes);
+  const size_t closing = size_t(shape.kv_heads) * segment * kBlockTokens *
+                         (2 * sizeof(int32_t) + 2 * size_t(shape.head_dim) * element_bytes);
   const size_t roomy = std::min<size_t>(cache_bytes / 32, size_t{256} << 20);
   return std::max({search, closing, roomy, size_t{1} << 20});
 }
@@ -74,8 +73,7 @@ class AttentionCudaAll final : public AttentionCuda {
     if (!planned_) {
       Plan(batch, shape);
     }
-    const AttentionRows rows = {qkv.f32(), out.f32(), shape.heads, shape.kv_heads,
-                                shape.head_dim};
+    const AttentionRows rows = {qkv.f32(), out.f32(), shape.heads, shape.kv_heads, shape.head_dim};
     if (kv.dtype() == DType::kF32) {
       RunLayer<float>(kv, layer, rows);
     } else {
@@ -109,8 +107,8 @@ class AttentionCudaAll final : public AttentionCuda {
       c.scalar_comparisons += count(kCountComparisons);
       c.recall_wanted += count(kCountRecallWanted);
       c.recall_found += count(kCountRecallFound);
-      c.kv_bytes_read += count(kCountKvRows) * limits_.kv.head_dim *
-                         static_cast<int64_t>(limits_.element_bytes);
+      c.kv_bytes_read +=
+          count(kCountKvRows) * limits_.kv.head_dim * static_cast<int64_t>(limits_.element_bytes);
     }
     // Each count is handed over once.
     FillBytes(device_.stream, counts_.get(), 0, host_counts_.size() * sizeof(Count));
@@ -150,7 +148,7 @@ class AttentionCudaAll final : public AttentionCuda {
 
   template <typename E>
   void RunLayer(const KvCacheCuda& kv, int32_t layer, const AttentionRows& rows) {
-    const KvLayer<E> keys = {kv.Keys<E>(layer), kv.Values<E>(layer), layer,
+    const KvLayer<E> keys = {kv.Keys<E>(layer),   kv.Values<E>(layer),    layer,
                              limits_.kv.kv_heads, limits_.kv.page_tokens, limits_.kv.head_dim};
     const Stream stream = device_.stream;
     for (const SoftmaxWave& wave : plan_.softmax_waves()) {
@@ -166,8 +164,8 @@ class AttentionCudaAll final : public AttentionCuda {
                       .splits_max = wave.splits_max,
                       .partials = workspace_.as<float>()});
       for (const Span& span : wave.cluster_rows) {
-        AttentionMultipole(stream, keys, rows, arrays_.sequences,
-                           arrays_.cluster_rows + span.first, span.count, workspace_.get());
+        AttentionMultipole(stream, keys, rows, arrays_.sequences, arrays_.cluster_rows + span.first,
+                           span.count, workspace_.get());
       }
     }
     for (const SearchPlan& plan : plan_.search_waves()) {
@@ -233,13 +231,15 @@ absl::StatusOr<std::unique_ptr<AttentionCuda>> AttentionCuda::Make(const DeviceC
   const PlanLimits limits = {.kv = shape,
                              .element_bytes = element_bytes,
                              .workspace_bytes = WorkspaceBytes(shape, cache_bytes, element_bytes),
-                             .sm_count = device.info.sm_count};
-  ASSIGN_OR_RETURN(DeviceArray workspace, device.budget->Allocate(limits.workspace_bytes,
-                                                                  "attention's workspace"));
+                             .sm_count = device.info.sm_count,
+                             .whole_tile_rows = dtype == DType::kF32
+                                                    ? WholeTileRows<float>(shape.head_dim)
+                                                    : WholeTileRows<BFloat16>(shape.head_dim)};
+  ASSIGN_OR_RETURN(DeviceArray workspace,
+                   device.budget->Allocate(limits.workspace_bytes, "attention's workspace"));
   ASSIGN_OR_RETURN(DeviceArray state, device.budget->Allocate(StateBytes(shape, cache_bytes),
                                                               "the sequences' indices"));
-  return std::make_unique<AttentionCudaAll>(device, limits, std::move(workspace),
-                                            std::move(state));
+  return std::make_unique<AttentionCudaAll>(device, limits, std::move(workspace), std::move(state));
 }
 
 }  // namespace alcca::ALCCA_GPU

@@ -18,7 +18,8 @@ namespace {
 // Sums are double and added token by token, so they are the same however the tokens were cut into
 // chunks.
 template <typename E>
-__global__ void __launch_bounds__(kAttentionThreads) AlccaSumsKernel(KvLayer<E> kv, SearchWave wave) {
+__global__ void __launch_bounds__(kAttentionThreads)
+    AlccaSumsKernel(KvLayer<E> kv, SearchWave wave) {
   const SearchRun run = wave.alcca_runs[blockIdx.x];
   const int32_t kv_head = blockIdx.y, d = kv.head_dim;
   const SequenceWork& sequence = wave.sequences[wave.rows[run.first].sequence];
@@ -39,8 +40,8 @@ __global__ void __launch_bounds__(kAttentionThreads) AlccaSumsKernel(KvLayer<E> 
 }
 
 // One warp.
-__device__ void DecideGate(const AttentionRows& rows, const SearchWave& wave, int32_t r,
-                           int32_t head, float gap, float theta) {
+__device__ __forceinline__ void DecideGate(const AttentionRows& rows, const SearchWave& wave,
+                                           int32_t r, int32_t head, float gap, float theta) {
   const SearchRow& row = wave.rows[r];
   const int32_t lane = threadIdx.x % kWarp, d = rows.head_dim;
   const bool near = gap < theta;
@@ -92,7 +93,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
 
 // Theta is the number below which the wanted share of the head's earlier distances lies. Those that
 // are not finite are left out.
-__global__ void __launch_bounds__(kAttentionThreads)
+__global__ void __launch_bounds__(kAttentionThreads, 1)
     AlccaQuantileKernel(AttentionRows rows, int32_t layer, SearchWave wave) {
   ALCCA_SHARED(SelectShared, shared);
   ALCCA_SHARED(int32_t, finite);

@@ -9,14 +9,16 @@
 
 #include "kernels/cuda/attention_dense.h"
 
+#include <type_traits>
+
 #include "kernels/cuda/attention_tile.h"
 
 namespace alcca::ALCCA_GPU {
 namespace {
 
 // Where packed row r's softmax of one split goes: d outputs, then maximum and sum.
-__device__ float* Partial(float* partials, const SoftmaxTile& tile, int32_t split,
-                          int32_t kv_heads, int32_t kv_head, int32_t r, int32_t d) {
+__device__ __forceinline__ float* Partial(float* partials, const SoftmaxTile& tile, int32_t split,
+                                          int32_t kv_heads, int32_t kv_head, int32_t r, int32_t d) {
   const size_t row = size_t(tile.partial) +
                      (size_t(split - tile.split_begin) * kv_heads + kv_head) * tile.packed() + r;
   return partials + row * (d + 2);
@@ -38,12 +40,14 @@ class DenseBlock {
         first_(sequence.FirstKey(sequence.Position(tile.row_begin))),
         last_(sequence.Position(tile.row_begin + tile.row_count - 1)) {}
 
-  __device__ int32_t Head(int32_t r) const {
+  __device__ __forceinline__ int32_t Head(int32_t r) const {
     return blockIdx.y * rows_.group() + tile_.head_begin + r % tile_.head_count;
   }
-  __device__ int32_t Row(int32_t r) const { return tile_.row_begin + r / tile_.head_count; }
+  __device__ __forceinline__ int32_t Row(int32_t r) const {
+    return tile_.row_begin + r / tile_.head_count;
+  }
 
-  __device__ void LoadQueries() {
+  __device__ __forceinline__ void LoadQueries() {
     const int32_t d = kv_.head_dim;
     const float scale = 1.0f / sqrtf(static_cast<float>(d));
     for (int32_t r = 0; r < packed_; ++r) {
@@ -55,7 +59,7 @@ class DenseBlock {
   }
 
   // Leaves the split's softmax in the statistics and `part`.
-  __device__ void AnswerSplit(int32_t split, OutputPart& part) {
+  __device__ __forceinline__ void AnswerSplit(int32_t split, OutputPart& part) {
     const int32_t d = kv_.head_dim;
     const int32_t begin = max(split * kSplitKeys, first_ / kTileKeys * kTileKeys);
     const int32_t end = min((split + 1) * kSplitKeys, last_ + 1);
@@ -85,7 +89,8 @@ class DenseBlock {
     __syncthreads();
   }
 
-  __device__ void StorePartial(float* partials, int32_t split, const OutputPart& part) const {
+  __device__ __forceinline__ void StorePartial(float* partials, int32_t split,
+                                               const OutputPart& part) const {
     const int32_t d = kv_.head_dim;
     for (int32_t r = 0; r < packed_; ++r) {
       float* to = Partial(partials, tile_, split, kv_.kv_heads, blockIdx.y, r, d);
@@ -98,7 +103,7 @@ class DenseBlock {
   }
 
   // In registers of each thread: all threads keep all rows' statistics alike.
-  __device__ void AnswerAll() {
+  __device__ __forceinline__ void AnswerAll() {
     OutputPart total, part;
     Clear(total);
     float max[kPackedRows], sum[kPackedRows];
@@ -132,7 +137,8 @@ class DenseBlock {
   }
 
  private:
-  __device__ void StoreRow(float* to, const OutputPart& part, int32_t r, float scale) const {
+  __device__ __forceinline__ void StoreRow(float* to, const OutputPart& part, int32_t r,
+                                           float scale) const {
 #pragma unroll
     for (int32_t half = 0; half < 2; ++half) {
       const int32_t i = threadIdx.x + half * kAttentionThreads;
@@ -187,8 +193,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
   if (r >= tile.packed()) {
     return;
   }
-  const int32_t row =
-      sequences[tile.sequence].query_start + tile.row_begin + r / tile.head_count;
+  const int32_t row = sequences[tile.sequence].query_start + tile.row_begin + r / tile.head_count;
   const int32_t head = kv_head * rows.group() + tile.head_begin + r % tile.head_count;
   for (int32_t i = threadIdx.x; i < d; i += kAttentionThreads) {
     float max = -INFINITY, sum = 0.0f, out = 0.0f;
@@ -205,33 +210,41 @@ __global__ void __launch_bounds__(kAttentionThreads)
 
 }  // namespace
 
+namespace {
+
+dim3 TileGrid(int32_t tiles, int32_t kv_heads, int32_t z) {
+  return {static_cast<unsigned>(tiles), static_cast<unsigned>(kv_heads), static_cast<unsigned>(z)};
+}
+
+template <typename E>
+void StartSimple(Stream stream, const KvLayer<E>& kv, const AttentionRows& rows,
+                 const SequenceWork* sequences, const SoftmaxTiles& tiles) {
+  LaunchConfig config = {.name = "attention_dense",
+                         .grid = TileGrid(tiles.whole_count, rows.kv_heads, 1),
+                         .block = {kAttentionThreads},
+                         .shared_bytes = SoftmaxShared::Bytes(kv.head_dim),
+                         .stream = stream};
+  Launch(AttentionDenseKernel<E>, config, kv, rows, sequences, tiles.whole, tiles.partials);
+  config.grid = TileGrid(tiles.split_count, rows.kv_heads, tiles.splits_max);
+  Launch(AttentionDenseKernel<E>, config, kv, rows, sequences, tiles.split, tiles.partials);
+}
+
+}  // namespace
+
 template <typename E>
 void AttentionDense(Stream stream, const KvLayer<E>& kv, const AttentionRows& rows,
                     const SequenceWork* sequences, const SoftmaxTiles& tiles) {
-  const dim3 block = {kAttentionThreads};
-  const auto grid = [&](int32_t count, int32_t z) {
-    return dim3{static_cast<unsigned>(count), static_cast<unsigned>(rows.kv_heads),
-                static_cast<unsigned>(z)};
-  };
-  const size_t shared = SoftmaxShared::Bytes(kv.head_dim);
-  Launch(AttentionDenseKernel<E>,
-         {.name = "attention_dense",
-          .grid = grid(tiles.whole_count, 1),
-          .block = block,
-          .shared_bytes = shared,
-          .stream = stream},
-         kv, rows, sequences, tiles.whole, tiles.partials);
-  Launch(AttentionDenseKernel<E>,
-         {.name = "attention_dense",
-          .grid = grid(tiles.split_count, tiles.splits_max),
-          .block = block,
-          .shared_bytes = shared,
-          .stream = stream},
-         kv, rows, sequences, tiles.split, tiles.partials);
+  bool started = false;
+  if constexpr (std::is_same_v<E, BFloat16>) {
+    started = AttentionDenseMma(stream, kv, rows, sequences, tiles);
+  }
+  if (!started) {
+    StartSimple(stream, kv, rows, sequences, tiles);
+  }
   Launch(MergeSplitsKernel,
          {.name = "attention_merge",
-          .grid = grid(tiles.split_count, kPackedRows),
-          .block = block,
+          .grid = TileGrid(tiles.split_count, rows.kv_heads, kPackedRows),
+          .block = {kAttentionThreads},
           .stream = stream},
          rows, sequences, tiles.split, tiles.partials);
 }

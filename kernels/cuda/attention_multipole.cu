@@ -54,11 +54,11 @@ class OpeningBlock {
     mass_ = reinterpret_cast<double*>(base);
     coarse_logits_ = reinterpret_cast<float*>(mass_ + shape_.nodes());
     fine_logits_ = coarse_logits_ + size_t(group_) * row.blocks;
-    opened_ = reinterpret_cast<int32_t*>(fine_logits_ +
-                                         size_t(shape_.opened_max) * group_ * kBlockFines);
+    opened_ =
+        reinterpret_cast<int32_t*>(fine_logits_ + size_t(shape_.opened_max) * group_ * kBlockFines);
   }
 
-  __device__ void Answer() {
+  __device__ __forceinline__ void Answer() {
     Start();
     const int32_t visible = row_.position + 1, sinks = min(sequence_.sinks, visible);
     // All of the mass is all of the keys, whatever rounding says: nothing to choose.
@@ -83,9 +83,9 @@ class OpeningBlock {
   }
 
  private:
-  __device__ int32_t head(int32_t g) const { return kv_head_ * group_ + g; }
+  __device__ __forceinline__ int32_t head(int32_t g) const { return kv_head_ * group_ + g; }
 
-  __device__ void Start() {
+  __device__ __forceinline__ void Start() {
     const float scale = 1.0f / sqrtf(static_cast<float>(d_));
     for (int32_t g = 0; g < group_; ++g) {
       for (int32_t i = threadIdx.x; i < d_; i += kAttentionThreads) {
@@ -107,17 +107,16 @@ class OpeningBlock {
 
   // Scores of keys token(j), j < count, in the weights.
   template <typename Token>
-  __device__ void ScoreKeys(int32_t count, Token token) {
-    StageTile(tile_.tile, count, d_, [&](int32_t j) {
-      return kv_.keys + kv_.Row(sequence_.pages, kv_head_, token(j));
-    });
+  __device__ __forceinline__ void ScoreKeys(int32_t count, Token token) {
+    StageTile(tile_.tile, count, d_,
+              [&](int32_t j) { return kv_.keys + kv_.Row(sequence_.pages, kv_head_, token(j)); });
     __syncthreads();
     ScoreTile(tile_, group_, count, d_);
     __syncthreads();
   }
   // Weighs the scores that visible(r, j) lets through, and adds value rows value(j).
   template <typename Value, typename Visible>
-  __device__ void Fold(int32_t count, Value value, Visible visible) {
+  __device__ __forceinline__ void Fold(int32_t count, Value value, Visible visible) {
     StageTile(tile_.tile, count, d_, value);
     WeighTile(tile_, shared_.stats, group_, count, visible);
     __syncthreads();
@@ -125,13 +124,12 @@ class OpeningBlock {
     __syncthreads();
   }
   template <typename Token>
-  __device__ void FoldKeys(int32_t count, Token token) {
+  __device__ __forceinline__ void FoldKeys(int32_t count, Token token) {
     Fold(
-        count,
-        [&](int32_t j) { return kv_.values + kv_.Row(sequence_.pages, kv_head_, token(j)); },
+        count, [&](int32_t j) { return kv_.values + kv_.Row(sequence_.pages, kv_head_, token(j)); },
         [](int32_t, int32_t) { return true; });
   }
-  __device__ void ReadRange(int32_t begin, int32_t end) {
+  __device__ __forceinline__ void ReadRange(int32_t begin, int32_t end) {
     for (; begin < end; begin += kTileKeys) {
       const auto token = [begin](int32_t j) { return begin + j; };
       ScoreKeys(min(kTileKeys, end - begin), token);
@@ -139,32 +137,32 @@ class OpeningBlock {
     }
   }
 
-  __device__ ClusterRows Coarse(int32_t block) const {
+  __device__ __forceinline__ ClusterRows Coarse(int32_t block) const {
     return ClustersAt(sequence_.state.coarses, block / kSegmentBlocks, kv_.layer, kv_.kv_heads,
                       kv_head_, d_);
   }
-  __device__ ClusterRows Fine(int32_t block) const {
+  __device__ __forceinline__ ClusterRows Fine(int32_t block) const {
     return ClustersAt(sequence_.state.fines, block, kv_.layer, kv_.kv_heads, kv_head_, d_);
   }
-  __device__ float Logit(int32_t g, int32_t j, float variance, float log_count) const {
+  __device__ __forceinline__ float Logit(int32_t g, int32_t j, float variance,
+                                         float log_count) const {
     return tile_.weights[g * kTileKeys + j] + log_count +
            fminf(shared_.correction[g] * variance, kClusterCorrectionMax);
   }
   // exp(logit - reference), as a share of the first estimate of all mass.
-  __device__ float Weight(int32_t g, float logit) const {
+  __device__ __forceinline__ float Weight(int32_t g, float logit) const {
     return expf(fminf(static_cast<float>(double{logit} - shared_.reference[g]), 80.0f));
   }
-  __device__ float* FineLogits(int32_t opened, int32_t g) const {
+  __device__ __forceinline__ float* FineLogits(int32_t opened, int32_t g) const {
     return fine_logits_ + (size_t(opened) * group_ + g) * kBlockFines;
   }
 
-  __device__ void ScoreCoarse() {
+  __device__ __forceinline__ void ScoreCoarse() {
     const float log_count = logf(static_cast<float>(kBlockTokens));
     for (int32_t first = 0; first < row_.blocks; first += kTileKeys) {
       const int32_t count = min(kTileKeys, row_.blocks - first);
-      StageTile(tile_.tile, count, d_, [&](int32_t j) {
-        return Coarse(first + j).Key((first + j) % kSegmentBlocks);
-      });
+      StageTile(tile_.tile, count, d_,
+                [&](int32_t j) { return Coarse(first + j).Key((first + j) % kSegmentBlocks); });
       __syncthreads();
       ScoreTile(tile_, group_, count, d_);
       __syncthreads();
@@ -189,8 +187,7 @@ class OpeningBlock {
       }
       sum = WarpSum(sum);
       if (lane == 0) {
-        const double real =
-            double{shared_.stats.sum[g]} * exp(double{shared_.stats.max[g]} - top);
+        const double real = double{shared_.stats.sum[g]} * exp(double{shared_.stats.max[g]} - top);
         const double all = real + sum;
         shared_.reference[g] = top + log(all);
         shared_.covered[g] = real / all;
@@ -208,7 +205,7 @@ class OpeningBlock {
     __syncthreads();
   }
 
-  __device__ bool IsEnough() const {
+  __device__ __forceinline__ bool IsEnough() const {
     double share = 0;
     for (int32_t g = 0; g < group_; ++g) {
       share += shared_.closed[g] / (shared_.closed[g] + shared_.covered[g]);
@@ -218,7 +215,7 @@ class OpeningBlock {
   }
 
   // By one warp: the closed node of the largest mass, the first of equals; -1: none.
-  __device__ int32_t LargestNode() const {
+  __device__ __forceinline__ int32_t LargestNode() const {
     const int32_t nodes = row_.blocks + shared_.opened * kBlockFines;
     double mass = -1;
     int32_t best = -1;
@@ -232,8 +229,8 @@ class OpeningBlock {
     for (int32_t offset = kWarp / 2; offset > 0; offset /= 2) {
       const double other_mass = __shfl_xor_sync(kFullMask, mass, offset);
       const int32_t other = __shfl_xor_sync(kFullMask, best, offset);
-      const bool take = other >= 0 && (best < 0 || other_mass > mass ||
-                                       (other_mass == mass && other < best));
+      const bool take =
+          other >= 0 && (best < 0 || other_mass > mass || (other_mass == mass && other < best));
       mass = take ? other_mass : mass;
       best = take ? other : best;
     }
@@ -241,10 +238,9 @@ class OpeningBlock {
   }
 
   // What to open next: a block, or up to four fine clusters. False: nothing more.
-  __device__ bool Choose() {
+  __device__ __forceinline__ bool Choose() {
     if (threadIdx.x < kWarp) {
-      const int32_t most =
-          sequence_.max_keys > 0 ? sequence_.max_keys / kFineTokens : 0x7fffffff;
+      const int32_t most = sequence_.max_keys > 0 ? sequence_.max_keys / kFineTokens : 0x7fffffff;
       int32_t count = 0, coarse = -1;
       if (shared_.done == 0 && !IsEnough()) {
         while (count < kAtOnce && shared_.openings + count < most) {
@@ -276,7 +272,7 @@ class OpeningBlock {
     return shared_.coarse >= 0 || shared_.pending_count > 0;
   }
 
-  __device__ void OpenCoarse() {
+  __device__ __forceinline__ void OpenCoarse() {
     const int32_t block = shared_.coarse, number = shared_.opened;
     const ClusterRows fine = Fine(block);
     StageTile(tile_.tile, kBlockFines, d_, [&](int32_t j) { return fine.Key(j); });
@@ -285,8 +281,8 @@ class OpeningBlock {
     __syncthreads();
     const float log_count = logf(static_cast<float>(kFineTokens));
     for (int32_t g = threadIdx.x; g < group_; g += kAttentionThreads) {
-      double closed = fmax(0.0, shared_.closed[g] -
-                                    Weight(g, coarse_logits_[size_t(g) * row_.blocks + block]));
+      double closed =
+          fmax(0.0, shared_.closed[g] - Weight(g, coarse_logits_[size_t(g) * row_.blocks + block]));
       for (int32_t f = 0; f < kBlockFines; ++f) {
         const float logit = Logit(g, f, fine.Variance(f), log_count);
         FineLogits(number, g)[f] = logit;
@@ -311,7 +307,7 @@ class OpeningBlock {
   }
 
   // Returns how many keys were read for good.
-  __device__ int32_t OpenFine() {
+  __device__ __forceinline__ int32_t OpenFine() {
     const auto token = [this](int32_t j) {
       const int32_t fine = shared_.pending[j / kFineTokens];
       return sequence_.sinks + opened_[fine / kBlockFines] * kBlockTokens +
@@ -352,7 +348,8 @@ class OpeningBlock {
 
   // The clusters of `nodes` [first, first + count) that are still closed.
   template <typename LogitOf, typename Value>
-  __device__ void FoldClosed(int32_t first, int32_t count, LogitOf logit, Value value) {
+  __device__ __forceinline__ void FoldClosed(int32_t first, int32_t count, LogitOf logit,
+                                             Value value) {
     const auto is_closed = [this, first](int32_t j) { return !(mass_[first + j] < 0); };
     bool any = false;
     for (int32_t j = 0; j < count; ++j) {
@@ -370,7 +367,7 @@ class OpeningBlock {
     __syncthreads();
     Fold(count, value, [&](int32_t, int32_t j) { return is_closed(j); });
   }
-  __device__ void AddClosed() {
+  __device__ __forceinline__ void AddClosed() {
     for (int32_t first = 0; first < row_.blocks; first += kTileKeys) {
       FoldClosed(
           first, min(kTileKeys, row_.blocks - first),
@@ -380,18 +377,15 @@ class OpeningBlock {
     constexpr int32_t kBlocks = kTileKeys / kBlockFines;
     for (int32_t first = 0; first < shared_.opened; first += kBlocks) {
       FoldClosed(
-          row_.blocks + first * kBlockFines,
-          min(kBlocks, shared_.opened - first) * kBlockFines,
+          row_.blocks + first * kBlockFines, min(kBlocks, shared_.opened - first) * kBlockFines,
           [&](int32_t g, int32_t j) {
             return FineLogits(first + j / kBlockFines, g)[j % kBlockFines];
           },
-          [&](int32_t j) {
-            return Fine(opened_[first + j / kBlockFines]).Value(j % kBlockFines);
-          });
+          [&](int32_t j) { return Fine(opened_[first + j / kBlockFines]).Value(j % kBlockFines); });
     }
   }
 
-  __device__ void Finish(int64_t real, int64_t centres) {
+  __device__ __forceinline__ void Finish(int64_t real, int64_t centres) {
 #pragma unroll
     for (int32_t half = 0; half < 2; ++half) {
       const int32_t i = threadIdx.x + half * kAttentionThreads;
@@ -430,7 +424,7 @@ class OpeningBlock {
 };
 
 template <typename E>
-__global__ void __launch_bounds__(kAttentionThreads)
+__global__ void __launch_bounds__(kAttentionThreads, 1)
     AttentionMultipoleKernel(KvLayer<E> kv, AttentionRows rows, const SequenceWork* sequences,
                              const ClusterRow* cluster_rows, void* scratch) {
   ALCCA_DYNAMIC_SHARED(float, dynamic);

@@ -103,9 +103,8 @@ void AttentionPlan::AddSequence(const BatchSequence& s) {
   AttentionCounters& c = layer_counters_[sequences_.size() - 1];
   for (int32_t r = 0; r < s.query_count; ++r) {
     const int32_t position = s.kv_len - s.query_count + r;
-    const int64_t visible = shape_.sliding_window > 0
-                                ? std::min(position + 1, shape_.sliding_window)
-                                : position + 1;
+    const int64_t visible =
+        shape_.sliding_window > 0 ? std::min(position + 1, shape_.sliding_window) : position + 1;
     c.queries += shape_.heads;
     c.dense_equivalent_qk += shape_.heads * visible;
     c.dense_equivalent_pv += shape_.heads * visible;
@@ -180,10 +179,10 @@ void AttentionPlan::PlanSoftmax() {
       more |= end < s.query_count;
       const bool clustered = is_multipole_[i] && CloseBlocks(i, blocks, closing);
       int32_t dense_end = begin;
-      while (dense_end < end &&
-             (!clustered ||
-              MultipoleIsDense(s.attention, shape_.sliding_window,
-                               sequences_[i].kv_len - s.query_count + dense_end + 1))) {
+      while (
+          dense_end < end &&
+          (!clustered || MultipoleIsDense(s.attention, shape_.sliding_window,
+                                          sequences_[i].kv_len - s.query_count + dense_end + 1))) {
         ++dense_end;
       }
       AddSoftmaxRows(i, begin, dense_end);
@@ -223,8 +222,7 @@ bool AttentionPlan::CloseBlocks(int32_t sequence, int32_t blocks,
     }
     const int32_t size = SegmentBlocks(end);
     segments.push_back({sequence, end - size, size});
-    layer_counters_[sequence].index_build +=
-        shape_.kv_heads * SegmentBuildInteractions(size);
+    layer_counters_[sequence].index_build += shape_.kv_heads * SegmentBuildInteractions(size);
     state.blocks = end;
   }
   return true;
@@ -232,8 +230,9 @@ bool AttentionPlan::CloseBlocks(int32_t sequence, int32_t blocks,
 
 void AttentionPlan::AddClosings(SoftmaxWave& wave, std::vector<ClosingSegment> segments) {
   for (const int32_t blocks : {1, 4, kSegmentBlocks}) {
-    const size_t bytes = size_t(shape_.kv_heads) * blocks * kBlockTokens *
-                         (2 * sizeof(int32_t) + 2 * size_t(shape_.head_dim) * limits_.element_bytes);
+    const size_t bytes =
+        size_t(shape_.kv_heads) * blocks * kBlockTokens *
+        (2 * sizeof(int32_t) + 2 * size_t(shape_.head_dim) * limits_.element_bytes);
     ALCCA_CHECK(bytes <= limits_.workspace_bytes ||
                 size_t(blocks) * kBlockTokens > size_t(limits_.kv.pages) * limits_.kv.page_tokens);
     for (const ClosingSegment& segment : segments) {
@@ -254,8 +253,12 @@ void AttentionPlan::AddSoftmaxRows(int32_t sequence, int32_t begin, int32_t end)
   const int32_t group = shape_.heads / shape_.kv_heads;
   const SequenceWork& work = sequences_[sequence];
   AttentionCounters& c = layer_counters_[sequence];
-  for (int32_t row = begin; row < end; row += RowsOfTile(group)) {
-    const int32_t count = std::min(RowsOfTile(group), end - row);
+  // Decoding, or a chunk of a few tokens: worth cutting where there are splits to cut.
+  const bool few = (end - begin) * group <= kFewRows;
+  const int32_t rows_of_tile =
+      few || group > kPackedRows ? RowsOfTile(group) : limits_.whole_tile_rows / group;
+  for (int32_t row = begin; row < end; row += rows_of_tile) {
+    const int32_t count = std::min(rows_of_tile, end - row);
     const int32_t first = work.kv_len - work.query_count + row;
     const int32_t first_key =
         work.softmax_window > 0 ? std::max(0, first + 1 - work.softmax_window) : 0;
@@ -268,18 +271,16 @@ void AttentionPlan::AddSoftmaxRows(int32_t sequence, int32_t begin, int32_t end)
                                 .split_begin = first_key / kSplitKeys,
                                 .split_end = (first + count - 1) / kSplitKeys + 1,
                                 .partial = -1};
-      const bool few = (end - begin) * group <= kFewRows;
       (few && tile.split_end - tile.split_begin > 1 ? split_ : whole_).push_back(tile);
     }
   }
   for (int32_t row = begin; row < end; ++row) {
     const int32_t visible = work.kv_len - work.query_count + row + 1;
-    const int64_t seen =
-        work.softmax_window > 0 ? std::min(visible, work.softmax_window) : visible;
+    const int64_t seen = work.softmax_window > 0 ? std::min(visible, work.softmax_window) : visible;
     c.qk_exact += shape_.heads * seen;
     c.pv_exact += shape_.heads * seen;
-    c.kv_bytes_read += 2 * shape_.kv_heads * seen * shape_.head_dim *
-                       static_cast<int64_t>(limits_.element_bytes);
+    c.kv_bytes_read +=
+        2 * shape_.kv_heads * seen * shape_.head_dim * static_cast<int64_t>(limits_.element_bytes);
   }
 }
 
@@ -288,17 +289,16 @@ void AttentionPlan::AddClusterRows(SoftmaxWave& wave, int32_t sequence, int32_t 
   const SequenceWork& work = sequences_[sequence];
   const int32_t blocks = State(batch_->sequences[sequence]).blocks;
   const size_t bytes =
-      shape_.kv_heads *
-      OpeningShape(shape_.heads / shape_.kv_heads, blocks, work.max_keys).Bytes();
+      shape_.kv_heads * OpeningShape(shape_.heads / shape_.kv_heads, blocks, work.max_keys).Bytes();
   for (int32_t row = begin; row < end; ++row) {
     const ClusterRow* last = wave.cluster_rows.empty() ? nullptr : &cluster_rows_.back();
     size_t start = 0;
     if (last != nullptr) {
       const SequenceWork& other = sequences_[last->sequence];
-      start = last->scratch +
-              shape_.kv_heads *
-                  OpeningShape(shape_.heads / shape_.kv_heads, last->blocks, other.max_keys)
-                      .Bytes();
+      start =
+          last->scratch +
+          shape_.kv_heads *
+              OpeningShape(shape_.heads / shape_.kv_heads, last->blocks, other.max_keys).Bytes();
     }
     if (last == nullptr || start + bytes > limits_.workspace_bytes) {
       wave.cluster_rows.push_back({static_cast<int32_t>(cluster_rows_.size()), 0});
@@ -318,16 +318,14 @@ void AttentionPlan::AddClusterRows(SoftmaxWave& wave, int32_t sequence, int32_t 
 // tiles are cut to fill the card, and long ones so that none is waited for.
 void AttentionPlan::FinishTiles(SoftmaxWave& wave) {
   constexpr int32_t kLongSplits = 8;
-  const size_t blocks =
-      (whole_.size() + split_.size()) * static_cast<size_t>(shape_.kv_heads);
+  const size_t blocks = (whole_.size() + split_.size()) * static_cast<size_t>(shape_.kv_heads);
   const size_t row_bytes = (size_t(shape_.head_dim) + 2) * sizeof(float);
   size_t rows = 0;
   std::vector<SoftmaxTile> cut;
   for (SoftmaxTile tile : split_) {
     const int32_t splits = tile.split_end - tile.split_begin;
     const size_t more = size_t(splits) * shape_.kv_heads * tile.packed();
-    const bool worth =
-        splits >= kLongSplits || blocks < 4 * static_cast<size_t>(limits_.sm_count);
+    const bool worth = splits >= kLongSplits || blocks < 4 * static_cast<size_t>(limits_.sm_count);
     if (worth && (rows + more) * row_bytes <= limits_.workspace_bytes) {
       tile.partial = static_cast<int32_t>(rows);
       rows += more;
@@ -382,8 +380,7 @@ void AttentionPlan::PlanSearch() {
         return SearchScratch(shape_, rows).all() + candidates * sizeof(Candidate);
       };
       if (wave.rows.count > 0 &&
-          bytes(size_t(wave.rows.count) + 1, wave.candidates + entries) >
-              limits_.workspace_bytes) {
+          bytes(size_t(wave.rows.count) + 1, wave.candidates + entries) > limits_.workspace_bytes) {
         FinishSearchWave(wave);
         wave = {};
         wave.rows.first = static_cast<int32_t>(search_rows_.size());
@@ -464,8 +461,8 @@ size_t AttentionPlan::image_bytes() const {
     return (array.size() * sizeof(array[0]) + 15) / 16 * 16;
   };
   return padded(pages_) + padded(ks_) + padded(thetas_) + padded(pieces_) + padded(tiles_) +
-         padded(segments_) + padded(cluster_rows_) + padded(search_rows_) +
-         padded(search_tiles_) + padded(runs_) + padded(sequences_);
+         padded(segments_) + padded(cluster_rows_) + padded(search_rows_) + padded(search_tiles_) +
+         padded(runs_) + padded(sequences_);
 }
 
 AttentionPlan::Arrays AttentionPlan::WriteImage(std::byte* host, std::byte* device,

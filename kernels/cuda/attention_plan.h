@@ -59,6 +59,7 @@ struct PlanLimits {
   size_t element_bytes = 0;  // of the cache
   size_t workspace_bytes = 0;
   int32_t sm_count = 0;
+  int32_t whole_tile_rows = kPackedRows;  // WholeTileRows
 };
 
 class AttentionPlan {

@@ -23,28 +23,28 @@ size_t SearchSharedBytes(int32_t d) {
          sizeof(float);
 }
 
-__device__ bool IsFar(const SearchWave& wave, const AttentionRows& rows,
-                      const SequenceWork& sequence, int32_t r, int32_t head) {
+__device__ __forceinline__ bool IsFar(const SearchWave& wave, const AttentionRows& rows,
+                                      const SequenceWork& sequence, int32_t r, int32_t head) {
   return sequence.is_topk || wave.near[size_t(r) * rows.heads + head] == 0;
 }
 
 // How many keys query `head` of the row wants.
-__device__ int32_t Wanted(const SequenceWork& sequence, const AttentionRows& rows, int32_t layer,
-                          int32_t position, int32_t head) {
+__device__ __forceinline__ int32_t Wanted(const SequenceWork& sequence, const AttentionRows& rows,
+                                          int32_t layer, int32_t position, int32_t head) {
   if (!sequence.is_topk) {
     return sequence.KeysWanted(layer, rows.heads, head);
   }
   const int32_t visible = position + 1 - sequence.FirstKey(position);
-  const auto kept = static_cast<int32_t>(
-      llround(double{sequence.sparsity} * static_cast<double>(visible)));
+  const auto kept =
+      static_cast<int32_t>(llround(double{sequence.sparsity} * static_cast<double>(visible)));
   return max(1, min(visible, kept));
 }
 
 // The orders of `count` <= 64 keys in the tile for every packed row, at `orders` + r * 512.
 // A thread takes one key and eight rows. The sums are those of SquaredDistance and Dot.
 template <bool kIsScore>
-__device__ void OrderTile(const float* queries, const float* tile, uint32_t* orders,
-                          int32_t packed, int32_t count, int32_t d) {
+__device__ __forceinline__ void OrderTile(const float* queries, const float* tile, uint32_t* orders,
+                                          int32_t packed, int32_t count, int32_t d) {
   constexpr int32_t kRows = kPackedRows / 2;
   const int32_t j = threadIdx.x % kTileKeys, first = threadIdx.x / kTileKeys * kRows;
   if (j >= count) {
@@ -96,9 +96,8 @@ __global__ void __launch_bounds__(kAttentionThreads)
   for (int32_t key = begin; key < end; key += kTileKeys) {
     const int32_t count = min(kTileKeys, end - key);
     __syncthreads();
-    StageTile(tile_keys, count, d, [&](int32_t j) {
-      return kv.keys + kv.Row(sequence.pages, kv_head, key + j);
-    });
+    StageTile(tile_keys, count, d,
+              [&](int32_t j) { return kv.keys + kv.Row(sequence.pages, kv_head, key + j); });
     __syncthreads();
     if (sequence.is_topk) {
       OrderTile<true>(queries, tile_keys, orders + (key - begin), packed, count, d);
@@ -125,11 +124,9 @@ __global__ void __launch_bounds__(kAttentionThreads)
                      ? orders[r * kSearchKeys + key - begin]
                      : kAbsent;
     }
-    const int32_t keep =
-        min(row.keep, Wanted(sequence, rows, kv.layer, row.position, head_of(r)));
+    const int32_t keep = min(row.keep, Wanted(sequence, rows, kv.layer, row.position, head_of(r)));
     const Selection selection = SelectInWarp(order, keep);
-    Candidate* list =
-        wave.candidates + row.List(head_of(r)) + size_t(list_number) * row.keep;
+    Candidate* list = wave.candidates + row.List(head_of(r)) + size_t(list_number) * row.keep;
     ForChosenInWarp(order, selection, [&](int32_t rank, int32_t u) {
       list[rank] = {order[u], begin + u * kWarp + lane};
     });
@@ -146,8 +143,9 @@ struct ValueSum {
   float weight;
 };
 template <typename E, typename Weight>
-__device__ ValueSum SumValues(const KvLayer<E>& kv, const int32_t* pages, int32_t kv_head,
-                              const Candidate* list, int32_t found, int32_t part, Weight weigh) {
+__device__ __forceinline__ ValueSum SumValues(const KvLayer<E>& kv, const int32_t* pages,
+                                              int32_t kv_head, const Candidate* list, int32_t found,
+                                              int32_t part, Weight weigh) {
   const int32_t lane = threadIdx.x % kWarp, d = kv.head_dim;
   ValueSum sum = {};
   for (int32_t e = part; e < found; e += kAttentionWarps) {
@@ -169,16 +167,15 @@ __device__ ValueSum SumValues(const KvLayer<E>& kv, const int32_t* pages, int32_
 struct Weigher {
   bool is_score;
   float epsilon, best, scale;
-  __device__ float operator()(uint32_t order) const {
+  __device__ __forceinline__ float operator()(uint32_t order) const {
     return is_score ? expf((ScoreOfOrder(order) - best) * scale)
                     : 1.0f / (sqrtf(DistanceOfOrder(order)) + epsilon);
   }
 };
 // By one warp.
-__device__ Weigher MakeWeigher(const SequenceWork& sequence, const Candidate* list, int32_t found,
-                               int32_t d) {
-  Weigher weigher = {sequence.is_topk, sequence.epsilon, 0.0f,
-                     1.0f / sqrtf(static_cast<float>(d))};
+__device__ __forceinline__ Weigher MakeWeigher(const SequenceWork& sequence, const Candidate* list,
+                                               int32_t found, int32_t d) {
+  Weigher weigher = {sequence.is_topk, sequence.epsilon, 0.0f, 1.0f / sqrtf(static_cast<float>(d))};
   if (sequence.is_topk) {
     uint32_t best = kAbsent;
     for (int32_t e = threadIdx.x % kWarp; e < found; e += kWarp) {
@@ -197,9 +194,9 @@ struct AnswerShared {
 
 // A list that one warp can hold: that warp does all of it. Returns how many were found.
 template <typename E>
-__device__ int32_t AnswerInWarp(const KvLayer<E>& kv, const SequenceWork& sequence,
-                                int32_t kv_head, Candidate* list, int32_t entries, int32_t keep,
-                                float* out) {
+__device__ __forceinline__ int32_t AnswerInWarp(const KvLayer<E>& kv, const SequenceWork& sequence,
+                                                int32_t kv_head, Candidate* list, int32_t entries,
+                                                int32_t keep, float* out) {
   const int32_t lane = threadIdx.x % kWarp;
   Candidate entry[kWarpEntries];
   uint32_t order[kWarpEntries];
@@ -211,14 +208,12 @@ __device__ int32_t AnswerInWarp(const KvLayer<E>& kv, const SequenceWork& sequen
   }
   const Selection selection = SelectInWarp(order, keep);
   __syncwarp();
-  ForChosenInWarp(order, selection,
-                  [&](int32_t rank, int32_t u) { list[rank] = entry[u]; });
+  ForChosenInWarp(order, selection, [&](int32_t rank, int32_t u) { list[rank] = entry[u]; });
   __syncwarp();
   const Weigher weigh = MakeWeigher(sequence, list, selection.found, kv.head_dim);
   ValueSum total = {};
   for (int32_t part = 0; part < kAttentionWarps; ++part) {
-    const ValueSum sum =
-        SumValues(kv, sequence.pages, kv_head, list, selection.found, part, weigh);
+    const ValueSum sum = SumValues(kv, sequence.pages, kv_head, list, selection.found, part, weigh);
     total.weight = part == 0 ? sum.weight : total.weight + sum.weight;
 #pragma unroll
     for (int32_t c = 0; c < kHeadDimMax / kWarp; ++c) {
@@ -237,12 +232,12 @@ __device__ int32_t AnswerInWarp(const KvLayer<E>& kv, const SequenceWork& sequen
 
 // A longer list: the whole block's.
 template <typename E>
-__device__ int32_t AnswerInBlock(const KvLayer<E>& kv, const SequenceWork& sequence,
-                                 int32_t kv_head, Candidate* list, int32_t entries, int32_t keep,
-                                 float* out, AnswerShared& shared) {
+__device__ __forceinline__ int32_t AnswerInBlock(const KvLayer<E>& kv, const SequenceWork& sequence,
+                                                 int32_t kv_head, Candidate* list, int32_t entries,
+                                                 int32_t keep, float* out, AnswerShared& shared) {
   const int32_t lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const Selection selection = SelectInBlock(shared.select, entries, keep,
-                                            [list](int32_t e) { return list[e].order; });
+  const Selection selection =
+      SelectInBlock(shared.select, entries, keep, [list](int32_t e) { return list[e].order; });
   Candidate entry = {};
   ForAllInBlock(
       shared.select, entries, selection,
@@ -273,7 +268,7 @@ __device__ int32_t AnswerInBlock(const KvLayer<E>& kv, const SequenceWork& seque
 }
 
 template <typename E>
-__global__ void __launch_bounds__(kAttentionThreads)
+__global__ void __launch_bounds__(kAttentionThreads, 1)
     AnswerSearchKernel(KvLayer<E> kv, AttentionRows rows, SearchWave wave) {
   ALCCA_SHARED(AnswerShared, shared);
   const int32_t r = blockIdx.x, kv_head = blockIdx.y, group = rows.group();
@@ -281,9 +276,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
   const SequenceWork& sequence = wave.sequences[row.sequence];
   const int32_t entries = row.splits * row.keep;
   int32_t* all_found = wave.found + size_t(r) * rows.heads + kv_head * group;
-  const auto list_of = [&](int32_t g) {
-    return wave.candidates + row.List(kv_head * group + g);
-  };
+  const auto list_of = [&](int32_t g) { return wave.candidates + row.List(kv_head * group + g); };
   const bool in_warp = entries <= kWarpListMax;
   if (threadIdx.x == 0) {
     shared.values = 0;
@@ -295,9 +288,9 @@ __global__ void __launch_bounds__(kAttentionThreads)
     if (IsFar(wave, rows, sequence, r, head)) {
       const int32_t wanted = Wanted(sequence, rows, kv.layer, row.position, head);
       float* out = rows.Out(row.row, head);
-      found = in_warp ? AnswerInWarp(kv, sequence, kv_head, list_of(g), entries, wanted, out)
-                      : AnswerInBlock(kv, sequence, kv_head, list_of(g), entries, wanted, out,
-                                      shared);
+      found = in_warp
+                  ? AnswerInWarp(kv, sequence, kv_head, list_of(g), entries, wanted, out)
+                  : AnswerInBlock(kv, sequence, kv_head, list_of(g), entries, wanted, out, shared);
     }
     if (in_warp ? threadIdx.x % kWarp == 0 : threadIdx.x == 0) {
       all_found[g] = found;
@@ -325,8 +318,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
     AddCount(sequence, kCountPvExact, pv);
     // A tree search has counted its own keys.
     AddCount(sequence, kCountQkExact, sequence.is_tree ? 0 : far * visible);
-    AddCount(sequence, kCountKvRows,
-             shared.values + (far > 0 && !sequence.is_tree ? visible : 0));
+    AddCount(sequence, kCountKvRows, shared.values + (far > 0 && !sequence.is_tree ? visible : 0));
   }
 }
 

@@ -30,9 +30,20 @@ __device__ __forceinline__ Selection SelectInWarp(const uint32_t (&order)[kWarpE
   if (present <= keep) {
     return {kSelectAll.threshold, kSelectAll.equals, present};
   }
-  uint32_t prefix = 0;
-  int32_t remaining = keep;
-  for (int32_t bit = 31; bit >= 0; --bit) {  // from the top: how many continue with a 0?
+  // Bit by bit below what all have in common: how many continue with a 0? Until those that are
+  // left are just as many as are wanted.
+  uint32_t low = kAbsent, high = 0;
+#pragma unroll
+  for (int32_t u = 0; u < kWarpEntries; ++u) {
+    low = min(low, order[u]);
+    high = order[u] != kAbsent ? max(high, order[u]) : high;
+  }
+  low = __reduce_min_sync(kFullMask, low);
+  high = __reduce_max_sync(kFullMask, high);
+  int32_t bit = 31 - __clz(static_cast<int32_t>(low ^ high));
+  uint32_t prefix = bit < 0 ? high : high & ~((2u << bit) - 1);
+  int32_t remaining = keep, left = present;
+  for (; bit >= 0; --bit) {
     int32_t count = 0;
 #pragma unroll
     for (int32_t u = 0; u < kWarpEntries; ++u) {
@@ -41,7 +52,13 @@ __device__ __forceinline__ Selection SelectInWarp(const uint32_t (&order)[kWarpE
     count = __reduce_add_sync(kFullMask, count);
     if (remaining > count) {
       remaining -= count;
+      left -= count;
       prefix |= 1u << bit;
+    } else {
+      left = count;
+    }
+    if (left == remaining) {
+      return {min(prefix | ((1u << bit) - 1), kSelectAll.threshold), kSelectAll.equals, keep};
     }
   }
   return {prefix, remaining, keep};
@@ -77,8 +94,8 @@ struct SelectShared {
 
 // order(e): entry e of the list. Called by all 128 threads; so is what follows.
 template <typename Order>
-__device__ Selection SelectInBlock(SelectShared& shared, int32_t count, int32_t keep,
-                                   Order order) {
+__device__ __forceinline__ Selection SelectInBlock(SelectShared& shared, int32_t count,
+                                                   int32_t keep, Order order) {
   uint32_t prefix = 0;
   int32_t remaining = keep;
   for (int32_t shift = 24; shift >= 0; shift -= 8) {  // by digits of 8 bits
@@ -131,11 +148,11 @@ __device__ Selection SelectInBlock(SelectShared& shared, int32_t count, int32_t 
   return {prefix, remaining, keep};
 }
 
-// Calls put(e, chosen, rank) for each entry of the list, 128 at a time: rank is the number of chosen
-// entries before it. A put may overwrite entries up to its own.
+// Calls put(e, chosen, rank) for each entry of the list, 128 at a time: rank is the number of
+// chosen entries before it. A put may overwrite entries up to its own.
 template <typename Order, typename Put>
-__device__ void ForAllInBlock(SelectShared& shared, int32_t count, const Selection& selection,
-                              Order order, Put put) {
+__device__ __forceinline__ void ForAllInBlock(SelectShared& shared, int32_t count,
+                                              const Selection& selection, Order order, Put put) {
   const int32_t lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const uint32_t before = (1u << lane) - 1;
   int32_t rank = 0, equals = 0;
@@ -153,8 +170,7 @@ __device__ void ForAllInBlock(SelectShared& shared, int32_t count, const Selecti
       equals_before += w < warp ? shared.equal[w] : 0;
       equals += shared.equal[w];
     }
-    const bool chosen =
-        value < selection.threshold || (equal && equals_before < selection.equals);
+    const bool chosen = value < selection.threshold || (equal && equals_before < selection.equals);
     const uint32_t warp_chosen = __ballot_sync(kFullMask, chosen);
     if (lane == 0) {
       shared.chosen[warp] = __popc(warp_chosen);

@@ -99,13 +99,11 @@ bool AttentionStateCuda::Grow(std::vector<void*>& pieces, size_t count, size_t b
 
 bool AttentionStateCuda::ReserveTokens(const AttentionParams& params, int32_t heads,
                                        int32_t tokens) {
-  const size_t gaps = params.near_share > 0
-                          ? size_t(shape_.layers) * heads * kChunkTokens * sizeof(float)
-                          : 0;
-  const size_t nodes =
-      params.search == KeySearch::kTree
-          ? size_t(shape_.layers) * shape_.kv_heads * kChunkTokens * sizeof(TreeNode)
-          : 0;
+  const size_t gaps =
+      params.near_share > 0 ? size_t(shape_.layers) * heads * kChunkTokens * sizeof(float) : 0;
+  const size_t nodes = params.search == KeySearch::kTree ? size_t(shape_.layers) * shape_.kv_heads *
+                                                               kChunkTokens * sizeof(TreeNode)
+                                                         : 0;
   chunk_gap_bytes_ = static_cast<int32_t>(gaps);
   if (!failed_ && gaps + nodes > 0 &&
       !Grow(chunks_, size_t(tokens + kChunkTokens - 1) / kChunkTokens, gaps + nodes)) {
@@ -124,8 +122,7 @@ bool AttentionStateCuda::ReserveBlocks(const AttentionParams& params, int32_t bl
           : 0;
   if (failed_ || (bytes_max > 0 && ClusterBytes(blocks, shape_.head_dim) > bytes_max) ||
       !Grow(fines_, static_cast<size_t>(blocks), piece) ||
-      !Grow(coarses_, static_cast<size_t>((blocks + kSegmentBlocks - 1) / kSegmentBlocks),
-            piece)) {
+      !Grow(coarses_, static_cast<size_t>((blocks + kSegmentBlocks - 1) / kSegmentBlocks), piece)) {
     Fail();
   }
   return !failed_;

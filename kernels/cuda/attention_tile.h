@@ -59,7 +59,7 @@ __device__ __forceinline__ float Anchor(float max) {
 
 // tile[j] = row(j), [d], for j < count. Reads a row with one warp.
 template <typename Row>
-__device__ void StageTile(float* tile, int32_t count, int32_t d, Row row) {
+__device__ __forceinline__ void StageTile(float* tile, int32_t count, int32_t d, Row row) {
   const int32_t lane = threadIdx.x % kWarp;
   for (int32_t j = threadIdx.x / kWarp; j < count; j += kAttentionWarps) {
     const auto* source = row(j);
@@ -98,8 +98,8 @@ __device__ __forceinline__ void ScoreTile(const SoftmaxShared& shared, int32_t p
 
 // Turns scores into weights; visible(r, j) says whether packed row r sees key j. A row is a warp's.
 template <typename Visible>
-__device__ void WeighTile(const SoftmaxShared& shared, SoftmaxStats& stats, int32_t packed,
-                          int32_t count, Visible visible) {
+__device__ __forceinline__ void WeighTile(const SoftmaxShared& shared, SoftmaxStats& stats,
+                                          int32_t packed, int32_t count, Visible visible) {
   const int32_t lane = threadIdx.x % kWarp;
   for (int32_t r = threadIdx.x / kWarp; r < packed; r += kAttentionWarps) {
     float* weights = shared.weights + r * kTileKeys;
@@ -132,14 +132,17 @@ __device__ __forceinline__ void AccumulateTile(const SoftmaxShared& shared,
     if (i < d) {
 #pragma unroll
       for (int32_t r = 0; r < kPackedRows; ++r) {
-        if (r < packed) {
-          float out = part.value[half][r] * stats.rescale[r];
-          for (int32_t j = 0; j < count; ++j) {
+        part.value[half][r] *= r < packed ? stats.rescale[r] : 1.0f;
+      }
+      for (int32_t j = 0; j < count; ++j) {
+        const float x = shared.tile[j * (d + 1) + i];
+#pragma unroll
+        for (int32_t r = 0; r < kPackedRows; ++r) {
+          if (r < packed) {
             const float weight = shared.weights[r * kTileKeys + j];
             // A key that the row does not see must not reach it, not even as 0 * NaN.
-            out = weight != 0.0f ? out + weight * shared.tile[j * (d + 1) + i] : out;
+            part.value[half][r] += weight != 0.0f ? weight * x : 0.0f;
           }
-          part.value[half][r] = out;
         }
       }
     }

@@ -74,7 +74,8 @@ struct AttentionRows {
 struct TreeNode {
   float cut;
   int32_t axis;
-  int32_t child[2];  // [0]: key[axis] < cut. While the key is on its way: child[0] is its link's slot
+  int32_t
+      child[2];  // [0]: key[axis] < cut. While the key is on its way: child[0] is its link's slot
   int32_t other;
   int32_t next_equal;  // next key of the leaf that begins with the key at this position, or -1
   int32_t claim[2];    // the oldest key waiting at each child link
@@ -116,8 +117,7 @@ struct SequenceWork {
     return reinterpret_cast<float*>(state.chunks[token / kChunkTokens]) +
            (size_t(layer) * heads + head) * kChunkTokens + token % kChunkTokens;
   }
-  __device__ TreeNode* Node(int32_t layer, int32_t kv_heads, int32_t kv_head,
-                            int32_t token) const {
+  __device__ TreeNode* Node(int32_t layer, int32_t kv_heads, int32_t kv_head, int32_t token) const {
     return reinterpret_cast<TreeNode*>(state.chunks[token / kChunkTokens] + chunk_gap_bytes) +
            (size_t(layer) * kv_heads + kv_head) * kChunkTokens + token % kChunkTokens;
   }
@@ -141,15 +141,13 @@ struct SoftmaxTile {
 
 // One token whose neighbours are searched. Its candidates: for each head `splits` lists of `keep`.
 struct SearchRow {
-  int32_t sequence, row;   // of the step; of the sequence
-  int32_t position;        // of its token
-  int32_t splits, keep;    // lists, entries of a list
+  int32_t sequence, row;  // of the step; of the sequence
+  int32_t position;       // of its token
+  int32_t splits, keep;   // lists, entries of a list
   int32_t first_split;
-  size_t candidates;       // where they start
+  size_t candidates;  // where they start
 
-  __device__ size_t List(int32_t head) const {
-    return candidates + size_t(head) * splits * keep;
-  }
+  __device__ size_t List(int32_t head) const { return candidates + size_t(head) * splits * keep; }
 };
 // Packed rows of consecutive SearchRows of one sequence.
 struct SearchTile {

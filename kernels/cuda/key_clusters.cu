@@ -21,8 +21,8 @@ template <typename E>
 struct Scratch {
   int32_t* orders;  // [2][tokens]
   E* moved;         // [2][tokens, d]: keys, values
-  __device__ Scratch(void* base, int32_t segment, int32_t kv_heads, int32_t kv_head,
-                     int32_t blocks, int32_t d)
+  __device__ Scratch(void* base, int32_t segment, int32_t kv_heads, int32_t kv_head, int32_t blocks,
+                     int32_t d)
       : orders(reinterpret_cast<int32_t*>(static_cast<unsigned char*>(base) +
                                           (size_t(segment) * kv_heads + kv_head) *
                                               ClosingBytes<E>(blocks, d))),
@@ -67,7 +67,7 @@ struct SplitShared {
 };
 
 // By the block: every warp's `row` added up, in order; all get the result.
-__device__ LaneRow SumOverWarps(SplitShared& shared, const LaneRow& row) {
+__device__ __forceinline__ LaneRow SumOverWarps(SplitShared& shared, const LaneRow& row) {
   const int32_t lane = threadIdx.x % kWarp;
 #pragma unroll
   for (int32_t c = 0; c < kLaneDims; ++c) {
@@ -85,7 +85,7 @@ __device__ LaneRow SumOverWarps(SplitShared& shared, const LaneRow& row) {
   __syncthreads();
   return sum;
 }
-__device__ LaneRow Normalised(LaneRow row) {
+__device__ __forceinline__ LaneRow Normalised(LaneRow row) {
   const float squared = WarpDot(row, row);
   const float scale = squared > 0.0f ? 1.0f / sqrtf(squared) : 0.0f;
 #pragma unroll
@@ -97,7 +97,8 @@ __device__ LaneRow Normalised(LaneRow row) {
 
 // key(i): token i of the range.
 template <typename Key>
-__device__ void ProjectOnAxis(SplitShared& shared, int32_t count, int32_t d, Key key) {
+__device__ __forceinline__ void ProjectOnAxis(SplitShared& shared, int32_t count, int32_t d,
+                                              Key key) {
   const int32_t lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   LaneRow mean = {};
   for (int32_t i = warp; i < count; i += kAttentionWarps) {
@@ -153,8 +154,8 @@ __device__ void ProjectOnAxis(SplitShared& shared, int32_t count, int32_t d, Key
 // their order; within a half the order stays.
 template <typename E>
 __global__ void __launch_bounds__(kAttentionThreads)
-    SplitRangesKernel(KvLayer<E> kv, const SequenceWork* sequences,
-                      const ClosingSegment* segments, void* scratch_base, int32_t level) {
+    SplitRangesKernel(KvLayer<E> kv, const SequenceWork* sequences, const ClosingSegment* segments,
+                      void* scratch_base, int32_t level) {
   ALCCA_SHARED(SplitShared, shared);
   const ClosingSegment segment = segments[blockIdx.x];
   const SequenceWork& sequence = sequences[segment.sequence];
@@ -182,9 +183,9 @@ __global__ void __launch_bounds__(kAttentionThreads)
 
 // The tokens of block blockIdx.z, in their new order, to scratch; then from there to the pages.
 template <typename E, bool kBack>
-__global__ void __launch_bounds__(kAttentionThreads)
-    MoveTokensKernel(KvLayer<E> kv, const SequenceWork* sequences,
-                     const ClosingSegment* segments, void* scratch_base, int32_t levels) {
+__global__ void __launch_bounds__(kAttentionThreads, 1)
+    MoveTokensKernel(KvLayer<E> kv, const SequenceWork* sequences, const ClosingSegment* segments,
+                     void* scratch_base, int32_t levels) {
   const ClosingSegment segment = segments[blockIdx.x];
   const SequenceWork& sequence = sequences[segment.sequence];
   const int32_t kv_head = blockIdx.y, d = kv.head_dim;
@@ -255,8 +256,8 @@ __global__ void __launch_bounds__(kAttentionThreads)
   if (warp != 0) {
     return;
   }
-  const ClusterRows coarse = ClustersAt(sequence.state.coarses, block / kSegmentBlocks, kv.layer,
-                                        kv.kv_heads, kv_head, d);
+  const ClusterRows coarse =
+      ClustersAt(sequence.state.coarses, block / kSegmentBlocks, kv.layer, kv.kv_heads, kv_head, d);
   LaneRow key = {}, value = {};
   float within = 0.0f;
   for (int32_t f = 0; f < kBlockFines; ++f) {
@@ -297,8 +298,8 @@ void CloseSegments(Stream stream, const KvLayer<E>& kv, const SequenceWork* sequ
   }
   Launch(MoveTokensKernel<E, false>, config("move_tokens", blocks), kv, sequences, segments,
          scratch, level);
-  Launch(MoveTokensKernel<E, true>, config("move_tokens", blocks), kv, sequences, segments,
-         scratch, level);
+  Launch(MoveTokensKernel<E, true>, config("move_tokens", blocks), kv, sequences, segments, scratch,
+         level);
   Launch(ClusterMeansKernel<E>, config("cluster_means", blocks), kv, sequences, segments);
 }
 

@@ -22,8 +22,8 @@ struct ClusterRows {
   __device__ float& Variance(int32_t row) const { return Key(2 * kClusterRows)[row]; }
 };
 __device__ __forceinline__ ClusterRows ClustersAt(float* const* pieces, int32_t piece,
-                                                  int32_t layer, int32_t kv_heads,
-                                                  int32_t kv_head, int32_t d) {
+                                                  int32_t layer, int32_t kv_heads, int32_t kv_head,
+                                                  int32_t d) {
   return {pieces[piece] + (size_t(layer) * kv_heads + kv_head) * ClusterFloats(d), d};
 }
 
@@ -35,7 +35,7 @@ struct ClosingSegment {
 // Scratch of one segment and KV head: two orders of its tokens, its keys and values as they will
 // lie.
 template <typename E>
-constexpr size_t ClosingBytes(int32_t blocks, int32_t d) {
+__host__ __device__ constexpr size_t ClosingBytes(int32_t blocks, int32_t d) {
   return size_t(blocks) * kBlockTokens * (2 * sizeof(int32_t) + 2 * size_t(d) * sizeof(E));
 }
 

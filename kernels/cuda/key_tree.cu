@@ -7,9 +7,9 @@
 // searches the tree as it was at its own position (TreeNode).
 //
 // Bound by latency: dependent reads of 32-byte nodes, some log2(n) a key; a split reads two keys
-// (2 d elements). Grid: runs x KV heads, 128 threads. The search: for each query head some dozens of
-// dependent node reads and `distances` keys of d elements. Grid: tokens x KV heads, 128 threads, a
-// warp a query head.
+// (2 d elements). Grid: runs x KV heads, 128 threads. The search: for each query head some dozens
+// of dependent node reads and `distances` keys of d elements. Grid: tokens x KV heads, 128 threads,
+// a warp a query head.
 
 #include "kernels/cuda/attention_alcca.h"
 #include "kernels/cuda/attention_select.h"
@@ -33,21 +33,21 @@ class Tree {
                  ((size_t(kv.layer) * kv.kv_heads + kv_head) * 4 + 2) * kv.head_dim),
         root_(sequence.state.roots + (size_t(kv.layer) * kv.kv_heads + kv_head) * 2) {}
 
-  __device__ TreeNode& node(int32_t position) const {
+  __device__ __forceinline__ TreeNode& node(int32_t position) const {
     return *sequence_.Node(kv_.layer, kv_.kv_heads, kv_head_, position);
   }
-  __device__ const E* key(int32_t position) const {
+  __device__ __forceinline__ const E* key(int32_t position) const {
     return kv_.keys + kv_.Row(sequence_.pages, kv_head_, position);
   }
-  __device__ int32_t& link(int32_t slot) const {
+  __device__ __forceinline__ int32_t& link(int32_t slot) const {
     return slot == kRootSlot ? root_[0] : node(slot >> 1).child[slot & 1];
   }
-  __device__ int32_t& claim(int32_t slot) const {
+  __device__ __forceinline__ int32_t& claim(int32_t slot) const {
     return slot == kRootSlot ? root_[1] : node(slot >> 1).claim[slot & 1];
   }
 
   // By the block: the sums and squares of the first 256 keys.
-  __device__ void AddMoments(int32_t first, int32_t end) {
+  __device__ __forceinline__ void AddMoments(int32_t first, int32_t end) {
     const int32_t d = kv_.head_dim;
     end = min(end, kMomentKeys);
     for (int32_t i = threadIdx.x; i < d && first < end; i += kAttentionThreads) {
@@ -58,7 +58,7 @@ class Tree {
     }
   }
 
-  __device__ void Enter(int32_t position) {
+  __device__ __forceinline__ void Enter(int32_t position) {
     node(position) = {.cut = 0.0f,
                       .axis = kOnItsWay,
                       .child = {kRootSlot, 0},
@@ -66,10 +66,12 @@ class Tree {
                       .next_equal = -1,
                       .claim = {kNobody, kNobody}};
   }
-  __device__ bool IsOnItsWay(int32_t position) const { return node(position).axis == kOnItsWay; }
+  __device__ __forceinline__ bool IsOnItsWay(int32_t position) const {
+    return node(position).axis == kOnItsWay;
+  }
 
   // Down to the leaf, where it is said who waits.
-  __device__ void Descend(int32_t position) {
+  __device__ __forceinline__ void Descend(int32_t position) {
     TreeNode& own = node(position);
     const E* x = key(position);
     int32_t slot = own.child[0];
@@ -80,13 +82,13 @@ class Tree {
     own.child[0] = slot;
     atomicMin(&claim(slot), position);
   }
-  __device__ bool IsFirstInLine(int32_t position) const {
+  __device__ __forceinline__ bool IsFirstInLine(int32_t position) const {
     return IsOnItsWay(position) && claim(node(position).child[0]) == position;
   }
 
   // By a warp: the leaf where `position` is first in line becomes a node over its key and this one,
   // or takes this key in.
-  __device__ void Split(int32_t position) {
+  __device__ __forceinline__ void Split(int32_t position) {
     const int32_t lane = threadIdx.x % kWarp, d = kv_.head_dim;
     const int32_t slot = node(position).child[0];
     const int32_t leaf = link(slot), other = ~leaf;
@@ -133,16 +135,18 @@ class Tree {
     }
   }
 
-  __device__ void PlantRoot() {
+  __device__ __forceinline__ void PlantRoot() {
     node(0).axis = -1;
     root_[0] = ~0;
     root_[1] = kNobody;
   }
-  __device__ int32_t root() const { return root_[0]; }
+  __device__ __forceinline__ int32_t root() const {
+    return root_[0];
+  }
 
  private:
-  __device__ void AddMoments(int32_t first, int32_t end, int32_t i, double& sum,
-                             double& squares) const {
+  __device__ __forceinline__ void AddMoments(int32_t first, int32_t end, int32_t i, double& sum,
+                                             double& squares) const {
     for (int32_t t = first; t < end; ++t) {
       const double x = ToFloat(key(t)[i]);
       sum += x;
@@ -150,7 +154,7 @@ class Tree {
     }
   }
   // Of coordinate i over the first 256 keys up to `position`.
-  __device__ double Variance(int32_t position, int32_t i) const {
+  __device__ __forceinline__ double Variance(int32_t position, int32_t i) const {
     const int32_t count = min(position + 1, kMomentKeys);
     double sum = 0, squares = 0;
     if (count == kMomentKeys) {
@@ -171,7 +175,7 @@ class Tree {
 };
 
 template <typename E>
-__global__ void __launch_bounds__(kAttentionThreads)
+__global__ void __launch_bounds__(kAttentionThreads, 1)
     InsertKeysKernel(KvLayer<E> kv, SearchWave wave) {
   const SearchRun run = wave.tree_runs[blockIdx.x];
   const SearchRow first_row = wave.rows[run.first];
@@ -199,8 +203,8 @@ __global__ void __launch_bounds__(kAttentionThreads)
     }
     for (int32_t base = first + static_cast<int32_t>(threadIdx.x) / kWarp * kWarp; base < end;
          base += kAttentionThreads) {
-      uint32_t splitting = __ballot_sync(
-          kFullMask, base + lane < end && tree.IsFirstInLine(base + lane));
+      uint32_t splitting =
+          __ballot_sync(kFullMask, base + lane < end && tree.IsFirstInLine(base + lane));
       for (; splitting != 0; splitting &= splitting - 1) {
         tree.Split(base + __ffs(static_cast<int32_t>(splitting)) - 1);
       }
@@ -222,7 +226,7 @@ struct BranchList {
 
   // By a warp. Rank: bound, then order.
   template <typename Better>
-  __device__ int32_t Find(Better better) const {
+  __device__ __forceinline__ int32_t Find(Better better) const {
     int32_t best = -1;
     for (int32_t b = threadIdx.x % kWarp; b < size; b += kWarp) {
       best = best < 0 || better(branches[b], branches[best]) ? b : best;
@@ -230,18 +234,17 @@ struct BranchList {
 #pragma unroll
     for (int32_t offset = kWarp / 2; offset > 0; offset /= 2) {
       const int32_t other = __shfl_xor_sync(kFullMask, best, offset);
-      const bool take =
-          other >= 0 && (best < 0 || better(branches[other], branches[best]));
+      const bool take = other >= 0 && (best < 0 || better(branches[other], branches[best]));
       best = take ? other : best;
     }
     return best;
   }
-  static __device__ bool Nearer(const Branch& a, const Branch& b) {
+  static __device__ __forceinline__ bool Nearer(const Branch& a, const Branch& b) {
     // Not negative, so bits are in order; NaN, of a query that is none, comes last.
     const uint32_t x = __float_as_uint(a.bound), y = __float_as_uint(b.bound);
     return x < y || (x == y && a.order < b.order);
   }
-  __device__ void Push(const Branch& branch) {
+  __device__ __forceinline__ void Push(const Branch& branch) {
     int32_t at = size;
     if (size == most) {
       at = Find([](const Branch& a, const Branch& b) { return Nearer(b, a); });
@@ -257,7 +260,7 @@ struct BranchList {
     }
     __syncwarp();
   }
-  __device__ Branch Pop() {
+  __device__ __forceinline__ Branch Pop() {
     const int32_t at = Find(Nearer);
     const Branch branch = branches[at];
     __syncwarp();
@@ -272,9 +275,9 @@ struct BranchList {
 
 // By a warp: positions of the keys that query q compares, in `compared`; returns how many.
 template <typename E>
-__device__ int32_t CollectKeys(const Tree<E>& tree, const SequenceWork& sequence, const float* q,
-                               int32_t position, int32_t* compared, BranchList list,
-                               int64_t& comparisons) {
+__device__ __forceinline__ int32_t CollectKeys(const Tree<E>& tree, const SequenceWork& sequence,
+                                               const float* q, int32_t position, int32_t* compared,
+                                               BranchList list, int64_t& comparisons) {
   const int32_t most = sequence.tree_distances;
   const int32_t recent_from = max(0, position + 1 - sequence.tree_recent);
   int32_t count = position + 1 - recent_from;
@@ -319,7 +322,7 @@ size_t TreeSharedBytes(int32_t branches_max) {
 constexpr int32_t kGroupMax = 64;
 
 template <typename E>
-__global__ void __launch_bounds__(kAttentionThreads)
+__global__ void __launch_bounds__(kAttentionThreads, 1)
     SearchTreesKernel(KvLayer<E> kv, AttentionRows rows, SearchWave wave) {
   ALCCA_DYNAMIC_SHARED(Branch, dynamic);
   ALCCA_SHARED(int32_t[kGroupMax], counts);
@@ -344,9 +347,9 @@ __global__ void __launch_bounds__(kAttentionThreads)
     if (wave.near[size_t(r) * rows.heads + head] == 0) {
       const float* q = rows.Query(row.row, head);
       int64_t comparisons = 0;
-      count = CollectKeys(tree, sequence, q, row.position, compared,
-                          {branches, 0, sequence.tree_distances + sequence.tree_recent},
-                          comparisons);
+      count =
+          CollectKeys(tree, sequence, q, row.position, compared,
+                      {branches, 0, sequence.tree_distances + sequence.tree_recent}, comparisons);
       Candidate* list = wave.candidates + row.List(head);
       for (int32_t e = lane; e < row.keep; e += kWarp) {
         if (e >= count) {
@@ -391,8 +394,8 @@ __global__ void __launch_bounds__(kAttentionThreads)
 }
 
 // A fixed choice of queries, so that counters repeat: a hash of where the query stands.
-__device__ bool IsSampled(const SequenceWork& sequence, int32_t layer, int32_t head,
-                          int32_t position) {
+__device__ __forceinline__ bool IsSampled(const SequenceWork& sequence, int32_t layer, int32_t head,
+                                          int32_t position) {
   uint64_t x = (uint64_t(layer) << 48) ^ (uint64_t(head) << 32) ^ uint64_t(position);
   x = (x + 0x9e3779b97f4a7c15ull) * 0xbf58476d1ce4e5b9ull;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
@@ -432,8 +435,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
     }
   }
   __syncthreads();
-  const int32_t wanted =
-      min(sequence.KeysWanted(kv.layer, rows.heads, head), row.position + 1);
+  const int32_t wanted = min(sequence.KeysWanted(kv.layer, rows.heads, head), row.position + 1);
   for (int32_t e = threadIdx.x; e < found; e += kAttentionThreads) {
     if (nearer[e] < wanted) {
       atomicAdd(&right, 1);
