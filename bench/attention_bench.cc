@@ -58,14 +58,17 @@ class Filled {
     qkv_ = backend_->Allocate(kChunk, shape_.qkv_cols()).value();
     out_ = backend_->Allocate(kChunk, shape_.heads * shape_.head_dim).value();
     FillRandom(*backend_, qkv_->view(), 1);
-    // Filling writes keys; only ALCCA's state follows every token, and near queries need no search.
+    // Filling writes keys; ALCCA's and multipole's state follows every token, by the cheapest
+    // answers: all queries near, no cluster opened.
     AttentionParams filling = attention;
     filling.theta = 1e9f;
-    const bool attends = attention.mode == AttentionMode::kAlcca;
-    while (length_ < context - 1) {
-      Step(filling, std::min(kChunk, context - 1 - length_), attends);
+    filling.mass = 0;
+    filling.dense_below = 0;
+    const bool attends =
+        attention.mode == AttentionMode::kAlcca || attention.mode == AttentionMode::kMultipole;
+    while (length_ < context) {
+      Step(filling, std::min(kChunk, context - length_), attends);
     }
-    Step(filling, 1);  // clusters close all their blocks here
     Finish();
     build_seconds_ = state_->build_seconds();
     counters_ = {};
