@@ -2,10 +2,10 @@
 JOBS ?= $(shell nproc)
 BIN := build/release/bin
 
-.PHONY: help run build test test-dev test-tsan fuzz bench plots cuda faiss-cuda format lint clean setup
+.PHONY: help run build test test-dev test-tsan fuzz bench plots dashboards dashboards-pictures cuda faiss-cuda format lint clean setup
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:
 	@tools/setup.sh
@@ -45,6 +45,12 @@ bench: setup  ## kernel benchmarks beside the machine's measured roof
 
 plots:  ## bench/results/*.json and docs/figures/*.json as SVG in docs/figures/
 	@python3 tools/plot/plot.py docs/figures $(sort $(wildcard bench/results/*.json docs/figures/*.json))
+
+dashboards:  ## write deploy/grafana/dashboards from generate.py
+	@python3 -B deploy/grafana/generate.py
+
+dashboards-pictures: build  ## draw the dashboards into docs/figures from a run of some minutes
+	@python3 -B tools/plot/dashboard_pictures.py docs/figures $(BIN)
 
 cuda: setup  ## compile and link with the CUDA backend (needs nvcc 13); no hot kernel may spill
 	@tools/build_faiss_cuda.sh --headers-only || echo "cuda: without FAISS' GPU headers"

@@ -119,9 +119,9 @@ MistralFootprint EstimateFootprint(const ModelConfig& c, const MistralOptions& o
                         3 * c.hidden_size * c.intermediate_size;
   const int64_t table = c.vocab_size * c.hidden_size;
   MistralFootprint f;
+  f.embedding_bytes = table * (c.torch_dtype == "float32" ? 4 : 2);
   f.weight_bytes = c.num_layers * layer * WeightBytes(options.weight_dtype) +
-                   table * WeightBytes(HeadDType(options.weight_dtype)) +
-                   table * (c.torch_dtype == "float32" ? 4 : 2);
+                   table * WeightBytes(HeadDType(options.weight_dtype)) + f.embedding_bytes;
   const KvShape kv = MakeKvShape(c, options);
   f.kv_bytes = kv.PageBytes(static_cast<size_t>(options.kv_element_bytes)) * kv.pages;
   // Of a search tree or of clusters, whichever is larger; a sequence of one closed block has the

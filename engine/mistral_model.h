@@ -28,6 +28,7 @@ struct MistralOptions {
 // Bytes that the model will hold, computed from the config alone.
 struct MistralFootprint {
   size_t weight_bytes = 0;
+  size_t embedding_bytes = 0;  // of the weights; a step reads a row a token, not the whole
   size_t kv_bytes = 0;
   size_t activation_bytes = 0;
   size_t index_bytes = 0;  // of key indices over a full cache, at most; taken as requests grow

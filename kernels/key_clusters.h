@@ -7,10 +7,17 @@
 // not ask where in a segment a key stands (RoPE is in it already), so the tokens are reordered in
 // their pages and a cluster is contiguous.
 //
-// A cluster c of N keys stands for them in a softmax over q . k / sqrt(d) as
-//   N exp(q . mean(k) / sqrt(d) + min(|q|^2 var / (2 d), 2)),   value mean(v),
-// var: variance of the keys, averaged over dimensions: the second cumulant of their scores where
-// they scatter alike in all directions. Without it Jensen's inequality undercounts every cluster.
+// A cluster stands for its keys k_j in a softmax over q . k_j / sqrt(d) by the expansion of the log
+// of their mass about p, the mean query of late. With w_j = exp(p . k_j / sqrt(d) - a), a such that
+// they sum to 1, its log-mass and value are
+//   a + (q - p) . mu / sqrt(d) + min(|q - p'|^2 var / (2 d), 2),   sum_j w_j v_j,
+// mu = sum_j w_j k_j, the gradient; var: sum_j w_j |k_j - mu|^2 / d, the second cumulant where keys
+// scatter alike in all directions; p' the p of the newest segment, one for all. About 0 instead
+// (plain means) the one key of a cluster that all queries like, say a sink with no value to speak
+// of, would count for a sixteenth of itself, and the cluster's mean value for it.
+//
+// p is the mean, over the query heads of the group, of the queries in the last kQueryBlocks whole
+// blocks of 256 positions before the position at which the segment closes; 0 before the first.
 //
 // Only tokens that every later query sees are closed, and the schedule depends on positions alone,
 // so an answer does not depend on how a prompt was cut into chunks.
@@ -28,6 +35,7 @@ inline constexpr int32_t kBlockTokens = 256;                        // of a coar
 inline constexpr int32_t kBlockFines = kBlockTokens / kFineTokens;  // fine clusters in it
 inline constexpr int32_t kSegmentBlocks = 16;                       // at most
 inline constexpr int32_t kSegmentTokens = kSegmentBlocks * kBlockTokens;
+inline constexpr int32_t kQueryBlocks = 4;         // whose queries make an expansion point
 inline constexpr int32_t kAxisIterations = 4;      // of the power method, per split
 inline constexpr float kClusterCorrectionMax = 2;  // nats
 
@@ -46,6 +54,14 @@ inline int32_t ClosedBlocks(const AttentionParams& params, int32_t sliding_windo
              : std::max(0, (visible - params.sinks - params.recent) / kBlockTokens);
 }
 
+// Whether the query at `position` may enter an expansion point: the first block closes at position
+// dense_below at the earliest.
+inline bool EntersExpansion(const AttentionParams& params, int32_t sliding_window,
+                            int32_t position) {
+  return sliding_window == 0 &&
+         int64_t{position} + (kQueryBlocks + 1) * kBlockTokens > params.dense_below;
+}
+
 // Closing block number `blocks` (from 1) builds the segment of so many blocks that ends there: four
 // single blocks merge into one of four, four of these into one of sixteen.
 constexpr int32_t SegmentBlocks(int32_t blocks) {
@@ -53,23 +69,24 @@ constexpr int32_t SegmentBlocks(int32_t blocks) {
 }
 
 // Interactions of building a segment (docs/counting.md): a split costs each of its keys a mean, a
-// distance, kAxisIterations products and accumulations, and a projection; a fine cluster three per
-// key (mean key, mean value, variance), a coarse one three per fine.
+// distance, kAxisIterations products and accumulations, and a projection; a fine cluster four per
+// key (its product with p, and its part in key, value and variance), a coarse one three per fine.
+// Beside that each query that enters an expansion point costs one.
 constexpr int64_t SegmentBuildInteractions(int32_t blocks) {
   const int64_t keys = int64_t{blocks} * kBlockTokens;
   int64_t splits = 0;
   for (int64_t tokens = keys; tokens > kFineTokens; tokens /= 2) {
     ++splits;
   }
-  return keys * splits * (3 + 2 * kAxisIterations) + 3 * keys + 3 * keys / kFineTokens;
+  return keys * splits * (3 + 2 * kAxisIterations) + 4 * keys + 3 * keys / kFineTokens;
 }
 
-// Memory of so many closed blocks: mean key, mean value and variance of 16 fine clusters a block,
-// and of the coarse clusters, room for 16 a segment.
+// Memory of so many closed blocks: key, value, variance and offset (a - p . mu / sqrt(d)) of 16
+// fine clusters a block, and of the coarse clusters, room for 16 a segment.
 constexpr size_t ClusterBytes(int32_t blocks, int32_t head_dim) {
   const int32_t segments = (blocks + kSegmentBlocks - 1) / kSegmentBlocks;
   return (size_t(blocks) * kBlockFines + size_t(segments) * kSegmentBlocks) *
-         (2 * size_t(head_dim) + 1) * sizeof(float);
+         (2 * size_t(head_dim) + 2) * sizeof(float);
 }
 
 }  // namespace alcca

@@ -73,7 +73,11 @@ bool Call::OnEvent(const Event& event, TimePoint now) {
   if (--unfinished_ > 0) {
     return false;
   }
-  hooks_.metrics->Finished(worst_, Seconds(arrival_, now));
+  int32_t longest = 0;
+  for (const Completion& done : completions_) {
+    longest = std::max(longest, done.completion_tokens);
+  }
+  hooks_.metrics->Finished(worst_, Seconds(arrival_, now), longest);
   FinishWhenWritten(FinalStatus());
   return true;
 }

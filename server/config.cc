@@ -74,6 +74,8 @@ const std::vector<Key>& Keys() {
       {"network", "listen", &C::listen, "host:port of gRPC; port 0 picks a free one"},
       {"network", "metrics_listen", &C::metrics_listen,
        "host:port of Prometheus metrics; empty: none"},
+      {"network", "metrics_vllm_names", &C::metrics_vllm_names,
+       "serve vLLM's metric names beside ours, for its dashboards and autoscalers"},
       {"network", "reflection", &C::reflection, "serve gRPC reflection"},
       {"network", "max_message_bytes", &C::max_message_bytes, "largest request", 1024, kInt},
       {"network", "max_concurrent_streams", &C::max_concurrent_streams, "calls per connection", 1,
@@ -134,6 +136,8 @@ const std::vector<Key>& Keys() {
        -1, 1},
       {"attention", "attention.recall_sample", &C::attention_recall_sample,
        "tree search: share of queries checked by exact search", 0, 1},
+      {"attention", "attention.recall_bar", &C::attention_recall_bar,
+       "tree search: recall below which an alert may fire (a metric, nothing else); 0: none", 0, 1},
       {"attention", "attention.window", &C::attention_window, "keys that window sees", 1,
        kWindowMax},
       {"attention", "attention.sparsity", &C::attention_sparsity,
@@ -335,10 +339,11 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
   CLI::App app("alccad: streams completions over gRPC with attention that each request may dial",
                "alccad");
   std::string file;
-  bool check = false, print = false;
+  bool check = false, print = false, reference = false;
   app.add_option("--config", file, "YAML file of the keys below");
   app.add_flag("--check", check, "validate configuration and model, then exit");
   app.add_flag("--print-config", print, "print what applies, as YAML, then exit");
+  app.add_flag("--config-reference", reference)->group("");  // hidden: makes docs/configure.md
   app.set_version_flag("--version", "alccad " ALCCA_VERSION);
   std::map<const Key*, std::string> given;
   for (const Key& key : Keys()) {
@@ -368,6 +373,11 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
     return result;
   } catch (const CLI::Error& e) {
     return absl::InvalidArgumentError(absl::StrCat(e.what(), " (see alccad --help)"));
+  }
+  if (reference) {
+    result.action = CommandLine::Action::kExit;
+    result.text = ConfigReference();
+    return result;
   }
   if (!file.empty()) {
     std::ifstream in(file, std::ios::binary);
@@ -416,6 +426,35 @@ std::string PrintConfig(const ServerConfig& config) {
       absl::StrAppend(&out, " (", absl::StrJoin(key.choices, "|"), ")");
     }
     absl::StrAppend(&out, "\n", indent, name, ": ", value, "\n");
+  }
+  return out;
+}
+
+std::vector<KeyDescription> DescribeKeys() {
+  std::vector<KeyDescription> out;
+  const ServerConfig defaults;
+  for (const Key& key : Keys()) {
+    const bool text = std::holds_alternative<std::string C::*>(key.field);
+    const bool number = std::holds_alternative<double C::*>(key.field);
+    const bool integer = std::holds_alternative<int64_t C::*>(key.field);
+    KeyDescription& row = out.emplace_back();
+    row.group = key.group;
+    row.name = key.name;
+    row.flag = FlagOf(key);
+    row.type = text      ? (key.choices.empty() ? "string" : "choice")
+               : number  ? "number"
+               : integer ? "integer"
+                         : "boolean";
+    row.default_value = Get(key, defaults);
+    row.bounds = text      ? absl::StrJoin(key.choices, ", ",
+                                           [](std::string* to, const std::string& choice) {
+                                        to->append(choice.empty() ? "\"\"" : choice);
+                                      })
+                 : integer ? absl::StrCat(static_cast<int64_t>(key.min), " to ",
+                                          static_cast<int64_t>(key.max))
+                 : number  ? absl::StrCat(key.min, " to ", key.max)
+                           : "true, false";
+    row.help = key.help;
   }
   return out;
 }

@@ -26,6 +26,7 @@ struct ServerConfig {
   // Network
   std::string listen = "127.0.0.1:50051";
   std::string metrics_listen = "127.0.0.1:9090";  // empty: no metrics endpoint
+  bool metrics_vllm_names = false;
   bool reflection = true;
   int64_t max_message_bytes = 8 << 20;
   int64_t max_concurrent_streams = 1024;    // per connection
@@ -56,6 +57,7 @@ struct ServerConfig {
   int64_t attention_tree_recent = -1;    // negative: the model's, else 6
   double attention_near_share = -1;      // negative: the model's, else 0
   double attention_recall_sample = 0.001;
+  double attention_recall_bar = 0.25;
   int64_t attention_window = 100;
   double attention_sparsity = 0.1;
   double attention_mass = -1;          // negative: the model's, else 0.95
@@ -75,7 +77,7 @@ struct ServerConfig {
 struct CommandLine {
   ServerConfig config;
   enum class Action { kServe, kCheck, kPrintConfig, kExit } action = Action::kServe;
-  std::string text;  // with kExit: what to print (help, version)
+  std::string text;  // with kExit: what to print (help, version, the reference)
 };
 
 // Reads flags and the file of --config. INVALID_ARGUMENT names the key, the value and the rule;
@@ -85,5 +87,18 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
 absl::Status ApplyYaml(const std::string& text, const std::string& name, ServerConfig* config);
 // Commented YAML that ApplyYaml reads back as `config`.
 std::string PrintConfig(const ServerConfig& config);
+
+// One row of the table, as docs/configure.md shows it.
+struct KeyDescription {
+  std::string group, name, flag;
+  std::string type;           // string, choice, boolean, integer or number
+  std::string default_value;  // as YAML text; empty for an empty string
+  std::string bounds;         // "1 to 4096", "auto, cpu, cuda"; empty: none
+  std::string help;
+};
+std::vector<KeyDescription> DescribeKeys();
+// docs/configure.md, whole: `alccad --config-reference` prints it, a test compares
+// (config_reference.cc).
+std::string ConfigReference();
 
 }  // namespace alcca

@@ -33,6 +33,11 @@ void SetChannelArguments(const ServerConfig& config, grpc::ServerBuilder* builde
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
 }
 
+double UnixSeconds() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(now).count();
+}
+
 std::string HostOf(const std::string& address) {
   return address.substr(0, address.rfind(':'));
 }
@@ -43,11 +48,15 @@ Daemon::Daemon(const ServerConfig& config)
     : config_(config),
       metrics_(ALCCA_VERSION),
       delivery_(&metrics_),
-      service_(&delivery_, &metrics_, config.max_undelivered_bytes) {}
+      service_(&delivery_, &metrics_, config.max_undelivered_bytes) {
+  health_.SetListener(
+      [this](const std::string& service, bool serving) { metrics_.Health(service, serving); });
+}
 
 absl::Status Daemon::Listen() {
   if (!config_.metrics_listen.empty()) {
     ASSIGN_OR_RETURN(const int port, metrics_.Listen(config_.metrics_listen));
+    service_.SetMetricsPort(port);
     metrics_address_ = absl::StrCat(HostOf(config_.metrics_listen), ":", port);
   }
   if (config_.reflection) {
@@ -70,8 +79,39 @@ absl::Status Daemon::Listen() {
 absl::Status Daemon::Load(ModelPlan plan) {
   SetDeviceFaultHandler([this](std::string_view message) { OnDeviceFault(message); });
   ASSIGN_OR_RETURN(model_, LoadModel(config_, std::move(plan), &delivery_));
-  metrics_.ModelLoaded(model_->load_seconds, model_->weight_bytes, model_->kv_pages);
+  const ServingFacts facts = Facts();
+  metrics_.Serving(facts);
+  metrics_.LastTurn(UnixSeconds());
+  if (config_.metrics_vllm_names) {
+    metrics_.AddVllmNames(facts);
+  }
+  if (facts.device.starts_with("cuda")) {
+    if (absl::StatusOr<std::unique_ptr<DeviceTelemetry>> device = OpenNvml(); device.ok()) {
+      metrics_.AddDevice(*std::move(device));
+    } else {
+      Log(LogLevel::kWarn, "no metrics of the GPU", {{"reason", device.status().ToString()}});
+    }
+  }
   return absl::OkStatus();
+}
+
+ServingFacts Daemon::Facts() const {
+  const v1::GetModelInfoResponse& info = model_->serving.model_info;
+  return {.load_seconds = model_->load_seconds,
+          .weight_bytes = model_->weight_bytes,
+          .kv_bytes = static_cast<int64_t>(info.kv_cache_bytes()),
+          .kv_pages = model_->kv_pages,
+          .page_tokens = config_.page_tokens,
+          .max_context = model_->serving.rules.max_context,
+          .max_num_seqs = config_.max_num_seqs,
+          .max_batch_tokens = config_.max_batch_tokens,
+          .max_queued_requests = config_.max_queued_requests,
+          .max_queued_tokens = config_.max_queued_tokens,
+          .recall_bar = config_.attention_recall_bar,
+          .model = info.served_model_name(),
+          .device = info.device(),
+          .weight_dtype = info.weight_dtype(),
+          .attention = AttentionModeName(model_->serving.rules.attention.mode)};
 }
 
 void Daemon::Serve() {
@@ -102,6 +142,7 @@ void Daemon::Watchdog() {
   while (!watchdog_stop_.wait_for(lock, std::chrono::seconds(1), [this] { return stopping_; })) {
     const EngineLoad load = model_->engine->Load();
     const double silent = std::chrono::duration<double>(Clock::now() - load.last_step).count();
+    metrics_.LastTurn(UnixSeconds() - silent);
     const bool now_live = silent < config_.watchdog_seconds;
     if (now_live != live) {
       Log(now_live ? LogLevel::kInfo : LogLevel::kError,

@@ -41,6 +41,7 @@ class Daemon {
   void Watchdog();
   // The last thing a daemon does whose device failed: says so, and lets it leave.
   void OnDeviceFault(std::string_view message);
+  ServingFacts Facts() const;  // with a loaded model
 
   const ServerConfig config_;
   Metrics metrics_;

@@ -93,6 +93,21 @@ void HealthService::Set(std::initializer_list<const char*> services, bool servin
   for (Watcher* watcher : watchers_) {
     watcher->Notify(StatusOf(watcher->service()));
   }
+  Tell();
+}
+
+void HealthService::SetListener(Listener listener) {
+  const std::lock_guard lock(mutex_);
+  listener_ = std::move(listener);
+  Tell();
+}
+
+void HealthService::Tell() const {
+  for (const auto& [service, status] : statuses_) {
+    if (listener_ != nullptr) {
+      listener_(service, status == HealthCheckResponse::SERVING);
+    }
+  }
 }
 
 void HealthService::Shutdown() {

@@ -4,6 +4,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <functional>
 #include <map>
 #include <mutex>
 #include <set>
@@ -22,6 +23,9 @@ class HealthService final : public grpc::health::v1::Health::CallbackService {
   void SetReady(bool ready);
   // The step loop makes progress: "liveness".
   void SetLive(bool live);
+  // Hears the state of every service now and whenever states may have changed; must not call back.
+  using Listener = std::function<void(const std::string& service, bool serving)>;
+  void SetListener(Listener listener);
   // Ends all watches, as a server must before it shuts down.
   void Shutdown();
 
@@ -42,7 +46,10 @@ class HealthService final : public grpc::health::v1::Health::CallbackService {
   void Set(std::initializer_list<const char*> services, bool serving);
   Status StatusOf(const std::string& service) const;  // SERVICE_UNKNOWN if not known; locked
 
+  void Tell() const;  // the listener; locked
+
   mutable std::mutex mutex_;
+  Listener listener_;
   std::map<std::string, Status> statuses_;
   std::set<Watcher*> watchers_;
   bool shut_down_ = false;

@@ -18,6 +18,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "server/metrics_collectors.h"
+#include "server/metrics_vllm.h"
 
 namespace alcca {
 namespace {
@@ -35,7 +37,9 @@ const Buckets kTokenGap = {.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2,
 const Buckets kRequest = {.01, .05, .1, .2, .3, .5, .8,  1,   1.5, 2,   2.5,  5,   10,
                           15,  20,  30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
 const Buckets kStep = {.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30};
-const Buckets kSizes = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192};
+const Buckets kSizes = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
+const Buckets kTokens = {1,    2,    5,    10,    20,    50,    100,    200,   500,
+                         1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000};
 const Buckets kBuild = {.00001, .0001, .001, .01, .1, 1, 10, 100};
 
 constexpr std::array kFinished = {FinishReason::kStop, FinishReason::kLength, FinishReason::kAbort,
@@ -89,8 +93,10 @@ void Connect(const std::string& host, const std::string& port) {
 // Every series exists from the start, at zero.
 struct Metrics::Families {
   std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
-  std::unique_ptr<prometheus::Exposer> exposer;
-  std::string host, port;  // of the exposer
+  std::shared_ptr<prometheus::Collectable> process = MakeProcessCollector();
+  std::shared_ptr<prometheus::Collectable> vllm, device;  // null unless added
+  std::unique_ptr<prometheus::Exposer> exposer;  // knows the collectables above only weakly
+  std::string host, port;                        // of the exposer
 
   Gauge& MakeGauge(const char* name, const char* help, const Labels& labels = {}) {
     return prometheus::BuildGauge().Name(name).Help(help).Register(*registry).Add(labels);
@@ -112,6 +118,25 @@ struct Metrics::Families {
       MakeGauge("alcca_index_bytes", "Memory of key indices and running sums beside the KV pages.");
   Gauge& weight_bytes = MakeGauge("alcca_model_weight_bytes", "Memory of the model's weights.");
   Gauge& load_seconds = MakeGauge("alcca_model_load_seconds", "Time the model took to load.");
+  Gauge& kv_bytes = MakeGauge("alcca_kv_cache_bytes", "Memory set aside for keys and values.");
+  Gauge& page_tokens = MakeGauge("alcca_kv_cache_page_tokens", "Tokens of a KV cache page.");
+  Gauge& context_limit =
+      MakeGauge("alcca_context_tokens_limit", "Prompt and output tokens of a sequence at most.");
+  Gauge& seqs_limit = MakeGauge("alcca_running_requests_limit", "Sequences that run at once.");
+  Gauge& batch_limit = MakeGauge("alcca_batch_tokens_limit", "Tokens computed in a step at most.");
+  Gauge& queue_limit =
+      MakeGauge("alcca_waiting_requests_limit", "Sequences the queue holds; one more is refused.");
+  Gauge& queue_tokens_limit =
+      MakeGauge("alcca_waiting_prompt_tokens_limit", "Prompt tokens that the queue holds.");
+  Gauge& last_turn =
+      MakeGauge("alcca_step_loop_last_turn_timestamp_seconds",
+                "When the step loop last turned, idle turns included; Unix time, 0: not started.");
+  Gauge& ready = MakeGauge("alcca_health_serving", "1 while this health service says SERVING.",
+                           {{"service", "readiness"}});
+  Gauge& live = MakeGauge("alcca_health_serving", "1 while this health service says SERVING.",
+                          {{"service", "liveness"}});
+  Gauge& recall_bar = MakeGauge("alcca_search_recall_bar",
+                                "Recall of the tree search below which to worry; 0: none.");
 
   Counter& started = MakeCounter("alcca_requests_started_total", "Generate and Chat calls begun.");
   Counter& prompt_tokens =
@@ -147,6 +172,17 @@ struct Metrics::Families {
       MakeHistogram("alcca_request_queue_time_seconds", "Arrival to first scheduled.", kRequest);
   Histogram& prefill = MakeHistogram("alcca_request_prefill_time_seconds",
                                      "First scheduled to first token.", kRequest);
+  Histogram& decode =
+      MakeHistogram("alcca_request_decode_time_seconds", "First token to last token.", kRequest);
+  Histogram& inference = MakeHistogram("alcca_request_inference_time_seconds",
+                                       "First scheduled to last token.", kRequest);
+  Histogram& request_prompt =
+      MakeHistogram("alcca_request_prompt_tokens", "Prompt tokens of a sequence.", kTokens);
+  Histogram& request_generation =
+      MakeHistogram("alcca_request_generation_tokens", "Tokens a sequence generated.", kTokens);
+  Histogram& longest_completion =
+      MakeHistogram("alcca_request_max_generation_tokens",
+                    "Tokens of the longest of a request's sequences.", kTokens);
   Histogram& index_build =
       MakeHistogram("alcca_index_build_seconds",
                     "Time a sequence spent on its key indices and running sums.", kBuild);
@@ -218,6 +254,7 @@ absl::StatusOr<int> Metrics::Listen(const std::string& address) {
   try {
     f_->exposer = std::make_unique<prometheus::Exposer>(address, 2);
     f_->exposer->RegisterCollectable(f_->registry);
+    f_->exposer->RegisterCollectable(f_->process);
     const int port = f_->exposer->GetListeningPorts().at(0);
     f_->host = address.substr(0, address.rfind(':'));
     if (f_->host.starts_with('[')) {  // [::1]:9090
@@ -231,10 +268,51 @@ absl::StatusOr<int> Metrics::Listen(const std::string& address) {
   }
 }
 
-void Metrics::ModelLoaded(double seconds, int64_t weight_bytes, int64_t kv_pages) {
-  f_->load_seconds.Set(seconds);
-  f_->weight_bytes.Set(static_cast<double>(weight_bytes));
-  f_->kv_pages.Set(static_cast<double>(kv_pages));
+void Metrics::Serving(const ServingFacts& facts) {
+  const auto set = [](Gauge& gauge, auto value) { gauge.Set(static_cast<double>(value)); };
+  set(f_->load_seconds, facts.load_seconds);
+  set(f_->weight_bytes, facts.weight_bytes);
+  set(f_->kv_bytes, facts.kv_bytes);
+  set(f_->kv_pages, facts.kv_pages);
+  set(f_->page_tokens, facts.page_tokens);
+  set(f_->context_limit, facts.max_context);
+  set(f_->seqs_limit, facts.max_num_seqs);
+  set(f_->batch_limit, facts.max_batch_tokens);
+  set(f_->queue_limit, facts.max_queued_requests);
+  set(f_->queue_tokens_limit, facts.max_queued_tokens);
+  set(f_->recall_bar, facts.recall_bar);
+  f_->MakeGauge("alcca_model_info", "Always 1; what is served is in the labels.",
+                {{"model", facts.model},
+                 {"device", facts.device},
+                 {"weight_dtype", facts.weight_dtype},
+                 {"attention", facts.attention}})
+      .Set(1);
+}
+
+void Metrics::AddVllmNames(const ServingFacts& facts) {
+  f_->vllm = MakeVllmNames(f_->registry, facts);
+  if (f_->exposer != nullptr) {
+    f_->exposer->RegisterCollectable(f_->vllm);
+  }
+}
+
+void Metrics::AddDevice(std::shared_ptr<DeviceTelemetry> device) {
+  f_->device = MakeDeviceCollector(std::move(device));
+  if (f_->exposer != nullptr) {
+    f_->exposer->RegisterCollectable(f_->device);
+  }
+}
+
+void Metrics::Health(std::string_view service, bool serving) {
+  if (service == "readiness") {
+    f_->ready.Set(serving ? 1 : 0);
+  } else if (service == "liveness") {
+    f_->live.Set(serving ? 1 : 0);
+  }
+}
+
+void Metrics::LastTurn(double unix_seconds) {
+  f_->last_turn.Set(unix_seconds);
 }
 
 void Metrics::Started() {
@@ -245,13 +323,14 @@ void Metrics::Rejected(RejectReason reason) {
   f_->rejected[static_cast<size_t>(reason)]->Increment();
 }
 
-void Metrics::Finished(FinishReason reason, double e2e_seconds) {
+void Metrics::Finished(FinishReason reason, double e2e_seconds, int32_t longest_completion) {
   for (size_t i = 0; i < kFinished.size(); ++i) {
     if (kFinished[i] == reason) {
       f_->finished[i]->Increment();
     }
   }
   f_->e2e.Observe(e2e_seconds);
+  f_->longest_completion.Observe(longest_completion);
 }
 
 void Metrics::FirstToken(double seconds) {
@@ -266,9 +345,13 @@ void Metrics::NextTokens(double seconds, int64_t tokens) {
 
 void Metrics::SequenceDone(const Event& event) {
   f_->prompt_tokens.Increment(event.prompt_tokens);
+  f_->request_prompt.Observe(event.prompt_tokens);
+  f_->request_generation.Observe(event.completion_tokens);
   f_->queue.Observe(event.timings.queue_seconds);
   if (event.completion_tokens > 0) {
     f_->prefill.Observe(event.timings.prefill_seconds);
+    f_->decode.Observe(event.timings.decode_seconds);
+    f_->inference.Observe(event.timings.prefill_seconds + event.timings.decode_seconds);
   }
   if (event.completion_tokens > 1) {
     f_->tpot.Observe(event.timings.decode_seconds / (event.completion_tokens - 1));

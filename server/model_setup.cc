@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/memory_plan.h"
 #include "kernels/status_macros.h"
 #include "server/logging.h"
 #include "server/wire.h"
@@ -19,79 +19,7 @@ namespace alcca {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr double kGiB = 1 << 30;
 constexpr int32_t kCudaKvBytes = 2;  // bf16, CudaOptions' default
-
-std::string Gib(double bytes) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.2f GiB", bytes / kGiB);
-  return text;
-}
-
-// What this process may use: the machine's available memory, or what is left of its cgroup.
-size_t AvailableBytes() {
-  size_t available = SIZE_MAX;
-  std::ifstream meminfo("/proc/meminfo");
-  for (std::string line; std::getline(meminfo, line);) {
-    if (line.rfind("MemAvailable:", 0) == 0) {
-      available = std::strtoull(line.c_str() + 13, nullptr, 10) * 1024;
-    }
-  }
-  std::ifstream max_file("/sys/fs/cgroup/memory.max"), now_file("/sys/fs/cgroup/memory.current");
-  size_t limit = 0, now = 0;
-  if (max_file >> limit && now_file >> now) {  // "max" does not parse: no limit
-    available = std::min(available, limit > now ? limit - now : 0);
-  }
-  return available;
-}
-
-WeightDType ChooseWeights(const ServerConfig& config, const ModelConfig& model,
-                          MistralOptions options, size_t available) {
-  if (config.weight_dtype == "f32")
-    return WeightDType::kF32;
-  if (config.weight_dtype == "bf16")
-    return WeightDType::kBF16;
-  if (config.weight_dtype == "int8")
-    return WeightDType::kInt8;
-  options.weight_dtype = model.torch_dtype == "float32" ? WeightDType::kF32 : WeightDType::kBF16;
-  const size_t wanted = EstimateFootprint(model, options).total();
-  return wanted < available / 10 * 9 ? options.weight_dtype : WeightDType::kInt8;
-}
-
-// How many tokens the cache holds within its bytes, and how long a sequence may be.
-absl::Status SizeCache(const ServerConfig& config, ModelPlan* plan) {
-  MistralOptions& options = plan->options;
-  options.page_tokens = static_cast<int32_t>(config.page_tokens);
-  const KvShape page{.layers = static_cast<int32_t>(plan->config.num_layers),
-                     .kv_heads = static_cast<int32_t>(plan->config.num_kv_heads),
-                     .head_dim = static_cast<int32_t>(plan->config.head_dim),
-                     .page_tokens = options.page_tokens,
-                     .pages = 1};
-  const int64_t page_bytes =
-      static_cast<int64_t>(page.PageBytes(static_cast<size_t>(options.kv_element_bytes)));
-  const int64_t model_context = plan->config.max_position_embeddings;
-  const int64_t wanted = config.max_context > 0 ? config.max_context : model_context;
-  if (wanted > model_context) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "max_context (", wanted, ") is above the model's ", model_context, " positions"));
-  }
-  const int64_t useful = (wanted + page.page_tokens - 1) / page.page_tokens * config.max_num_seqs;
-  const int64_t pages = std::min(config.kv_cache_bytes / page_bytes, useful);
-  if (pages < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("kv_cache_bytes (", config.kv_cache_bytes,
-                                                   ") holds no page of ", page_bytes,
-                                                   " bytes; raise it or lower page_tokens"));
-  }
-  options.kv_pages = static_cast<int32_t>(pages);
-  const int64_t fits = pages * page.page_tokens;
-  if (config.max_context > 0 && config.max_context > fits) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("max_context (", config.max_context, ") does not fit kv_cache_bytes (",
-                     config.kv_cache_bytes, "), which holds ", fits, " tokens"));
-  }
-  plan->max_context = static_cast<int32_t>(std::min(wanted, fits));
-  return absl::OkStatus();
-}
 
 // A bar on a terminal, a line each tenth elsewhere.
 class Progress {
@@ -239,7 +167,6 @@ absl::Status ChooseDevice(const ServerConfig& config, ModelPlan* plan) {
     return absl::OkStatus();
   }
   plan->on_cuda = true;
-  plan->options.kv_element_bytes = kCudaKvBytes;
   const size_t wanted = static_cast<size_t>(config.device_memory_bytes);
   if (wanted > card->free_bytes) {
     return absl::ResourceExhaustedError(absl::StrCat("device_memory_bytes (", wanted,
@@ -306,16 +233,19 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
   ASSIGN_OR_RETURN(plan.checkpoint, Checkpoint::Open(plan.dir));
   RETURN_IF_ERROR(plan.checkpoint->Validate(plan.config));
 
-  plan.options.max_batch_tokens = static_cast<int32_t>(config.max_batch_tokens);
-  // Logits are large (vocabulary x 4 bytes a row): a row for each sequence, and some for prompts.
-  plan.options.max_logit_rows =
-      std::min(plan.options.max_batch_tokens,
-               static_cast<int32_t>(std::max<int64_t>(config.max_num_seqs, 64)));
   RETURN_IF_ERROR(ChooseDevice(config, &plan));
-  RETURN_IF_ERROR(SizeCache(config, &plan));
   const size_t available = plan.available_bytes;
-  plan.options.weight_dtype = ChooseWeights(config, plan.config, plan.options, available);
-  plan.footprint = EstimateFootprint(plan.config, plan.options);
+  ASSIGN_OR_RETURN(const MemoryPlan memory,
+                   PlanMemory(plan.config, {.weight_dtype = config.weight_dtype,
+                                            .max_context = config.max_context,
+                                            .max_num_seqs = config.max_num_seqs,
+                                            .max_batch_tokens = config.max_batch_tokens,
+                                            .kv_cache_bytes = config.kv_cache_bytes,
+                                            .page_tokens = config.page_tokens,
+                                            .available_bytes = available}));
+  plan.options = memory.options;
+  plan.footprint = memory.footprint;
+  plan.max_context = memory.max_context;
   Log(LogLevel::kInfo, "memory plan",
       {{"device", plan.on_cuda ? "cuda" : "cpu"},
        {"weights", Gib(plan.footprint.weight_bytes)},
@@ -325,7 +255,7 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
        {"activations", Gib(plan.footprint.activation_bytes)},
        {"available", Gib(available)},
        {"max_context", plan.max_context},
-       {"kv_tokens", int64_t{plan.options.kv_pages} * plan.options.page_tokens}});
+       {"kv_tokens", memory.kv_tokens()}});
   if (plan.footprint.total() > available) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the model needs ", Gib(plan.footprint.total()), " and ", Gib(available),

@@ -19,7 +19,7 @@ constexpr size_t kMaxStopTokenIds = 256;
 absl::StatusOr<float> InRange(float value, float low, float high, std::string_view field,
                               bool above = false) {
   if (!(value >= low && value <= high) || (above && value == low)) {
-    return FieldError(field, absl::StrCat("must be ", above ? "above " : "from ", low,
+    return FieldError(field, absl::StrCat(above ? "must be above " : "must be from ", low,
                                           above ? ", up to " : " to ", high, ", is ", value));
   }
   return value;

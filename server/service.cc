@@ -194,6 +194,7 @@ grpc::ServerUnaryReactor* InferenceService::GetServerInfo(grpc::CallbackServerCo
   response->set_uptime_seconds(std::chrono::duration<double>(Clock::now() - start_).count());
   response->set_server_type("alcca");
   response->set_version(ALCCA_VERSION);
+  response->set_metrics_port(metrics_port_);
   Touch();
   reactor->Finish(grpc::Status::OK);
   return reactor;

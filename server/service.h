@@ -32,6 +32,8 @@ class InferenceService final : public v1::Inference::CallbackService {
   // `serving` outlives every call.
   void Serve(const Serving* serving) { serving_.store(serving, std::memory_order_release); }
   void SetDraining() { draining_.store(true); }
+  // For GetServerInfo; before the server starts.
+  void SetMetricsPort(int port) { metrics_port_ = port; }
 
   using GenerateReactor = grpc::ServerWriteReactor<v1::GenerateResponse>;
   GenerateReactor* Generate(grpc::CallbackServerContext* context,
@@ -69,6 +71,7 @@ class InferenceService final : public v1::Inference::CallbackService {
   const TimePoint start_ = Clock::now();
   std::atomic<const Serving*> serving_{nullptr};
   std::atomic<bool> draining_{false};
+  int metrics_port_ = 0;
   std::atomic<uint64_t> next_key_{1};
   std::atomic<double> last_receive_{0};  // Unix seconds
 };

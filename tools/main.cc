@@ -22,9 +22,11 @@ int main(int argc, char** argv) {
   alcca::cli::AddBench(&app, &run);
   alcca::cli::AddEval(&app, &run);
   alcca::cli::AddTasks(&app, &run);
+  alcca::cli::AddTop(&app, &run);
   alcca::lab::AddExplain(&app, &run);
   alcca::lab::AddFidelity(&app, &run);
   alcca::lab::AddCalibrate(&app, &run);
+  alcca::lab::AddSize(&app, &run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -51,10 +51,11 @@ int32_t WaveEnd(const AttentionShape& shape, const BatchSequence& sequence, int3
   return end;
 }
 
-void Close(const AttentionTask& task) {
-  if (task.sequence.attention.mode == AttentionMode::kMultipole) {
-    StateOf(task).clusters->Close(task, BlocksAt(task.shape, task.sequence, task.row_begin));
-  }
+// Closes what the task's rows see closed, then notes their queries.
+void Grow(const AttentionTask& task) {
+  KeyClusters& clusters = *StateOf(task).clusters;
+  clusters.Close(task, BlocksAt(task.shape, task.sequence, task.row_begin));
+  clusters.Observe(task);
 }
 
 void Attend(const AttentionTask& task) {
@@ -95,12 +96,12 @@ void AttentionCpu(ThreadPool& pool, CpuIsa isa, TensorView out, TensorView qkv, 
   ALCCA_CHECK(kv.shape().head_dim == shape.head_dim && kv.shape().kv_heads == shape.kv_heads);
 
   // In waves: clusters close, then rows are answered up to where the next ones close. Mostly there
-  // is one wave, and nothing to close in it.
-  thread_local std::vector<AttentionTask> closing, answering;
+  // is one wave, and nothing closes in it.
+  thread_local std::vector<AttentionTask> growing, answering;
   thread_local std::vector<int32_t> next_row;
   next_row.assign(batch.sequences.size(), 0);
   for (;;) {
-    closing.clear();
+    growing.clear();
     answering.clear();
     for (size_t i = 0; i < batch.sequences.size(); ++i) {
       const BatchSequence& sequence = batch.sequences[i];
@@ -109,8 +110,8 @@ void AttentionCpu(ThreadPool& pool, CpuIsa isa, TensorView out, TensorView qkv, 
         continue;
       }
       const int32_t end = next_row[i] = WaveEnd(shape, sequence, begin);
-      const bool grows = sequence.attention.mode == AttentionMode::kAlcca;
-      const int32_t step = grows ? end - begin : kStatelessRows;
+      const bool in_order = sequence.attention.mode == AttentionMode::kAlcca;
+      const int32_t step = in_order ? end - begin : kStatelessRows;
       for (int32_t kv_head = 0; kv_head < shape.kv_heads; ++kv_head) {
         const AttentionTask task{.kernels = AttentionKernelsFor(isa),
                                  .shape = shape,
@@ -122,8 +123,8 @@ void AttentionCpu(ThreadPool& pool, CpuIsa isa, TensorView out, TensorView qkv, 
                                  .kv_head = kv_head,
                                  .row_begin = begin,
                                  .row_end = end};
-        if (BlocksAt(shape, sequence, begin) > 0) {
-          closing.push_back(task);
+        if (sequence.attention.mode == AttentionMode::kMultipole) {
+          growing.push_back(task);
         }
         for (int32_t row = begin; row < end; row += step) {
           answering.push_back(task);
@@ -135,7 +136,7 @@ void AttentionCpu(ThreadPool& pool, CpuIsa isa, TensorView out, TensorView qkv, 
     if (answering.empty()) {
       return;
     }
-    RunAll(pool, closing, &Close);
+    RunAll(pool, growing, &Grow);
     RunAll(pool, answering, &Attend);
   }
 }

@@ -2,7 +2,8 @@
 // yet clustered are real. Of the clusters, the one with the largest estimated mass is opened first,
 // a coarse one into its fine ones, a fine one into its keys, until real keys cover the wanted mass
 // or max_keys rows have been read; what stays closed enters as itself. One choice for all query
-// heads of the group, by their mean mass, so that memory is read once for all.
+// heads of the group, so that memory is read once for all: a cluster's mass is that for the head to
+// which it matters most, and the wanted mass must be covered for every head.
 
 #include "kernels/cpu/attention_multipole.h"
 
@@ -17,7 +18,7 @@ namespace {
 
 // A closed cluster that might be opened.
 struct Candidate {
-  double mass = 0;   // summed over the group
+  double mass = 0;   // largest over the group
   int32_t node = 0;  // coarse: its block; fine: blocks + its index in Row::fine_of
 };
 bool Later(const Candidate& a, const Candidate& b) {
@@ -32,14 +33,14 @@ class Row {
  private:
   void Start(int32_t row);
   void ReadTokens(int32_t begin, int32_t end);
-  // Logits of n <= 16 clusters of `tokens` keys each, for every head: logits[g * stride + i].
-  void Score(const ClusterSpan& span, int32_t n, int32_t tokens, float* logits, int32_t stride);
+  // Log-masses of n <= 16 clusters for every head: logits[g * stride + i].
+  void Score(const ClusterSpan& span, int32_t n, float* logits, int32_t stride);
   void ScoreCoarse();
   void Open();
   void OpenCoarse(int32_t block);
   void OpenFine(int32_t fine);
   void AddClosed();
-  double UncoveredShare() const;
+  double UncoveredShare() const;  // largest over the group
   // exp(logit - reference), as a share of the first estimate of all mass.
   double Weight(int32_t g, float logit) const {
     return std::exp(std::min(double{logit} - reference_[g], 500.0));
@@ -57,7 +58,7 @@ class Row {
   int32_t row_ = 0, position_ = 0, d_ = 0, group_ = 0, blocks_ = 0;
 
   std::vector<float> query_;          // [group, d], scaled by 1 / sqrt(d)
-  std::vector<float> correction_;     // [group], |query|^2 / 2
+  std::vector<float> correction_;     // [group], |query - expansion point|^2 / 2
   std::vector<SoftmaxState> states_;  // [group], of what is in the output already
   std::vector<double> reference_;     // [group], log of the first estimate of all mass
   std::vector<double> covered_;       // [group], mass of real keys, over that estimate
@@ -86,7 +87,7 @@ void Row::Start(int32_t row) {
     const float* q = task_->Query(row, g);
     float* scaled = query_.data() + size_t(g) * d_;
     std::transform(q, q + d_, scaled, [scale](float x) { return x * scale; });
-    task_->kernels.dots(&correction_[g], scaled, scaled, 1, d_);
+    task_->kernels.squared_distances(&correction_[g], scaled, clusters_->expansion_point(), 1, d_);
     correction_[g] *= 0.5f;
     std::fill_n(task_->Out(row, g), d_, 0.0f);
   }
@@ -114,13 +115,13 @@ void Row::ReadTokens(int32_t begin, int32_t end) {
   }
 }
 
-void Row::Score(const ClusterSpan& span, int32_t n, int32_t tokens, float* logits, int32_t stride) {
-  const float count = std::log(static_cast<float>(tokens));
+void Row::Score(const ClusterSpan& span, int32_t n, float* logits, int32_t stride) {
   for (int32_t g = 0; g < group_; ++g) {
     float* out = logits + size_t(g) * stride;
     task_->kernels.dots(out, query_.data() + size_t(g) * d_, span.keys, n, d_);
     for (int32_t i = 0; i < n; ++i) {
-      out[i] += count + std::min(correction_[g] * span.variances[i], kClusterCorrectionMax);
+      out[i] +=
+          span.offsets[i] + std::min(correction_[g] * span.variances[i], kClusterCorrectionMax);
     }
   }
 }
@@ -130,7 +131,7 @@ void Row::Push(int32_t node, const float* logits, int32_t stride) {
   for (int32_t g = 0; g < group_; ++g) {
     const double weight = Weight(g, logits[size_t(g) * stride]);
     closed_[g] += weight;
-    mass += weight;
+    mass = std::max(mass, weight);
   }
   heap_.push_back({mass, node});
 }
@@ -144,7 +145,7 @@ void Row::Take(const float* logits, int32_t stride) {
 void Row::ScoreCoarse() {
   coarse_logits_.resize(size_t(group_) * blocks_);
   for (int32_t first = 0; first < blocks_; first += kSegmentBlocks) {
-    Score(clusters_->Coarse(first), std::min(kSegmentBlocks, blocks_ - first), kBlockTokens,
+    Score(clusters_->Coarse(first), std::min(kSegmentBlocks, blocks_ - first),
           coarse_logits_.data() + first, blocks_);
   }
   reference_.resize(group_);
@@ -169,9 +170,9 @@ void Row::ScoreCoarse() {
 double Row::UncoveredShare() const {
   double share = 0;
   for (int32_t g = 0; g < group_; ++g) {
-    share += closed_[g] / (closed_[g] + covered_[g]);
+    share = std::max(share, closed_[g] / (closed_[g] + covered_[g]));
   }
-  return share / group_;
+  return share;
 }
 
 void Row::OpenCoarse(int32_t block) {
@@ -182,7 +183,7 @@ void Row::OpenCoarse(int32_t block) {
   fine_logits_.resize(size_t(fine + kBlockFines) * group_);
   fine_open_.resize(fine + kBlockFines, 0);
   float* logits = fine_logits_.data() + size_t(fine) * group_;
-  Score(clusters_->Fine(block), kBlockFines, kFineTokens, logits, kBlockFines);
+  Score(clusters_->Fine(block), kBlockFines, logits, kBlockFines);
   for (int32_t f = 0; f < kBlockFines; ++f) {
     Push(blocks_ + fine + f, logits + f, kBlockFines);
     std::push_heap(heap_.begin(), heap_.end(), Later);
@@ -274,7 +275,8 @@ void Row::Answer(const AttentionTask& task, const KeyClusters& clusters, int32_t
     const float norm = 1.0f / states_[g].sum;
     std::transform(out, out + d_, out, [norm](float x) { return x * norm; });
   }
-  const int64_t centres = blocks_ + static_cast<int64_t>(fine_open_.size());
+  // Rows of one vector each: the expansion point and the clusters.
+  const int64_t centres = (blocks_ > 0 ? 1 : 0) + blocks_ + static_cast<int64_t>(fine_open_.size());
   AttentionCounters& counters = *task.counters;
   counters.qk_exact += group_ * real_;
   counters.pv_exact += group_ * real_;

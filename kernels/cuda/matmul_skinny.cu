@@ -164,15 +164,18 @@ void Start(const DeviceContext& device, const Arguments& arguments) {
 template <typename W, int T>
 void Start(const DeviceContext& device, const Arguments& arguments) {
   const int32_t tiles = (arguments.n + kMmaRows - 1) / kMmaRows;
-  const int32_t wanted = T < 4 ? 1 : T < 8 ? 2 : 4;
   const int32_t possible = tiles / (2 * device.info.sm_count);
-  if (wanted >= 4 && possible >= 4) {
-    Start<W, 4, T>(device, arguments);
-  } else if (wanted >= 2 && possible >= 2) {
-    Start<W, 2, T>(device, arguments);
-  } else {
-    Start<W, 1, T>(device, arguments);
+  if constexpr (T >= 8) {
+    if (possible >= 4) {
+      return Start<W, 4, T>(device, arguments);
+    }
   }
+  if constexpr (T >= 4) {
+    if (possible >= 2) {
+      return Start<W, 2, T>(device, arguments);
+    }
+  }
+  Start<W, 1, T>(device, arguments);
 }
 
 template <typename W>

@@ -18,12 +18,14 @@ namespace {
 using Vector = std::vector<double>;
 
 // Of the past it keeps what the pages do not hold: the near gate's distances, by (layer, head),
-// where theta is their running quantile.
+// where theta is their running quantile; and by (layer, KV head) the queries of every position, as
+// means over the group.
 class ReferenceState final : public AttentionState {
  public:
   size_t bytes() const override { return 0; }
   double build_seconds() const override { return 0; }
   std::map<std::pair<int32_t, int32_t>, std::vector<double>> gate_distances;
+  std::map<std::pair<int32_t, int32_t>, std::vector<std::vector<double>>> queries;
 };
 
 double Dot(const Vector& a, const Vector& b) {
@@ -182,7 +184,8 @@ class TokenReference {
       const int32_t blocks = ClosedBlocks(params, shape_.sliding_window, position + 1);
       auto [clusters, is_new] = clusters_.try_emplace({kv_head, blocks});
       if (is_new) {
-        clusters->second = ClustersReference(keys_, values_, params, shape_.sliding_window);
+        auto& past = static_cast<ReferenceState*>(sequence_.state)->queries[{layer_, kv_head}];
+        clusters->second = ClustersReference(keys_, values_, past, params, shape_.sliding_window);
       }
       return MultipoleReference(queries, keys_, values_, clusters->second, params);
     }
@@ -245,6 +248,24 @@ void AttentionReference(TensorView out, TensorView qkv, const KvCacheHost& kv, i
       const size_t batch_row = sequence.query_start + row;
       token.Answer(sequence.kv_len - sequence.query_count + row, qkv.f32() + batch_row * qkv.cols,
                    out.f32() + batch_row * out.cols);
+    }
+  }
+}
+
+void RememberQueriesReference(TensorView qkv, int32_t layer, const Batch& batch,
+                              const AttentionShape& shape) {
+  const int32_t d = shape.head_dim, group = shape.heads / shape.kv_heads;
+  for (const BatchSequence& sequence : batch.sequences) {
+    auto* state = static_cast<ReferenceState*>(sequence.state);
+    for (int32_t row = 0; row < sequence.query_count && state != nullptr; ++row) {
+      const float* q = qkv.f32() + size_t(sequence.query_start + row) * qkv.cols;
+      for (int32_t kv_head = 0; kv_head < shape.kv_heads; ++kv_head) {
+        Vector mean(d, 0.0);
+        for (int32_t i = 0; i < group * d; ++i) {
+          mean[i % d] += double{q[kv_head * group * d + i]} / group;
+        }
+        state->queries[{layer, kv_head}].push_back(std::move(mean));
+      }
     }
   }
 }

@@ -14,7 +14,11 @@ namespace alcca {
 void AttentionReference(TensorView out, TensorView qkv, const KvCacheHost& kv, int32_t layer,
                         const Batch& batch, const AttentionShape& shape);
 
-// Remembers almost nothing: every sum, neighbour and cluster is computed anew from the pages.
+// To be called with every row that is stored: `multipole` expands its clusters about past queries.
+void RememberQueriesReference(TensorView qkv, int32_t layer, const Batch& batch,
+                              const AttentionShape& shape);
+
+// Remembers what the pages do not hold; every sum, neighbour and cluster is computed anew.
 absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionStateReference(
     const KvShape& shape, const AttentionParams& params);
 

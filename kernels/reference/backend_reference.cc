@@ -107,6 +107,7 @@ class ReferenceBackend final : public Backend {
   void RopeAndStore(TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
                     const AttentionShape& shape, const RopeParams& rope) override {
     RopeAndStoreReference(qkv, dynamic_cast<KvCacheHost&>(kv), layer, batch, shape, rope);
+    RememberQueriesReference(qkv, layer, batch, shape);
   }
 
   void Attention(TensorView out, TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,

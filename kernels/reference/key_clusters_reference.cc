@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "kernels/key_clusters.h"
@@ -101,16 +102,41 @@ void SplitInHalves(const std::vector<Vector>& keys, std::vector<size_t>& tokens)
 }
 
 ClusterReference MakeCluster(const std::vector<Vector>& keys, const std::vector<Vector>& values,
-                             std::vector<size_t> members) {
+                             const Vector& point, std::vector<size_t> members) {
+  const size_t d = keys[0].size();
   ClusterReference cluster;
-  cluster.key = MeanOf(keys, members);
-  cluster.value = MeanOf(values, members);
-  for (const size_t t : members) {
-    cluster.variance += SquaredDistance(keys[t], cluster.key) /
-                        static_cast<double>(members.size() * cluster.key.size());
-  }
   cluster.members = std::move(members);
+  cluster.point = point;
+  const auto score = [&](size_t t) { return Dot(point, keys[t]) / std::sqrt(double(d)); };
+  double top = -std::numeric_limits<double>::infinity(), sum = 0;
+  for (const size_t t : cluster.members) {
+    top = std::max(top, score(t));
+  }
+  for (const size_t t : cluster.members) {
+    sum += std::exp(score(t) - top);
+  }
+  cluster.log_mass = top + std::log(sum);
+  cluster.key.assign(d, 0.0);
+  cluster.value.assign(d, 0.0);
+  for (const size_t t : cluster.members) {
+    for (size_t i = 0; i < d; ++i) {
+      cluster.key[i] += std::exp(score(t) - cluster.log_mass) * keys[t][i];
+      cluster.value[i] += std::exp(score(t) - cluster.log_mass) * values[t][i];
+    }
+  }
+  for (const size_t t : cluster.members) {
+    cluster.variance += std::exp(score(t) - cluster.log_mass) *
+                        SquaredDistance(keys[t], cluster.key) / static_cast<double>(d);
+  }
   return cluster;
+}
+
+// Of what closes at `position`.
+Vector ExpansionPoint(const std::vector<Vector>& queries, int position, size_t d) {
+  const int end = position / kBlockTokens * kBlockTokens;
+  std::vector<size_t> late(std::min(end, kQueryBlocks * kBlockTokens));
+  std::iota(late.begin(), late.end(), end - late.size());
+  return late.empty() ? Vector(d, 0.0) : MeanOf(queries, late);
 }
 
 std::vector<size_t> Part(const std::vector<size_t>& all, size_t index, size_t size) {
@@ -122,13 +148,16 @@ std::vector<size_t> Part(const std::vector<size_t>& all, size_t index, size_t si
 
 std::vector<ClusterReference> ClustersReference(const std::vector<Vector>& keys,
                                                 const std::vector<Vector>& values,
+                                                const std::vector<Vector>& queries,
                                                 const AttentionParams& params, int sliding_window) {
   const int visible = static_cast<int>(keys.size());
   std::vector<size_t> order(std::max(0, visible - params.sinks));
   std::iota(order.begin(), order.end(), static_cast<size_t>(params.sinks));
+  std::vector<Vector> points;  // of each block's segment
   int done = 0;
   for (int seen = 1; seen <= visible; ++seen) {
     const int blocks = ClosedBlocks(params, sliding_window, seen);
+    points.resize(blocks);
     for (int end = done + 1; end <= blocks; ++end) {
       bool merged_at_once = false;  // by a later segment of the same query
       for (int later = end + 1; later <= blocks; ++later) {
@@ -140,6 +169,8 @@ std::vector<ClusterReference> ClustersReference(const std::vector<Vector>& keys,
         std::vector<size_t> segment(first, last);
         SplitInHalves(keys, segment);
         std::copy(segment.begin(), segment.end(), first);
+        std::fill(points.begin() + (end - SegmentBlocks(end)), points.begin() + end,
+                  ExpansionPoint(queries, seen - 1, keys[0].size()));
       }
     }
     done = blocks;
@@ -147,9 +178,10 @@ std::vector<ClusterReference> ClustersReference(const std::vector<Vector>& keys,
   std::vector<ClusterReference> clusters;
   for (int block = 0; block < done; ++block) {
     const std::vector<size_t> members = Part(order, block, kBlockTokens);
-    clusters.push_back(MakeCluster(keys, values, members));
+    clusters.push_back(MakeCluster(keys, values, points[block], members));
     for (int f = 0; f < kBlockFines; ++f) {
-      clusters.back().fines.push_back(MakeCluster(keys, values, Part(members, f, kFineTokens)));
+      clusters.back().fines.push_back(
+          MakeCluster(keys, values, points[block], Part(members, f, kFineTokens)));
     }
   }
   return clusters;
@@ -164,8 +196,9 @@ std::vector<Vector> MultipoleReference(const std::vector<Vector>& queries,
   const double root = std::sqrt(static_cast<double>(keys[0].size()));
   const auto logit = [&](size_t h, const ClusterReference& c) {
     const Vector& q = queries[h];
-    return std::log(static_cast<double>(c.members.size())) + Dot(q, c.key) / root +
-           std::min(Dot(q, q) * c.variance / (2 * root * root), double{kClusterCorrectionMax});
+    return c.log_mass + (Dot(q, c.key) - Dot(c.point, c.key)) / root +
+           std::min(SquaredDistance(q, clusters.back().point) * c.variance / (2 * root * root),
+                    double{kClusterCorrectionMax});
   };
   std::vector<bool> clustered(keys.size(), false);
   std::vector<const ClusterReference*> closed;
@@ -197,11 +230,11 @@ std::vector<Vector> MultipoleReference(const std::vector<Vector>& queries,
     }
   }
   const auto mass = [&](const ClusterReference& c) {
-    double sum = 0;
+    double largest = 0;
     for (size_t h = 0; h < heads; ++h) {
-      sum += std::exp(logit(h, c)) / first[h];
+      largest = std::max(largest, std::exp(logit(h, c)) / first[h]);
     }
-    return sum;
+    return largest;
   };
   for (int openings = 0; !closed.empty(); ++openings) {
     double uncovered = 0;
@@ -210,7 +243,7 @@ std::vector<Vector> MultipoleReference(const std::vector<Vector>& queries,
       for (const ClusterReference* c : closed) {
         rest += std::exp(logit(h, *c));
       }
-      uncovered += rest / (rest + real_mass(h)) / static_cast<double>(heads);
+      uncovered = std::max(uncovered, rest / (rest + real_mass(h)));
     }
     if ((params.mass < 1 && uncovered <= 1 - double{params.mass}) ||
         (params.max_keys > 0 && (openings + 1) * kFineTokens > params.max_keys)) {

@@ -224,7 +224,8 @@ TEST_P(MultipoleCounting, NothingAndEverythingOpened) {
         const int64_t visible = position + 1;
         const int64_t blocks = std::max<int64_t>(0, (visible - 16 - 64) / 256);
         const int64_t real = mass == 0 ? visible - 256 * blocks : visible;
-        const int64_t centres = mass == 0 ? blocks : blocks * 17;
+        // The expansion point is one centre more.
+        const int64_t centres = (blocks > 0 ? 1 : 0) + (mass == 0 ? blocks : blocks * 17);
         const int64_t closed = mass == 0 ? blocks : 0;
         c.qk_exact += heads * real;
         c.pv_exact += heads * real;
@@ -235,11 +236,12 @@ TEST_P(MultipoleCounting, NothingAndEverythingOpened) {
         c.dense_equivalent_qk += heads * visible;
         c.dense_equivalent_pv += heads * visible;
         if (visible >= 336 && (visible - 80) % 256 == 0) {
-          // Blocks 1 to 3 alone: 4 levels of splits at 11 interactions a key, then 3 + 3 / 16. The
+          // Blocks 1 to 3 alone: 4 levels of splits at 11 interactions a key, then 4 + 3 / 16. The
           // fourth merges 1,024 keys: 6 levels.
-          c.index_build += blocks == 4 ? kv * (1024 * 6 * 11 + 3 * 1024 + 3 * 64)
-                                       : kv * (256 * 4 * 11 + 3 * 256 + 3 * 16);
+          c.index_build += blocks == 4 ? kv * (1024 * 6 * 11 + 4 * 1024 + 3 * 64)
+                                       : kv * (256 * 4 * 11 + 4 * 256 + 3 * 16);
         }
+        c.index_build += heads;  // the query, for expansion points
       }
       return c;
     };
@@ -256,13 +258,13 @@ TEST_P(MultipoleCounting, MaxKeysBoundsTheRowsOpened) {
     Rig rig(*backend_, geometry);
     rig.RunAll(rig.Add(tokens, Multipole(1.0f, max_keys)), 100, count - 1);
     const AttentionCounters& c = rig.counters(0, Phase::kDecode);  // of the last token alone
-    const int64_t rows = c.qk_exact / 2 - (16 + 64) + c.qk_centroid / 2 - 3;
+    const int64_t rows = c.qk_exact / 2 - (16 + 64) + c.qk_centroid / 2 - 1 - 3;
     EXPECT_EQ(rows, max_keys / 16 * 16) << max_keys;
     EXPECT_EQ(c.pv_exact, c.qk_exact);
     // Real keys and closed clusters are a partition of all tokens: each opening of a coarse one
     // turns 1 into 16, each of a fine one takes 1 away.
     const int64_t fine_openings = (c.qk_exact / 2 - (16 + 64)) / 16;
-    const int64_t coarse_openings = (c.qk_centroid / 2 - 3) / 16;
+    const int64_t coarse_openings = (c.qk_centroid / 2 - 1 - 3) / 16;
     EXPECT_EQ(c.pv_centroid / 2, 3 + 15 * coarse_openings - fine_openings);
   }
 }

@@ -164,6 +164,7 @@ TEST(Config, PrintConfigReadsBackEveryField) {
                                .threads = 3,
                                .listen = "[::1]:1",
                                .metrics_listen = "",
+                               .metrics_vllm_names = true,
                                .reflection = false,
                                .max_message_bytes = 2147483647,
                                .max_concurrent_streams = 5,
@@ -191,6 +192,7 @@ TEST(Config, PrintConfigReadsBackEveryField) {
                                .attention_tree_recent = 23,
                                .attention_near_share = 0.235,
                                .attention_recall_sample = 0.24,
+                               .attention_recall_bar = 0.245,
                                .attention_window = 25,
                                .attention_sparsity = 0.26,
                                .attention_mass = 0.27,
@@ -260,6 +262,49 @@ TEST(Config, ShippedFiles) {
       ApplyYaml(ReadFile(folder + "mistral-7b.yaml"), "mistral-7b.yaml", &mistral);
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(mistral.weight_dtype, "int8");
+}
+
+TEST(Config, ReferencePageIsWhatTheTableSays) {
+  const std::string page = ReadFile(ALCCA_SOURCE_DIR "/docs/configure.md");
+  EXPECT_TRUE(page == ConfigReference())
+      << "docs/configure.md is stale: build/release/bin/alccad --config-reference > "
+         "docs/configure.md";
+  const auto command = ParseCommandLine({"--config-reference"});
+  ASSERT_TRUE(command.ok());
+  EXPECT_EQ(command->text, ConfigReference());
+  EXPECT_EQ(command->action, CommandLine::Action::kExit);
+  // Every key, flag and default of the help is there.
+  const auto rows = DescribeKeys();
+  EXPECT_GT(rows.size(), 40u);
+  for (const KeyDescription& key : rows) {
+    EXPECT_THAT(page, HasSubstr("| `" + key.name + "` | `" + key.flag + "` |"));
+    EXPECT_FALSE(key.help.empty()) << key.name;
+    EXPECT_EQ(std::count(key.help.begin(), key.help.end(), '|'), 0) << key.name;
+  }
+}
+
+TEST(Config, BoundsOfTheReferenceAreThoseThatHold) {
+  for (const KeyDescription& key : DescribeKeys()) {
+    if (key.type != "integer" && key.type != "number") {
+      continue;
+    }
+    const size_t to = key.bounds.find(" to ");
+    ASSERT_NE(to, std::string::npos) << key.name;
+    const std::string low = key.bounds.substr(0, to), high = key.bounds.substr(to + 4);
+    ServerConfig config;
+    const auto set = [&](const std::string& value) {
+      const size_t dot = key.name.find('.');
+      return ApplyYaml(dot == std::string::npos ? key.name + ": " + value
+                                                : key.name.substr(0, dot) + ":\n  " +
+                                                      key.name.substr(dot + 1) + ": " + value,
+                       "f.yaml", &config);
+    };
+    EXPECT_TRUE(set(low).ok()) << key.name << " " << low;
+    EXPECT_TRUE(set(high).ok()) << key.name << " " << high;
+    EXPECT_FALSE(set(std::to_string(std::stod(low) - 1)).ok()) << key.name;
+    EXPECT_FALSE(set("1e300").ok()) << key.name;
+    EXPECT_FALSE(set("many").ok()) << key.name;
+  }
 }
 
 }  // namespace

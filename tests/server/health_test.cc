@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -217,6 +218,23 @@ TEST_F(HealthTest, ManyWatchersSeeTheLastState) {
     thread.join();
   }
   EXPECT_EQ(right, 16);
+}
+
+// The metric must say what the probe says, at every change and before the first.
+TEST_F(HealthTest, AListenerHearsEveryServiceNowAndAtEachChange) {
+  std::map<std::string, bool> heard;
+  health_.SetListener([&](const std::string& service, bool serving) { heard[service] = serving; });
+  EXPECT_EQ(heard.size(), 4u);
+  EXPECT_FALSE(heard.at("readiness"));
+  health_.SetReady(true);
+  EXPECT_TRUE(heard.at("readiness"));
+  EXPECT_TRUE(heard.at("alcca.v1.Inference"));
+  EXPECT_FALSE(heard.at("liveness"));
+  health_.SetLive(true);
+  health_.SetReady(false);
+  EXPECT_FALSE(heard.at("readiness"));
+  EXPECT_TRUE(heard.at("liveness"));
+  health_.SetListener(nullptr);
 }
 
 }  // namespace

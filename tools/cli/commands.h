@@ -20,5 +20,6 @@ void AddHealth(CLI::App* app, Run* run);
 void AddBench(CLI::App* app, Run* run);
 void AddEval(CLI::App* app, Run* run);
 void AddTasks(CLI::App* app, Run* run);
+void AddTop(CLI::App* app, Run* run);
 
 }  // namespace alcca::cli

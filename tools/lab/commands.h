@@ -14,5 +14,6 @@ using Run = std::function<int()>;
 void AddExplain(CLI::App* app, Run* run);
 void AddFidelity(CLI::App* app, Run* run);
 void AddCalibrate(CLI::App* app, Run* run);
+void AddSize(CLI::App* app, Run* run);
 
 }  // namespace alcca::lab

@@ -1,0 +1,89 @@
+// docs/configure.md: what is said once, and a table from the keys themselves.
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/config.h"
+
+namespace alcca {
+namespace {
+
+constexpr char kHead[] = R"(# Configure
+
+<!-- Made by `alccad --config-reference > docs/configure.md` from the table in server/config.cc; a test
+compares. Edit there. -->
+
+A key is a line of YAML (`alccad --config FILE`; keys with a dot are nested: `attention.k` is `k` under
+`attention:`) and a flag. A flag wins over the file, the file over the default; there are no environment
+variables. An unknown key, a value out of bounds or a key given twice ends the start with exit code 64 and
+one line that names file, key, value and rule.
+
+```
+alccad --print-config                  # what applies, as YAML that --config reads back
+alccad --config FILE --check           # keys, model files and memory, then exit
+```
+
+Sizes are bytes, times seconds, counts plain numbers. The model's own `alcca.json` supplies attention
+defaults where a key says "the model's"; a request may override each of them.
+)";
+
+struct Section {
+  const char* group;
+  const char* text;
+};
+// What a table cannot say. A group that is not here gets its table alone.
+constexpr Section kSections[] = {
+    {"model",
+     "The folder is checked whole before a port is opened: shapes, types, offsets, tokenizer "
+     "against\n"
+     "vocabulary. `alccad` without `model` serves the embedded 5-million-parameter model."},
+    {"network",
+     "Both endpoints listen on loopback until told otherwise: read [secure.md](secure.md) first."},
+    {"scheduler",
+     "`max_prefill_chunk` and `max_num_seqs` may not exceed `max_batch_tokens`. What they cost in\n"
+     "memory, and what a machine carries: [sizing.md](sizing.md), `alcca size`."},
+    {"requests", "Limits on what one request may ask; beyond them it is INVALID_ARGUMENT."},
+    {"attention",
+     "Defaults for requests that do not say. `attention.epsilon` is 0 or at least 1e-30,\n"
+     "`attention.recent` not 0. Modes and what they cost: [counting.md](counting.md)."},
+    {"operation", "Start, drain, logs and exit codes: [operations.md](operations.md)."},
+};
+
+std::string Code(const std::string& text) {
+  return text.empty() ? "empty" : absl::StrCat("`", text, "`");
+}
+
+std::string Title(std::string group) {
+  group[0] = static_cast<char>(group[0] - 'a' + 'A');
+  return group;
+}
+
+std::string Row(const KeyDescription& key) {
+  return absl::StrCat("| `", key.name, "` | `", key.flag, "` | ", key.type, " | ",
+                      Code(key.default_value), " | ", key.bounds, " | ", key.help, " |\n");
+}
+
+}  // namespace
+
+std::string ConfigReference() {
+  std::string out = kHead;
+  std::string group;
+  for (const KeyDescription& key : DescribeKeys()) {
+    if (key.group != group) {
+      group = key.group;
+      absl::StrAppend(&out, "\n## ", Title(group), "\n");
+      for (const Section& section : kSections) {
+        if (group == section.group) {
+          absl::StrAppend(&out, section.text, "\n");
+        }
+      }
+      absl::StrAppend(&out, "\n| key | flag | type | default | bounds | meaning |\n",
+                      "| --- | --- | --- | --- | --- | --- |\n");
+    }
+    absl::StrAppend(&out, Row(key));
+  }
+  return out;
+}
+
+}  // namespace alcca
