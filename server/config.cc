@@ -76,6 +76,13 @@ const std::vector<Key>& Keys() {
        "host:port of Prometheus metrics; empty: none"},
       {"network", "metrics_vllm_names", &C::metrics_vllm_names,
        "serve vLLM's metric names beside ours, for its dashboards and autoscalers"},
+      {"network", "health_listen", &C::health_listen,
+       "host:port of health alone, plaintext: Kubernetes' probes speak no TLS; empty: none"},
+      {"network", "tls_cert", &C::tls_cert,
+       "PEM file: certificate, then intermediates; read again at each handshake; empty: plaintext"},
+      {"network", "tls_key", &C::tls_key, "PEM file: its private key"},
+      {"network", "tls_client_ca", &C::tls_client_ca,
+       "PEM file: roots of clients, who must show a certificate; empty: any client"},
       {"network", "reflection", &C::reflection, "serve gRPC reflection"},
       {"network", "max_message_bytes", &C::max_message_bytes, "largest request", 1024, kInt},
       {"network", "max_concurrent_streams", &C::max_concurrent_streams, "calls per connection", 1,
@@ -162,6 +169,8 @@ const std::vector<Key>& Keys() {
        "after SIGTERM, for requests in flight", 0, 86400},
       {"operation", "watchdog_seconds", &C::watchdog_seconds,
        "without a step while work waits before liveness fails", 1, 86400},
+      {"operation", "unready_after_full_seconds", &C::unready_after_full_seconds,
+       "of a full queue before readiness fails, until it has room; 0: never", 0, 86400},
       {"operation",
        "log_level",
        &C::log_level,
@@ -298,6 +307,12 @@ absl::Status CheckRelations(const ServerConfig& c) {
   }
   if (c.attention_recent == 0) {
     return absl::InvalidArgumentError("attention.recent must be at least 1, or negative");
+  }
+  if (c.tls_cert.empty() != c.tls_key.empty()) {
+    return absl::InvalidArgumentError("tls_cert and tls_key go together: one of them is empty");
+  }
+  if (c.tls_cert.empty() && !c.tls_client_ca.empty()) {
+    return absl::InvalidArgumentError("tls_client_ca needs tls_cert and tls_key");
   }
   if (c.max_prefill_chunk > c.max_batch_tokens) {
     return absl::InvalidArgumentError(absl::StrCat("max_prefill_chunk (", c.max_prefill_chunk,

@@ -24,8 +24,9 @@ alccad --print-config                  # what applies, as YAML that --config rea
 alccad --config FILE --check           # keys, model files and memory, then exit
 ```
 
-Sizes are bytes, times seconds, counts plain numbers. The model's own `alcca.json` supplies attention
-defaults where a key says "the model's"; a request may override each of them.
+Sizes are bytes, times seconds, counts plain numbers. An empty string on the command line is an argument of its
+own: `--metrics-listen ""`. The model's own `alcca.json` supplies attention defaults where a key says "the
+model's"; a request may override each of them.
 )";
 
 struct Section {

@@ -10,6 +10,8 @@
 #include "kernels/device_fault.h"
 #include "kernels/status_macros.h"
 #include "server/logging.h"
+#include "server/probe_judge.h"
+#include "server/tls.h"
 
 namespace alcca {
 namespace {
@@ -36,6 +38,22 @@ void SetChannelArguments(const ServerConfig& config, grpc::ServerBuilder* builde
 double UnixSeconds() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration<double>(now).count();
+}
+
+// With a warning where the certificate ends within two weeks, or has.
+void LogTls(const absl::StatusOr<TlsMaterial>& read) {
+  if (!read.ok()) {
+    Log(LogLevel::kError, "TLS files changed and cannot be used: the old ones stay in use",
+        {{"error", std::string(read.status().message())}});
+    return;
+  }
+  const double days =
+      std::chrono::duration<double>(read->not_after - std::chrono::system_clock::now()).count() /
+      86400;
+  Log(days > 14 ? LogLevel::kInfo : LogLevel::kWarn, "TLS certificate in use",
+      {{"subject", read->subject},
+       {"days_left", days},
+       {"client_certificates", read->client_ca.empty() ? "not asked for" : "required"}});
 }
 
 std::string HostOf(const std::string& address) {
@@ -65,12 +83,38 @@ absl::Status Daemon::Listen() {
   grpc::EnableDefaultHealthCheckService(false);  // ours has List and truthful unknown names
   grpc::ServerBuilder builder;
   SetChannelArguments(config_, &builder);
-  builder.AddListeningPort(config_.listen, grpc::InsecureServerCredentials(), &grpc_port_);
+  ASSIGN_OR_RETURN(credentials_, Credentials());
+  builder.AddListeningPort(config_.listen, credentials_, &grpc_port_);
   builder.RegisterService(&service_);
   builder.RegisterService(&health_);
   server_ = builder.BuildAndStart();
   if (server_ == nullptr || grpc_port_ == 0) {
     return absl::UnavailableError(absl::StrCat("listen: cannot listen on ", config_.listen,
+                                               " (is another alccad running there?)"));
+  }
+  return config_.health_listen.empty() ? absl::OkStatus() : ListenForHealth();
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Daemon::Credentials() {
+  if (config_.tls_cert.empty()) {
+    return grpc::InsecureServerCredentials();
+  }
+  return ReloadingTls(
+      {.cert = config_.tls_cert, .key = config_.tls_key, .client_ca = config_.tls_client_ca},
+      LogTls);
+}
+
+// A server of its own: every service of a gRPC server answers on all of its ports, and this port
+// must not lead around TLS.
+absl::Status Daemon::ListenForHealth() {
+  grpc::ServerBuilder builder;
+  SetChannelArguments(config_, &builder);
+  builder.AddListeningPort(config_.health_listen, grpc::InsecureServerCredentials(), &health_port_);
+  builder.RegisterService(&health_);
+  health_server_ = builder.BuildAndStart();
+  if (health_server_ == nullptr || health_port_ == 0) {
+    return absl::UnavailableError(absl::StrCat("health_listen: cannot listen on ",
+                                               config_.health_listen,
                                                " (is another alccad running there?)"));
   }
   return absl::OkStatus();
@@ -120,8 +164,12 @@ void Daemon::Serve() {
   health_.SetLive(true);
   health_.SetReady(true);
   // The one line on stdout that scripts may rely on (docs/operations.md).
-  std::printf("listening grpc=%s:%d metrics=%s\n", HostOf(config_.listen).c_str(), grpc_port_,
-              metrics_address_.c_str());
+  const std::string health =
+      health_server_ == nullptr
+          ? ""
+          : absl::StrCat(" health=", HostOf(config_.health_listen), ":", health_port_);
+  std::printf("listening grpc=%s:%d metrics=%s%s\n", HostOf(config_.listen).c_str(), grpc_port_,
+              metrics_address_.c_str(), health.c_str());
   std::fflush(stdout);
   Log(LogLevel::kInfo, "serving",
       {{"grpc", absl::StrCat(HostOf(config_.listen), ":", grpc_port_)},
@@ -138,18 +186,30 @@ void Daemon::OnDeviceFault(std::string_view message) {
 
 void Daemon::Watchdog() {
   std::unique_lock lock(watchdog_mutex_);
-  bool live = true;
+  bool live = true, admits = true;
+  ProbeJudge judge({.stall_seconds = config_.watchdog_seconds,
+                    .full_seconds = config_.unready_after_full_seconds,
+                    .max_queued_requests = config_.max_queued_requests,
+                    .max_queued_tokens = config_.max_queued_tokens});
   while (!watchdog_stop_.wait_for(lock, std::chrono::seconds(1), [this] { return stopping_; })) {
     const EngineLoad load = model_->engine->Load();
-    const double silent = std::chrono::duration<double>(Clock::now() - load.last_step).count();
+    const TimePoint now = Clock::now();
+    const double silent = std::chrono::duration<double>(now - load.last_step).count();
     metrics_.LastTurn(UnixSeconds() - silent);
-    const bool now_live = silent < config_.watchdog_seconds;
-    if (now_live != live) {
-      Log(now_live ? LogLevel::kInfo : LogLevel::kError,
-          now_live ? "the step loop goes on" : "the step loop makes no progress",
-          {{"seconds_since_step", silent}, {"running", load.running}, {"waiting", load.waiting}});
-      health_.SetLive(now_live);
-      live = now_live;
+    const ProbeJudge::Verdict verdict = judge.Judge(load, now);
+    if (verdict.live != live) {
+      Log(verdict.live ? LogLevel::kInfo : LogLevel::kError,
+          verdict.live ? "the step loop goes on" : "the step loop makes no progress",
+          {{"seconds_since_step", silent},
+           {"running", load.running},
+           {"waiting", load.waiting}});
+      health_.SetLive(live = verdict.live);
+    }
+    if (verdict.admits != admits) {
+      Log(verdict.admits ? LogLevel::kInfo : LogLevel::kWarn,
+          verdict.admits ? "the queue has room: ready again" : "the queue stays full: not ready",
+          {{"waiting", load.waiting}, {"waiting_tokens", load.waiting_tokens}});
+      health_.SetAdmitting(admits = verdict.admits);
     }
   }
 }
@@ -179,6 +239,10 @@ void Daemon::Drain() {
     server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(2));
     server_->Wait();
   }
+  if (health_server_ != nullptr) {
+    health_server_->Shutdown(std::chrono::system_clock::now());
+    health_server_->Wait();
+  }
 }
 
 Daemon::~Daemon() {
@@ -194,6 +258,9 @@ Daemon::~Daemon() {
   health_.Shutdown();  // after a failed start, too: an open Watch would keep the server up
   if (server_ != nullptr) {
     server_->Shutdown(std::chrono::system_clock::now());
+  }
+  if (health_server_ != nullptr) {
+    health_server_->Shutdown(std::chrono::system_clock::now());
   }
 }
 

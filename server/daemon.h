@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "server/config.h"
 #include "server/delivery.h"
 #include "server/health.h"
@@ -26,7 +27,7 @@ class Daemon {
   explicit Daemon(const ServerConfig& config);
   ~Daemon();
 
-  // Opens both ports; health answers NOT_SERVING from here on. UNAVAILABLE: a port is taken.
+  // Opens the ports; health answers NOT_SERVING from here on. UNAVAILABLE: a port is taken.
   absl::Status Listen();
   absl::Status Load(ModelPlan plan);
   // Takes requests, says SERVING, and prints the line that scripts wait for. Needs a loaded model.
@@ -38,6 +39,9 @@ class Daemon {
   int grpc_port() const { return grpc_port_; }  // after Listen
 
  private:
+  // Insecure, or TLS whose first reading and rotations are logged.
+  absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials();
+  absl::Status ListenForHealth();
   void Watchdog();
   // The last thing a daemon does whose device failed: says so, and lets it leave.
   void OnDeviceFault(std::string_view message);
@@ -49,8 +53,9 @@ class Daemon {
   HealthService health_;
   InferenceService service_;
   std::unique_ptr<LoadedModel> model_;
-  std::unique_ptr<grpc::Server> server_;
-  int grpc_port_ = 0;
+  std::shared_ptr<grpc::ServerCredentials> credentials_;  // outlives server_
+  std::unique_ptr<grpc::Server> server_, health_server_;
+  int grpc_port_ = 0, health_port_ = 0;
   std::string metrics_address_ = "none";
 
   std::mutex watchdog_mutex_;

@@ -73,23 +73,32 @@ class HealthService::Watcher final : public grpc::ServerWriteReactor<HealthCheck
 };
 
 HealthService::HealthService() {
-  for (const char* name : {"", "alcca.v1.Inference", "readiness", "liveness"}) {
-    statuses_[name] = HealthCheckResponse::NOT_SERVING;
-  }
+  Publish();
 }
 
 void HealthService::SetReady(bool ready) {
-  Set({"", "alcca.v1.Inference", "readiness"}, ready);
+  const std::lock_guard lock(mutex_);
+  ready_ = ready;
+  Publish();
+}
+void HealthService::SetAdmitting(bool admitting) {
+  const std::lock_guard lock(mutex_);
+  admitting_ = admitting;
+  Publish();
 }
 void HealthService::SetLive(bool live) {
-  Set({"liveness"}, live);
+  const std::lock_guard lock(mutex_);
+  live_ = live;
+  Publish();
 }
 
-void HealthService::Set(std::initializer_list<const char*> services, bool serving) {
-  const std::lock_guard lock(mutex_);
-  for (const char* service : services) {
-    statuses_[service] = serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;
-  }
+void HealthService::Publish() {
+  const auto status = [](bool serving) {
+    return serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;
+  };
+  statuses_[""] = statuses_["alcca.v1.Inference"] = status(ready_);
+  statuses_["readiness"] = status(ready_ && admitting_);
+  statuses_["liveness"] = status(live_);
   for (Watcher* watcher : watchers_) {
     watcher->Notify(StatusOf(watcher->service()));
   }

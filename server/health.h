@@ -19,8 +19,12 @@ class HealthService final : public grpc::health::v1::Health::CallbackService {
   // All known services start NOT_SERVING: "", "alcca.v1.Inference", "readiness", "liveness".
   HealthService();
 
-  // Can admit requests: "", "alcca.v1.Inference" and "readiness".
+  // Takes requests, from loaded to draining: "", "alcca.v1.Inference" and, while it also admits
+  // them, "readiness".
   void SetReady(bool ready);
+  // The queue has room (true at first). Heard in "readiness" alone: who has a connection is better
+  // off with RESOURCE_EXHAUSTED and its retry delay than with a channel that reports failure.
+  void SetAdmitting(bool admitting);
   // The step loop makes progress: "liveness".
   void SetLive(bool live);
   // Hears the state of every service now and whenever states may have changed; must not call back.
@@ -43,7 +47,7 @@ class HealthService final : public grpc::health::v1::Health::CallbackService {
   using Status = grpc::health::v1::HealthCheckResponse::ServingStatus;
   class Watcher;
 
-  void Set(std::initializer_list<const char*> services, bool serving);
+  void Publish();                                     // mutex_ is held
   Status StatusOf(const std::string& service) const;  // SERVICE_UNKNOWN if not known; locked
 
   void Tell() const;  // the listener; locked
@@ -52,7 +56,7 @@ class HealthService final : public grpc::health::v1::Health::CallbackService {
   Listener listener_;
   std::map<std::string, Status> statuses_;
   std::set<Watcher*> watchers_;
-  bool shut_down_ = false;
+  bool ready_ = false, admitting_ = true, live_ = false, shut_down_ = false;
 };
 
 }  // namespace alcca

@@ -12,10 +12,12 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/status_macros.h"
 #include "server/config.h"
 #include "server/daemon.h"
 #include "server/logging.h"
 #include "server/model_setup.h"
+#include "server/tls.h"
 
 namespace alcca {
 namespace {
@@ -73,6 +75,16 @@ void AwaitStopSignal() {
   Log(LogLevel::kInfo, "signal", {{"number", signal_taken.load()}});
 }
 
+// Everything on disk that serving depends on.
+absl::StatusOr<ModelPlan> CheckFiles(const ServerConfig& config) {
+  if (!config.tls_cert.empty()) {
+    RETURN_IF_ERROR(
+        ReadTls({.cert = config.tls_cert, .key = config.tls_key, .client_ca = config.tls_client_ca})
+            .status());
+  }
+  return PlanModel(config);
+}
+
 int Main(int argc, char** argv) {
   absl::StatusOr<CommandLine> command = ParseCommandLine({argv + 1, argv + argc});
   if (!command.ok()) {
@@ -90,12 +102,12 @@ int Main(int argc, char** argv) {
   }
   SetUpLogging(config.log_level, config.log_format);
   if (command->action == CommandLine::Action::kCheck) {
-    const auto plan = PlanModel(config);
+    const auto plan = CheckFiles(config);
     return plan.ok() ? 0 : Fail(plan.status(), ExitCodeOf(plan.status()));
   }
   TakeStopSignals();
   // Files are checked before a port is opened: a wrong folder fails in milliseconds.
-  absl::StatusOr<ModelPlan> plan = PlanModel(config);
+  absl::StatusOr<ModelPlan> plan = CheckFiles(config);
   if (!plan.ok()) {
     return Fail(plan.status(), ExitCodeOf(plan.status()));
   }

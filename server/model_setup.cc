@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/memory_plan.h"
+#include "engine/warm_up.h"
 #include "kernels/status_macros.h"
 #include "server/logging.h"
 #include "server/wire.h"
@@ -286,6 +287,11 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const ServerConfig& confi
        {"weights", Gib(static_cast<double>(loaded->weight_bytes))},
        {"attention", AttentionModeName(loaded->serving.rules.attention.mode)},
        {"seconds", loaded->load_seconds}});
+  const TimePoint warm_up = Clock::now();
+  RETURN_IF_ERROR(WarmUp(*model, loaded->serving.rules.attention,
+                         std::min(plan.max_context, plan.options.max_batch_tokens)));
+  Log(LogLevel::kInfo, "warmed up",
+      {{"seconds", std::chrono::duration<double>(Clock::now() - warm_up).count()}});
   const EngineOptions options{
       .max_num_seqs = static_cast<int32_t>(config.max_num_seqs),
       .max_batch_tokens = static_cast<int32_t>(config.max_batch_tokens),

@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
   alcca::cli::AddDetokenize(&app, &run);
   alcca::cli::AddInfo(&app, &run);
   alcca::cli::AddHealth(&app, &run);
+  alcca::cli::AddVerify(&app, &run);
   alcca::cli::AddBench(&app, &run);
   alcca::cli::AddEval(&app, &run);
   alcca::cli::AddTasks(&app, &run);

@@ -91,7 +91,7 @@ TEST(Top, ReportsRatesLatenciesAndSavingsOfTheInterval) {
 }
 
 TEST(Top, FallsBackToGetLoadsWithoutMetrics) {
-  DaemonProcess daemon({"--metrics-listen="});
+  DaemonProcess daemon({"--metrics-listen", ""});
   ASSERT_TRUE(daemon.serving());
   const ProgramResult text =
       RunProgram(ALCCA_CLI_PATH, {"top", "--once", "--interval=0.1", "--target", daemon.grpc()});

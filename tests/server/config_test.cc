@@ -165,6 +165,10 @@ TEST(Config, PrintConfigReadsBackEveryField) {
                                .listen = "[::1]:1",
                                .metrics_listen = "",
                                .metrics_vllm_names = true,
+                               .health_listen = "[::]:2",
+                               .tls_cert = "/tls/tls.crt",
+                               .tls_key = "/tls/tls.key",
+                               .tls_client_ca = "/tls/ca.crt",
                                .reflection = false,
                                .max_message_bytes = 2147483647,
                                .max_concurrent_streams = 5,
@@ -203,6 +207,7 @@ TEST(Config, PrintConfigReadsBackEveryField) {
                                .attention_index_bytes_max = 32,
                                .drain_timeout_seconds = 1.0 / 3,
                                .watchdog_seconds = 12345.678901234,
+                               .unready_after_full_seconds = 0.5,
                                .log_level = "debug",
                                .log_format = "json"};
   ServerConfig read;
@@ -223,6 +228,18 @@ TEST(Config, PrintConfigReadsBackEveryField) {
       EXPECT_NE(a, b);
     }
   }
+}
+
+TEST(Config, TlsFilesGoTogether) {
+  for (const auto& [args, says] : std::vector<std::pair<std::vector<std::string>, const char*>>{
+           {{"--tls-cert=a"}, "tls_cert and tls_key go together"},
+           {{"--tls-key=a"}, "tls_cert and tls_key go together"},
+           {{"--tls-client-ca=a"}, "tls_client_ca needs"}}) {
+    const auto config = Parse(args);
+    EXPECT_EQ(config.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(config.status().message()), HasSubstr(says));
+  }
+  EXPECT_TRUE(Parse({"--tls-cert=a", "--tls-key=b", "--tls-client-ca=c"}).ok());
 }
 
 TEST(Config, HelpNamesEveryKey) {

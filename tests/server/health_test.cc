@@ -74,6 +74,25 @@ TEST_F(HealthTest, CheckSaysReadyAndLiveApart) {
   EXPECT_EQ(Check("nobody", &response).error_code(), grpc::StatusCode::NOT_FOUND);
 }
 
+TEST_F(HealthTest, AFullQueueIsHeardInReadinessAlone) {
+  HealthCheckResponse response;
+  health_.SetAdmitting(false);
+  health_.SetReady(true);
+  ASSERT_TRUE(Check("readiness", &response).ok());
+  EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
+  for (const char* service : {"", "alcca.v1.Inference"}) {
+    ASSERT_TRUE(Check(service, &response).ok());
+    EXPECT_EQ(response.status(), HealthCheckResponse::SERVING) << service;
+  }
+  health_.SetAdmitting(true);
+  ASSERT_TRUE(Check("readiness", &response).ok());
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
+  health_.SetReady(false);  // draining wins
+  health_.SetAdmitting(true);
+  ASSERT_TRUE(Check("readiness", &response).ok());
+  EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
+}
+
 TEST_F(HealthTest, ListNamesEveryService) {
   HealthListResponse response;
   grpc::ClientContext context;

@@ -8,7 +8,9 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <algorithm>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -99,8 +101,10 @@ ProgramResult RunProgram(const std::string& path, const std::vector<std::string>
 }
 
 DaemonProcess::DaemonProcess(const std::vector<std::string>& flags) : log_path_(TemporaryFile()) {
-  std::vector<std::string> args = {"--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0",
-                                   "--log-format=json"};
+  std::vector<std::string> args = {"--listen=127.0.0.1:0", "--log-format=json"};
+  if (std::find(flags.begin(), flags.end(), "--metrics-listen") == flags.end()) {
+    args.push_back("--metrics-listen=127.0.0.1:0");
+  }
   args.insert(args.end(), flags.begin(), flags.end());
   int out[2];
   if (pipe2(out, O_CLOEXEC) != 0) {
@@ -126,7 +130,7 @@ DaemonProcess::~DaemonProcess() {
   unlink(log_path_.c_str());
 }
 
-// "listening grpc=HOST:PORT metrics=HOST:PORT"
+// "listening grpc=HOST:PORT metrics=HOST:PORT[ health=HOST:PORT]"
 bool DaemonProcess::AwaitListening(int out_fd) {
   const auto end = Clock::now() + std::chrono::seconds(kStartSeconds);
   std::string line;
@@ -146,7 +150,10 @@ bool DaemonProcess::AwaitListening(int out_fd) {
     return false;
   }
   grpc_ = line.substr(grpc + 5, metrics - grpc - 5);
-  metrics_ = line.substr(metrics + 9, line.find('\n') - metrics - 9);
+  const size_t end_of_line = line.find('\n');
+  const size_t health = std::min(line.find(" health="), end_of_line);
+  metrics_ = line.substr(metrics + 9, health - metrics - 9);
+  health_ = health < end_of_line ? line.substr(health + 8, end_of_line - health - 8) : "";
   return true;
 }
 

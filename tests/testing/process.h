@@ -29,6 +29,7 @@ class DaemonProcess {
   bool serving() const { return !grpc_.empty(); }
   const std::string& grpc() const { return grpc_; }        // host:port
   const std::string& metrics() const { return metrics_; }  // host:port
+  const std::string& health() const { return health_; }    // host:port; empty without that port
   pid_t pid() const { return pid_; }
 
   void Signal(int number) const;
@@ -43,7 +44,7 @@ class DaemonProcess {
   pid_t pid_ = -1;
   int exit_code_ = -1;
   bool reaped_ = false;
-  std::string grpc_, metrics_, log_path_;
+  std::string grpc_, metrics_, health_, log_path_;
 };
 
 // Body of GET http://address/path; empty when that fails or the status is not 200.

@@ -17,6 +17,7 @@ void AddTokenize(CLI::App* app, Run* run);
 void AddDetokenize(CLI::App* app, Run* run);
 void AddInfo(CLI::App* app, Run* run);
 void AddHealth(CLI::App* app, Run* run);
+void AddVerify(CLI::App* app, Run* run);
 void AddBench(CLI::App* app, Run* run);
 void AddEval(CLI::App* app, Run* run);
 void AddTasks(CLI::App* app, Run* run);

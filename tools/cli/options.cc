@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <fstream>
 #include <iostream>
 #include <iterator>
 
@@ -35,6 +36,11 @@ const char* CodeName(grpc::StatusCode code) {
   return code >= 0 && code <= 16 ? kNames[code] : "UNKNOWN";
 }
 
+std::string FileText(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
 std::string CheckLogitBias(const std::string& text) {
   const size_t equals = text.find('=');
   int32_t id = 0;
@@ -52,12 +58,39 @@ void ConnectionOptions::AddTo(CLI::App* app) {
   app->add_option("--target", target, "host:port of alccad")->capture_default_str();
   app->add_option("--timeout", timeout_seconds, "seconds a call may take; 0: no limit")
       ->check(CLI::NonNegativeNumber);
+  const std::string group = "TLS";
+  CLI::Option* ca =
+      app->add_option("--tls-ca", tls_ca, "PEM file: roots of the server; turns TLS on")
+          ->check(CLI::ExistingFile)
+          ->group(group);
+  CLI::Option* cert = app->add_option("--tls-cert", tls_cert, "PEM file: our certificate (mTLS)")
+                          ->check(CLI::ExistingFile)
+                          ->needs(ca)
+                          ->group(group);
+  CLI::Option* key = app->add_option("--tls-key", tls_key, "PEM file: its private key")
+                         ->check(CLI::ExistingFile)
+                         ->needs(cert)
+                         ->group(group);
+  cert->needs(key);
+  app->add_option("--tls-server-name", tls_server_name,
+                  "name in the server's certificate, where it is not the target's host")
+      ->needs(ca)
+      ->group(group);
 }
 
 std::shared_ptr<grpc::Channel> ConnectionOptions::Channel() const {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);
-  return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
+  if (tls_ca.empty()) {
+    return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
+  }
+  if (!tls_server_name.empty()) {
+    arguments.SetSslTargetNameOverride(tls_server_name);
+  }
+  const grpc::SslCredentialsOptions tls = {.pem_root_certs = FileText(tls_ca),
+                                           .pem_private_key = FileText(tls_key),
+                                           .pem_cert_chain = FileText(tls_cert)};
+  return grpc::CreateCustomChannel(target, grpc::SslCredentials(tls), arguments);
 }
 
 std::unique_ptr<grpc::ClientContext> ConnectionOptions::Context() const {

@@ -17,9 +17,13 @@ namespace alcca::cli {
 
 struct ConnectionOptions {
   std::string target = "127.0.0.1:50051";
-  double timeout_seconds = 0;  // of one call; 0: none
+  double timeout_seconds = 0;     // of one call; 0: none
+  std::string tls_ca;             // PEM file of roots; empty: plaintext
+  std::string tls_cert, tls_key;  // PEM files that show who we are
+  std::string tls_server_name;    // expected in the certificate; empty: the target's host
 
   void AddTo(CLI::App* app);
+  // Reads the PEM files anew.
   std::shared_ptr<grpc::Channel> Channel() const;
   std::unique_ptr<v1::Inference::Stub> Stub() const { return v1::Inference::NewStub(Channel()); }
   std::unique_ptr<grpc::ClientContext> Context() const;  // with the deadline set
