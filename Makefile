@@ -2,7 +2,8 @@
 JOBS ?= $(shell nproc)
 BIN := build/release/bin
 
-.PHONY: help run build test test-dev test-tsan fuzz bench plots dashboards dashboards-pictures cuda format lint clean setup \
+.PHONY: help run build test test-dev test-tsan fuzz bench plots dashboards dashboards-pictures cuda \
+        faiss-cuda format lint clean setup \
         deb deb-test image image-test packaging-tools
 
 help:  ## this list
@@ -53,9 +54,14 @@ dashboards:  ## write deploy/grafana/dashboards from generate.py
 dashboards-pictures: build  ## draw the dashboards into docs/figures from a run of some minutes
 	@python3 -B tools/plot/dashboard_pictures.py docs/figures $(BIN)
 
-cuda: setup  ## compile and link with the CUDA backend (needs nvcc 13)
-	@cmake --preset cuda -DBUILD_TESTING=OFF -DALCCA_BENCH=OFF
+cuda: setup  ## compile and link with the CUDA backend (needs nvcc 13); no hot kernel may spill
+	@tools/build_faiss_cuda.sh --headers-only || echo "cuda: without FAISS' GPU headers"
+	@cmake --preset cuda -DBUILD_TESTING=OFF -DALCCA_BENCH=ON
 	@cmake --build build/cuda -j$(JOBS)
+	@python3 tools/nvcc_resources.py check --hot kernels/cuda/hot_kernels.txt build/cuda
+
+faiss-cuda: setup  ## FAISS for the local GPU, from Debian's source package, once (minutes)
+	@tools/build_faiss_cuda.sh --jobs $(JOBS)
 
 deb: build  ## the Debian package, build/release/alcca-server_*.deb
 	@cd build/release && cpack -G DEB && ls -l alcca-server_*.deb

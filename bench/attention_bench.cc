@@ -4,41 +4,60 @@
 // mode. `build_us` is what an index cost per token of the context, merges of clusters included;
 // time holds only what grew during the run.
 //
-//   attention_bench [--benchmark_filter=decode]
+//   attention_bench [--device=cpu] [--contexts=1024,8192,32768,131072] [--shape=mistral-7b|tiny]
+//                   [--benchmark_filter=decode]
+//
+// On a GPU a step has 16 such layers, between two waits, and they share its time.
 
 #include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
-#include <random>
 #include <string>
 #include <vector>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+#include "bench/device.h"
 #include "benchmark/benchmark.h"
 #include "kernels/backend.h"
 
 namespace alcca {
 namespace {
 
-constexpr AttentionShape kShape = {.heads = 32, .kv_heads = 8, .head_dim = 128};
 constexpr int32_t kChunk = 256;
+
+struct Setting {
+  BenchDevice device;
+  AttentionShape shape = {.heads = 32, .kv_heads = 8, .head_dim = 128};
+  std::vector<int32_t> contexts = {1024, 8192, 32768, 131072};
+  int32_t layers = 1;  // of a step, between two waits
+};
 
 // A sequence filled to `context` tokens, and the rows of its next step.
 class Filled {
  public:
-  Filled(const AttentionParams& attention, int32_t context, int32_t rows)
-      : backend_(MakeCpuBackend({.threads = 0, .limits = {.batch_tokens = kChunk}}).value()) {
-    const KvShape kv = {.layers = 1,
-                        .kv_heads = kShape.kv_heads,
-                        .head_dim = kShape.head_dim,
+  Filled(const Setting& setting, const AttentionParams& attention, int32_t context, int32_t rows)
+      : shape_(setting.shape), backend_(MakeBenchBackend(setting.device, kChunk).value()) {
+    const KvShape kv = {.layers = setting.layers,
+                        .kv_heads = shape_.kv_heads,
+                        .head_dim = shape_.head_dim,
                         .page_tokens = 64,
                         .pages = (context + 63) / 64 + 1024};
     cache_ = backend_->MakeKvCache(kv).value();
     for (int32_t page = 0; page < kv.pages; ++page) {
       pages_.push_back(page);
     }
-    state_ = backend_->MakeAttentionState(kv, attention).value();
-    qkv_ = backend_->Allocate(kChunk, kShape.qkv_cols()).value();
-    out_ = backend_->Allocate(kChunk, kShape.heads * kShape.head_dim).value();
-    Randomise();
+    auto state = backend_->MakeAttentionState(kv, attention);
+    status_ = state.status();
+    if (!status_.ok()) {
+      return;
+    }
+    state_ = *std::move(state);
+    qkv_ = backend_->Allocate(kChunk, shape_.qkv_cols()).value();
+    out_ = backend_->Allocate(kChunk, shape_.heads * shape_.head_dim).value();
+    FillRandom(*backend_, qkv_->view(), 1);
     // Filling writes keys; ALCCA's and multipole's state follows every token, by the cheapest
     // answers: all queries near, no cluster opened.
     AttentionParams filling = attention;
@@ -50,6 +69,7 @@ class Filled {
     while (length_ < context) {
       Step(filling, std::min(kChunk, context - length_), attends);
     }
+    Finish();
     build_seconds_ = state_->build_seconds();
     counters_ = {};
     rows_ = rows;
@@ -71,23 +91,24 @@ class Filled {
                                .state = state_.get(),
                                .counters = &counters_});
     const TensorView qkv = qkv_->view().Head(rows);
-    backend_->RopeAndStore(qkv, *cache_, 0, batch, kShape, {});
-    if (attends) {
-      backend_->Attention(out_->view().Head(rows), qkv, *cache_, 0, batch, kShape);
+    backend_->BeginStep(batch);
+    for (int32_t layer = 0; layer < cache_->shape().layers; ++layer) {
+      backend_->RopeAndStore(qkv, *cache_, layer, batch, shape_, {});
+      if (attends) {
+        backend_->Attention(out_->view().Head(rows), qkv, *cache_, layer, batch, shape_);
+      }
     }
+    backend_->EndStep(batch);
   }
+  void Finish() { Wait(*backend_, out_->view()); }
+  const absl::Status& status() const { return status_; }
   double build_seconds() const { return build_seconds_; }
   bool Full() const { return length_ + rows_ > int32_t(pages_.size()) * 64; }
   const AttentionCounters& counters() const { return counters_; }
 
  private:
-  void Randomise() {
-    std::mt19937 random(1);
-    std::normal_distribution<float> normal;
-    float* x = qkv_->view().f32();
-    std::generate_n(x, size_t(kChunk) * kShape.qkv_cols(), [&] { return normal(random); });
-  }
-
+  AttentionShape shape_;
+  absl::Status status_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<AttentionState> state_;
@@ -98,29 +119,62 @@ class Filled {
   double build_seconds_ = 0;
 };
 
-void Run(benchmark::State& state, const AttentionParams& attention, int32_t context, int32_t rows) {
-  Filled filled(attention, context, rows);
+void Run(benchmark::State& state, const Setting& setting, const AttentionParams& attention,
+         int32_t context, int32_t rows) {
+  Filled filled(setting, attention, context, rows);
+  if (!filled.status().ok()) {  // a mode that the backend does not have, or has no memory for
+    state.SkipWithError(std::string(filled.status().message()).c_str());
+    return;
+  }
   for (auto _ : state) {
     if (filled.Full()) {
       state.SkipWithError("the cache is full; lower --benchmark_min_time");
       break;
     }
+    const auto start = std::chrono::steady_clock::now();
     filled.Step(attention, rows);
+    filled.Finish();
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    state.SetIterationTime(seconds.count() / setting.layers);
   }
-  state.counters["GBps"] = benchmark::Counter(double(filled.counters().kv_bytes_read) / 1e9,
-                                              benchmark::Counter::kIsRate);
-  state.counters["build_us"] = 1e6 * filled.build_seconds() / context;
+  state.counters["GBps"] = benchmark::Counter(
+      double(filled.counters().kv_bytes_read) / 1e9 / setting.layers, benchmark::Counter::kIsRate);
+  state.counters["build_us"] = 1e6 * filled.build_seconds() / context / setting.layers;
   state.counters["of_dense"] =
       double(filled.counters().performed()) / double(filled.counters().dense_equivalent());
 }
 
-}  // namespace
-}  // namespace alcca
+// False, having said why, for an argument that is not one of ours.
+bool ReadArgument(const std::string& argument, Setting* setting) {
+  if (argument.starts_with("--device=")) {
+    setting->device.name = argument.substr(9);
+    return true;
+  }
+  if (argument == "--shape=tiny") {
+    setting->shape = {.heads = 4, .kv_heads = 2, .head_dim = 32};
+    return true;
+  }
+  if (argument.starts_with("--contexts=")) {
+    setting->contexts.clear();
+    for (const auto& part : absl::StrSplit(argument.substr(11), ',')) {
+      int32_t context = 0;
+      if (!absl::SimpleAtoi(part, &context) || context < 2 || context > (1 << 20)) {
+        std::fprintf(stderr, "attention_bench: --contexts: 2..1048576, found '%s'\n",
+                     std::string(part).c_str());
+        return false;
+      }
+      setting->contexts.push_back(context);
+    }
+    return true;
+  }
+  if (argument == "--shape=mistral-7b") {
+    return true;
+  }
+  std::fprintf(stderr, "attention_bench: unknown argument %s\n", argument.c_str());
+  return false;
+}
 
-int main(int argc, char** argv) {
-  using alcca::AttentionMode;
-  using alcca::AttentionParams;
-  using alcca::KeySearch;
+void Register(const Setting& setting) {
   const std::pair<const char*, AttentionParams> modes[] = {
       {"dense", {.mode = AttentionMode::kDense}},
       {"alcca_exact", {.mode = AttentionMode::kAlcca, .epsilon = 0.05f}},
@@ -129,23 +183,46 @@ int main(int argc, char** argv) {
       {"window", {.mode = AttentionMode::kWindow}},
       {"topk", {.mode = AttentionMode::kTopK}},
       {"alcca_all_near", {.mode = AttentionMode::kAlcca, .theta = 1e9f}}};
-  for (const int32_t rows : {1, alcca::kChunk}) {
-    for (const int32_t context : {1024, 8192, 32768, 131072}) {
-      if (rows > 1 && context > 32768) {
-        continue;  // minutes of dense
+  for (const int32_t rows : {1, kChunk}) {
+    for (const int32_t context : setting.contexts) {
+      if (rows > 1 && (context > 32768 || context < kChunk)) {
+        continue;  // minutes of dense; no room for a chunk
       }
       for (const auto& [name, params] : modes) {
         const std::string label = std::string(rows == 1 ? "decode/" : "prefill256/") + name + "/" +
                                   std::to_string(context);
         benchmark::RegisterBenchmark(
             label.c_str(),
-            [=](benchmark::State& state) { alcca::Run(state, params, context, rows); })
-            ->Iterations(rows == 1 ? 60 : 3)
-            ->UseRealTime();
+            [=](benchmark::State& state) { Run(state, setting, params, context, rows); })
+            ->Iterations(setting.shape.head_dim < 128 ? 1
+                         : rows == 1                  ? 60
+                                                      : 3)
+            ->UseManualTime();
       }
     }
   }
+}
+
+}  // namespace
+}  // namespace alcca
+
+int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
+  alcca::Setting setting;
+  for (int i = 1; i < argc; ++i) {
+    if (!alcca::ReadArgument(argv[i], &setting)) {
+      return 64;
+    }
+  }
+  // A layer on a GPU is shorter than a wait for it.
+  setting.layers = setting.device.name == "cpu" ? 1 : setting.device.name == "cuda" ? 16 : 2;
+  if (const auto backend = alcca::MakeBenchBackend(setting.device, 1); backend.ok()) {
+    benchmark::AddCustomContext("backend", (*backend)->Describe());
+  } else {
+    std::fprintf(stderr, "attention_bench: %s\n", backend.status().ToString().c_str());
+    return 78;
+  }
+  alcca::Register(setting);
   benchmark::RunSpecifiedBenchmarks();
   return 0;
 }

@@ -1,10 +1,13 @@
 // Prefill and decode speed of a checkpoint, without the network: the figures that llama-bench
 // calls pp and tg, so that the two can stand side by side.
 //
-//   build/release/bin/model_bench --model DIR [--weight-dtype int8] [--prompt 512] [--decode 32]
+//   build/release/bin/model_bench --model DIR [--device cpu] [--weight-dtype int8] [--prompt 512]
+//                                 [--decode 32] [--batch 1,8,64] [--json FILE]
 //
 // Prints per repetition and the median: tokens/s, and for decode GB/s of weights read beside the
-// machine's measured read ceiling.
+// machine's measured read ceiling (on a CPU; a GPU's is bench/gpu/roof.cu). --prompt and --batch
+// take lists: each prompt length alone, then decoding that many sequences at once, each of
+// --context tokens before. --json appends one object a line for each figure.
 
 #include <algorithm>
 #include <chrono>
@@ -17,6 +20,8 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/str_format.h"
+#include "bench/device.h"
 #include "bench/memory_roof.h"
 #include "engine/mistral_model.h"
 #include "kernels/cpu/host_memory.h"
@@ -83,102 +88,197 @@ double ReadCeiling(int32_t threads) {
 }
 
 struct Args {
-  std::string model, dtype = "int8", isa = "auto", mode = "dense";
-  int32_t prompt = 512, decode = 32, repeat = 3;
-  int32_t threads = static_cast<int32_t>(std::thread::hardware_concurrency());
+  std::string model, dtype = "int8", mode = "dense", json;
+  BenchDevice device = {.threads = static_cast<int32_t>(std::thread::hardware_concurrency())};
+  std::vector<int32_t> prompts = {512}, batches = {1};
+  int32_t decode = 32, repeat = 3, chunk = 8192;
+  int32_t context = 0;  // 0: the longest prompt
+  int32_t longest() const { return *std::max_element(prompts.begin(), prompts.end()); }
+  int32_t widest() const { return *std::max_element(batches.begin(), batches.end()); }
 };
 
-// One sequence: a prompt in one chunk, then single tokens.
+// Sequences in step: each a prompt in chunks, then single tokens, all at once.
 class Run {
  public:
-  Run(Model& model, const AttentionParams& attention, int32_t capacity)
-      : model_(model), attention_(attention), state_(Must(model.MakeAttentionState(attention))) {
-    for (int32_t i = 0; i * model.kv_shape().page_tokens < capacity; ++i) {
-      pages_.push_back(i);
+  Run(Model& model, const AttentionParams& attention, int32_t sequences, int32_t capacity)
+      : model_(model), attention_(attention) {
+    const int32_t page_tokens = model.kv_shape().page_tokens;
+    const int32_t pages = (capacity + page_tokens - 1) / page_tokens;
+    for (int32_t s = 0; s < sequences; ++s) {
+      sequences_.push_back({.state = Must(model.MakeAttentionState(attention))});
+      for (int32_t i = 0; i < pages; ++i) {
+        sequences_.back().pages.push_back(s * pages + i);
+      }
     }
   }
-  double Feed(int32_t tokens) {
-    Batch batch;
-    for (int32_t i = 0; i < tokens; ++i) {
-      batch.token_ids.push_back((length_ + i) * 7919 % model_.vocab_size());
-      batch.positions.push_back(length_ + i);
+  // The next `tokens` of one sequence, in steps of at most `chunk`; seconds.
+  double Prefill(int32_t sequence, int32_t tokens, int32_t chunk) {
+    double seconds = 0;
+    for (int32_t done = 0; done < tokens; done += chunk) {
+      Batch batch;
+      Append(&batch, sequences_[sequence], std::min(chunk, tokens - done));
+      batch.logit_rows = {batch.tokens() - 1};
+      seconds += Forward(batch);
     }
-    length_ += tokens;
-    batch.logit_rows = {tokens - 1};
-    batch.sequences.push_back({.query_start = 0,
-                               .query_count = tokens,
-                               .kv_len = length_,
-                               .pages = pages_.data(),
-                               .attention = attention_,
-                               .state = state_.get(),
-                               .counters = &counters_});
-    const auto start = BenchClock::now();
-    model_.Forward(batch);
-    return SecondsSince(start);
+    return seconds;
+  }
+  // One token of every sequence.
+  double Decode() {
+    Batch batch;
+    for (Sequence& sequence : sequences_) {
+      Append(&batch, sequence, 1);
+      batch.logit_rows.push_back(batch.tokens() - 1);
+    }
+    return Forward(batch);
   }
 
  private:
+  struct Sequence {
+    std::unique_ptr<AttentionState> state;
+    AttentionCounters counters = {};
+    std::vector<int32_t> pages = {};
+    int32_t length = 0;
+  };
+  void Append(Batch* batch, Sequence& sequence, int32_t tokens) {
+    const int32_t start = batch->tokens();
+    for (int32_t i = 0; i < tokens; ++i) {
+      batch->token_ids.push_back((sequence.length + i) * 7919 % model_.vocab_size());
+      batch->positions.push_back(sequence.length + i);
+    }
+    sequence.length += tokens;
+    batch->sequences.push_back({.query_start = start,
+                                .query_count = tokens,
+                                .kv_len = sequence.length,
+                                .pages = sequence.pages.data(),
+                                .attention = attention_,
+                                .state = sequence.state.get(),
+                                .counters = &sequence.counters});
+  }
+  double Forward(const Batch& batch) {
+    const auto start = BenchClock::now();
+    model_.Forward(batch);  // comes back with the logits
+    return SecondsSince(start);
+  }
+
   Model& model_;
   AttentionParams attention_;
-  std::unique_ptr<AttentionState> state_;
-  AttentionCounters counters_;
-  std::vector<int32_t> pages_;
-  int32_t length_ = 0;
+  std::vector<Sequence> sequences_;
 };
 
-int Main(const Args& args) {
-  const ModelConfig config = Must(LoadModelConfig(args.model));
+// A figure as a line of JSON, for whoever collects them.
+void Write(const Args& args, const std::string& what, int32_t size, double seconds,
+           double bytes_per_step) {
+  if (args.json.empty()) {
+    return;
+  }
+  std::ofstream(args.json, std::ios::app) << absl::StrFormat(
+      R"({"what": "%s", "device": "%s", "dtype": "%s", "mode": "%s", "size": %d, )"
+      R"("context": %d, "seconds": %.6g, "bytes": %.6g})"
+      "\n",
+      what, args.device.name, args.dtype, args.mode, size, what == "decode" ? args.context : size,
+      seconds, bytes_per_step);
+}
+
+double MedianPrefill(MistralModel& model, const AttentionParams& attention, const Args& args,
+                     int32_t prompt) {
+  std::vector<double> seconds;
+  for (int32_t r = 0; r <= args.repeat; ++r) {  // the first is a warm-up
+    Run run(model, attention, 1, prompt);
+    const double once = run.Prefill(0, prompt, args.chunk);
+    if (r > 0) {
+      seconds.push_back(once);
+    }
+  }
+  return Median(seconds);
+}
+
+// Seconds of a step in which each of `batch` sequences gains a token.
+double MedianDecode(MistralModel& model, const AttentionParams& attention, const Args& args,
+                    int32_t batch) {
+  const int32_t steps = std::max(args.decode, 1);
+  Run run(model, attention, batch, args.context + (args.repeat + 1) * steps);
+  for (int32_t s = 0; s < batch && args.context > 0; ++s) {
+    run.Prefill(s, args.context, args.chunk);
+  }
+  std::vector<double> seconds;
+  for (int32_t r = 0; r <= args.repeat; ++r) {
+    double sum = 0;
+    for (int32_t i = 0; i < steps; ++i) {
+      sum += run.Decode();
+    }
+    if (r > 0) {
+      seconds.push_back(sum / steps);
+    }
+  }
+  return Median(seconds);
+}
+
+AttentionParams AttentionOf(const std::string& mode) {
+  AttentionParams params;
+  for (int i = 0; i < kAttentionModeCount; ++i) {
+    if (mode == AttentionModeName(static_cast<AttentionMode>(i))) {
+      params.mode = static_cast<AttentionMode>(i);
+    }
+  }
+  return params;
+}
+
+std::unique_ptr<MistralModel> LoadModel(const ModelConfig& config, const Args& args,
+                                        int32_t kv_pages) {
   const auto checkpoint = Must(Checkpoint::Open(args.model));
   if (const absl::Status valid = checkpoint->Validate(config); !valid.ok()) {
     std::fprintf(stderr, "model_bench: %s\n", valid.ToString().c_str());
-    return 1;
+    std::exit(1);
   }
-  const int32_t capacity = args.prompt + args.decode;
+  const int32_t rows = std::max({1, std::min(args.longest(), args.chunk), args.widest()});
+  return Must(MistralModel::Load(*checkpoint, config, Must(MakeBenchBackend(args.device, rows)),
+                                 {.weight_dtype = args.dtype == "f32"    ? WeightDType::kF32
+                                                  : args.dtype == "bf16" ? WeightDType::kBF16
+                                                                         : WeightDType::kInt8,
+                                  .max_batch_tokens = rows,
+                                  .max_logit_rows = args.widest(),
+                                  .page_tokens = 64,
+                                  .kv_pages = kv_pages},
+                                 nullptr));
+}
+
+int Main(Args args) {
+  const ModelConfig config = Must(LoadModelConfig(args.model));
+  args.chunk = std::max(args.chunk, 1);
+  if (args.context == 0) {
+    args.context = args.longest();
+  }
+  const int32_t decoded = args.context + (args.repeat + 1) * std::max(args.decode, 1);
+  const int32_t kv_pages =
+      std::max((args.longest() + 63) / 64, args.widest() * ((decoded + 63) / 64));
   const auto load_start = BenchClock::now();
-  auto model = Must(MistralModel::Load(
-      *checkpoint, config,
-      Must(MakeCpuBackend({.threads = args.threads,
-                           .isa = args.isa,
-                           .limits = {.batch_tokens = std::max(1, args.prompt)}})),
-      {.weight_dtype = args.dtype == "f32"    ? WeightDType::kF32
-                       : args.dtype == "bf16" ? WeightDType::kBF16
-                                              : WeightDType::kInt8,
-       .max_batch_tokens = std::max(1, args.prompt),
-       .max_logit_rows = 1,
-       .page_tokens = 64,
-       .kv_pages = (capacity + 63) / 64},
-      nullptr));
+  const auto model = LoadModel(config, args, kv_pages);
   std::printf("%s, %s weights %.2f GiB, loaded in %.1f s\n", model->backend().Describe().c_str(),
               args.dtype.c_str(), model->weight_bytes() / double{1 << 30},
               SecondsSince(load_start));
-
-  const AttentionParams attention{.mode = args.mode == "alcca" ? AttentionMode::kAlcca
-                                                               : AttentionMode::kDense};
-  std::vector<double> prefill, decode;
-  for (int32_t r = 0; r <= args.repeat; ++r) {  // the first is a warm-up
-    Run run(*model, attention, capacity);
-    const double prompt_seconds = run.Feed(args.prompt);
-    double decode_seconds = 0;
-    for (int32_t i = 0; i < args.decode; ++i) {
-      decode_seconds += run.Feed(1);
-    }
-    if (r > 0) {
-      prefill.push_back(args.prompt / prompt_seconds);
-      decode.push_back(args.decode / decode_seconds);
-      std::printf("  pp%d %.1f tok/s   tg%d %.2f tok/s\n", args.prompt, prefill.back(), args.decode,
-                  decode.back());
-    }
+  // A decode step reads every matrix once, but only one row of the embedding table, and the keys
+  // and values of every sequence.
+  const double weights = model->weight_bytes() - double(config.vocab_size) * config.hidden_size * 2;
+  const AttentionParams attention = AttentionOf(args.mode);
+  for (const int32_t prompt : args.prompts) {
+    const double seconds = MedianPrefill(*model, attention, args, prompt);
+    std::printf("prefill %d: %.1f tok/s\n", prompt, prompt / seconds);
+    Write(args, "prefill", prompt, seconds, weights);
   }
-  const double resident = ResidentGiB();
-  const double ceiling = ReadCeiling(args.threads);  // now, not minutes ago: machines are shared
-  // A decode step reads every matrix once, but only one row of the embedding table.
-  const double step_bytes =
-      model->weight_bytes() - double(config.vocab_size) * config.hidden_size * 2;
-  std::printf(
-      "median: prefill %.1f tok/s, decode %.2f tok/s = %.1f GB/s, %.0f %% of the read ceiling "
-      "of %.1f GB/s; peak resident %.2f GiB\n",
-      Median(prefill), Median(decode), Median(decode) * step_bytes / 1e9,
-      100 * Median(decode) * step_bytes / ceiling, ceiling / 1e9, resident);
+  double step = 0;
+  for (const int32_t batch : args.decode > 0 ? args.batches : std::vector<int32_t>()) {
+    step = MedianDecode(*model, attention, args, batch);
+    const double cache = double(model->kv_bytes()) / model->kv_shape().pages / 64 * args.context;
+    std::printf("decode, batch %d at %d tokens: %.3f ms, %.2f tok/s, %.1f GB/s of weights\n", batch,
+                args.context, 1e3 * step, batch / step, weights / step / 1e9);
+    Write(args, "decode", batch, step, weights + batch * cache);
+  }
+  if (args.device.name == "cpu" && step > 0) {
+    const double resident = ResidentGiB();
+    const double ceiling = ReadCeiling(args.device.threads);  // now: machines are shared
+    std::printf("weights at %.0f %% of the read ceiling of %.1f GB/s; peak resident %.2f GiB\n",
+                100 * weights / step / ceiling, ceiling / 1e9, resident);
+  }
   return 0;
 }
 
@@ -189,13 +289,27 @@ int main(int argc, char** argv) {
   alcca::Args args;
   CLI::App app("Prefill and decode speed of a checkpoint");
   app.add_option("--model", args.model, "Hugging Face folder")->required();
+  app.add_option("--device", args.device.name)
+      ->check(CLI::IsMember({"cpu", "cuda", "emulated"}))
+      ->capture_default_str();
   app.add_option("--weight-dtype", args.dtype)->check(CLI::IsMember({"f32", "bf16", "int8"}));
-  app.add_option("--isa", args.isa)->check(CLI::IsMember({"auto", "avx512", "avx2", "portable"}));
-  app.add_option("--mode", args.mode)->check(CLI::IsMember({"dense", "alcca"}));
-  app.add_option("--prompt", args.prompt, "tokens of the prompt")->check(CLI::Range(1, 65536));
-  app.add_option("--decode", args.decode, "tokens to decode")->check(CLI::Range(1, 65536));
+  app.add_option("--isa", args.device.isa)
+      ->check(CLI::IsMember({"auto", "avx512", "avx2", "portable"}));
+  app.add_option("--mode", args.mode)
+      ->check(CLI::IsMember({"dense", "alcca", "multipole", "window", "topk"}));
+  app.add_option("--prompt", args.prompts, "tokens of each prompt, a list")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--decode", args.decode, "tokens to decode; 0: none")->check(CLI::Range(0, 65536));
+  app.add_option("--batch", args.batches, "sequences decoded at once, a list")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--context", args.context, "tokens before decoding; 0: the longest prompt")
+      ->check(CLI::Range(0, 1 << 20));
+  app.add_option("--chunk", args.chunk, "rows of a prefill step")->check(CLI::Range(1, 1 << 20));
   app.add_option("--repeat", args.repeat)->check(CLI::Range(1, 100));
-  app.add_option("--threads", args.threads)->check(CLI::Range(1, 1024));
+  app.add_option("--threads", args.device.threads)->check(CLI::Range(1, 1024));
+  app.add_option("--json", args.json, "file to append figures to");
   CLI11_PARSE(app, argc, argv);
   return alcca::Main(args);
 }

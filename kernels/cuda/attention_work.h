@@ -136,7 +136,7 @@ struct SoftmaxTile {
   int32_t split_begin, split_end;
   int32_t partial;  // first of its rows in the partial results, or -1: one block does all splits
 
-  __device__ int32_t packed() const { return row_count * head_count; }
+  __host__ __device__ int32_t packed() const { return row_count * head_count; }
 };
 
 // One token whose neighbours are searched. Its candidates: for each head `splits` lists of `keep`.
