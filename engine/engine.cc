@@ -66,10 +66,7 @@ Engine::Engine(const EngineOptions& options, std::unique_ptr<Model> model,
   load_.kv_pages_total = model_->kv_shape().pages;
   load_.page_tokens = model_->kv_shape().page_tokens;
   load_.last_step = Clock::now();
-  thread_ = std::thread([this] {
-    pthread_setname_np(pthread_self(), "alcca-engine");  // for top -H and debuggers
-    Loop();
-  });
+  thread_ = std::thread([this] { Loop(); });
 }
 
 Engine::~Engine() {

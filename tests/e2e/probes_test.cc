@@ -67,7 +67,7 @@ TEST(Probes, LivenessFailsWhileTheStepLoopIsStuckAndReadinessDoesNot) {
   Client client(daemon.grpc());
   Watch liveness(client.channel(), "liveness");
   EXPECT_EQ(liveness.Next(), HealthCheckResponse::SERVING);
-  const pid_t engine = ThreadOf(daemon.pid(), "alcca-engine");
+  const pid_t engine = ThreadOf(daemon.pid(), "alcca-step");
   ASSERT_NE(engine, 0);
   if (ptrace(PTRACE_SEIZE, engine, nullptr, nullptr) != 0) {
     GTEST_SKIP() << "this machine does not let us stop a thread (ptrace)";
