@@ -37,13 +37,13 @@ size_t WorkspaceBytes(const KvShape& shape, size_t cache_bytes, size_t element_b
 }
 
 // All sequences' states. 9/64 of a bf16 cache is what clusters of every token take at head_dim 128
-// (2 d + 1 floats for 16 tokens, and 1/16 of that again); trees and gate distances take less. A few
+// (2 d + 2 floats for 16 tokens, and 1/16 of that again); trees and gate distances take less. A few
 // thousand tokens beyond, so that many short sequences fit too.
 size_t StateBytes(const KvShape& shape, size_t cache_bytes) {
   const size_t token = size_t(shape.layers) * shape.kv_heads *
                        (sizeof(TreeNode) + 16 * sizeof(float) + size_t(shape.head_dim));
   return cache_bytes * 9 / 64 + 16 * kChunkTokens * token +
-         16 * size_t(shape.layers) * shape.kv_heads * 4 * shape.head_dim * sizeof(double);
+         16 * size_t(shape.layers) * shape.kv_heads * 6 * shape.head_dim * sizeof(double);
 }
 
 class AttentionCudaAll final : public AttentionCuda {
@@ -152,10 +152,14 @@ class AttentionCudaAll final : public AttentionCuda {
                              limits_.kv.kv_heads, limits_.kv.page_tokens, limits_.kv.head_dim};
     const Stream stream = device_.stream;
     for (const SoftmaxWave& wave : plan_.softmax_waves()) {
+      SetExpansionPoints(stream, rows, layer, arrays_.sequences, arrays_.points + wave.points.first,
+                         wave.points.count);
       for (const SoftmaxWave::Closing& closing : wave.closings) {
         CloseSegments(stream, keys, arrays_.sequences, arrays_.segments + closing.segments.first,
                       closing.segments.count, closing.blocks, workspace_.get());
       }
+      ObserveQueries(stream, rows, layer, arrays_.sequences, arrays_.observed + wave.observed.first,
+                     wave.observed.count);
       AttentionDense(stream, keys, rows, arrays_.sequences,
                      {.whole = arrays_.softmax_tiles + wave.whole.first,
                       .split = arrays_.softmax_tiles + wave.split.first,

@@ -1,8 +1,8 @@
 // Softmax over real keys and clusters together (kernels/key_clusters.h), one online softmax over
 // the exact and the far part. The cluster of the largest estimated mass is opened next, until real
-// keys cover the wanted mass or max_keys rows have been read; the order of openings follows from
-// the estimates alone, so up to four fine clusters are read at once, and those behind the point
-// where it was enough are thrown away.
+// keys cover the wanted mass for every query head, or max_keys rows have been read; the order of
+// openings follows from the estimates alone, so up to four fine clusters are read at once, and
+// those behind the point where it was enough are thrown away.
 //
 // Bound by bytes and, at one sequence, by the latency of some dozen dependent reads: of each coarse
 // cluster 8 d bytes (mean key and value) and of an opened one 16 times that, of the sinks, the
@@ -23,7 +23,7 @@ struct OpeningShared {
   double reference[kPackedRows];  // log of the first estimate of all mass
   double covered[kPackedRows];    // mass of real keys, over that estimate
   double closed[kPackedRows];     // of closed clusters
-  float correction[kPackedRows];  // |query|^2 / 2, scaled
+  float correction[kPackedRows];  // |query - expansion point|^2 / 2, scaled
   float read_mass[kAtOnce][kPackedRows];
   int32_t pending[kAtOnce];  // fine clusters about to be read
   int32_t pending_count, accepted;
@@ -79,7 +79,8 @@ class OpeningBlock {
       AddClosed();
       centres = row_.blocks + int64_t{shared_.opened} * kBlockFines;
     }
-    Finish(real, centres);
+    // Rows of one vector each: the expansion point and the clusters.
+    Finish(real, (row_.blocks > 0 ? 1 : 0) + centres);
   }
 
  private:
@@ -100,7 +101,9 @@ class OpeningBlock {
     __syncthreads();
     for (int32_t g = threadIdx.x; g < group_; g += kAttentionThreads) {
       const float* q = tile_.queries + g * d_;
-      shared_.correction[g] = 0.5f * Dot(q, q, d_);
+      const float* point =
+          sequence_.state.points + (size_t(kv_.layer) * kv_.kv_heads + kv_head_) * d_;
+      shared_.correction[g] = row_.blocks > 0 ? 0.5f * SquaredDistance(q, point, d_) : 0.0f;
     }
     __syncthreads();
   }
@@ -144,10 +147,11 @@ class OpeningBlock {
   __device__ __forceinline__ ClusterRows Fine(int32_t block) const {
     return ClustersAt(sequence_.state.fines, block, kv_.layer, kv_.kv_heads, kv_head_, d_);
   }
-  __device__ __forceinline__ float Logit(int32_t g, int32_t j, float variance,
-                                         float log_count) const {
-    return tile_.weights[g * kTileKeys + j] + log_count +
-           fminf(shared_.correction[g] * variance, kClusterCorrectionMax);
+  // The log-mass of a cluster whose key is row j of the tile.
+  __device__ __forceinline__ float Logit(int32_t g, int32_t j, const ClusterRows& clusters,
+                                         int32_t row) const {
+    return tile_.weights[g * kTileKeys + j] + clusters.Offset(row) +
+           fminf(shared_.correction[g] * clusters.Variance(row), kClusterCorrectionMax);
   }
   // exp(logit - reference), as a share of the first estimate of all mass.
   __device__ __forceinline__ float Weight(int32_t g, float logit) const {
@@ -158,7 +162,6 @@ class OpeningBlock {
   }
 
   __device__ __forceinline__ void ScoreCoarse() {
-    const float log_count = logf(static_cast<float>(kBlockTokens));
     for (int32_t first = 0; first < row_.blocks; first += kTileKeys) {
       const int32_t count = min(kTileKeys, row_.blocks - first);
       StageTile(tile_.tile, count, d_,
@@ -169,7 +172,7 @@ class OpeningBlock {
       for (int32_t e = threadIdx.x; e < count * group_; e += kAttentionThreads) {
         const int32_t g = e / count, j = e % count, block = first + j;
         coarse_logits_[size_t(g) * row_.blocks + block] =
-            Logit(g, j, Coarse(block).Variance(block % kSegmentBlocks), log_count);
+            Logit(g, j, Coarse(block), block % kSegmentBlocks);
       }
       __syncthreads();
     }
@@ -198,7 +201,7 @@ class OpeningBlock {
     for (int32_t b = threadIdx.x; b < row_.blocks; b += kAttentionThreads) {
       double mass = 0;
       for (int32_t g = 0; g < group_; ++g) {
-        mass += Weight(g, coarse_logits_[size_t(g) * row_.blocks + b]);
+        mass = fmax(mass, double{Weight(g, coarse_logits_[size_t(g) * row_.blocks + b])});
       }
       mass_[b] = mass;
     }
@@ -208,10 +211,10 @@ class OpeningBlock {
   __device__ __forceinline__ bool IsEnough() const {
     double share = 0;
     for (int32_t g = 0; g < group_; ++g) {
-      share += shared_.closed[g] / (shared_.closed[g] + shared_.covered[g]);
+      share = fmax(share, shared_.closed[g] / (shared_.closed[g] + shared_.covered[g]));
     }
     // All of the mass is all of the keys, whatever rounding says.
-    return sequence_.mass < 1.0f && share / group_ <= 1.0 - double{sequence_.mass};
+    return sequence_.mass < 1.0f && share <= 1.0 - double{sequence_.mass};
   }
 
   // By one warp: the closed node of the largest mass, the first of equals; -1: none.
@@ -279,12 +282,11 @@ class OpeningBlock {
     __syncthreads();
     ScoreTile(tile_, group_, kBlockFines, d_);
     __syncthreads();
-    const float log_count = logf(static_cast<float>(kFineTokens));
     for (int32_t g = threadIdx.x; g < group_; g += kAttentionThreads) {
       double closed =
           fmax(0.0, shared_.closed[g] - Weight(g, coarse_logits_[size_t(g) * row_.blocks + block]));
       for (int32_t f = 0; f < kBlockFines; ++f) {
-        const float logit = Logit(g, f, fine.Variance(f), log_count);
+        const float logit = Logit(g, f, fine, f);
         FineLogits(number, g)[f] = logit;
         closed += Weight(g, logit);
       }
@@ -294,7 +296,7 @@ class OpeningBlock {
     for (int32_t f = threadIdx.x; f < kBlockFines; f += kAttentionThreads) {
       double mass = 0;
       for (int32_t g = 0; g < group_; ++g) {
-        mass += Weight(g, FineLogits(number, g)[f]);
+        mass = fmax(mass, double{Weight(g, FineLogits(number, g)[f])});
       }
       mass_[row_.blocks + number * kBlockFines + f] = mass;
     }
@@ -415,7 +417,7 @@ class OpeningBlock {
   OpeningShared& shared_;
   const int32_t group_, d_, kv_head_;
   // Nodes: coarse clusters by block, then 16 fine ones of each opened block, in the order of
-  // opening. Summed over the group; -1: opened.
+  // opening. The largest over the group; -1: opened.
   double* mass_;
   float* coarse_logits_;
   float* fine_logits_;

@@ -36,6 +36,8 @@ void AttentionPlan::Make(const Batch& batch, const AttentionShape& shape) {
   tiles_.clear();
   segments_.clear();
   cluster_rows_.clear();
+  points_.clear();
+  observed_.clear();
   search_rows_.clear();
   search_tiles_.clear();
   runs_.clear();
@@ -67,6 +69,8 @@ void AttentionPlan::AddSequence(const BatchSequence& s) {
   SequenceWork work = {};
   work.state.sums = state.sums();
   work.state.roots = state.roots();
+  work.state.query_sums = state.query_sums();
+  work.state.points = state.points();
   work.query_start = s.query_start;
   work.query_count = s.query_count;
   work.kv_len = s.kv_len;
@@ -89,6 +93,7 @@ void AttentionPlan::AddSequence(const BatchSequence& s) {
   work.mass = p.mass;
   work.max_keys = p.max_keys;
   work.sinks = p.sinks;
+  work.first_observed = std::max(0, p.dense_below + 1 - kQuerySlots * kBlockTokens);
   work.chunk_gap_bytes = state.chunk_gap_bytes();
   sequences_.push_back(work);
   is_search_.push_back(is_alcca || is_topk);
@@ -152,6 +157,8 @@ void AttentionPlan::PlanSoftmax() {
   for (bool more = true; more;) {
     more = false;
     SoftmaxWave wave;
+    wave.points.first = static_cast<int32_t>(points_.size());
+    wave.observed.first = static_cast<int32_t>(observed_.size());
     std::vector<ClosingSegment> closing;
     whole_.clear();
     split_.clear();
@@ -177,7 +184,10 @@ void AttentionPlan::PlanSoftmax() {
       }
       next_row[i] = end;
       more |= end < s.query_count;
-      const bool clustered = is_multipole_[i] && CloseBlocks(i, blocks, closing);
+      const bool clustered = is_multipole_[i] && CloseBlocks(i, begin, blocks, wave, closing);
+      if (clustered) {
+        Observe(i, begin, end, wave);
+      }
       int32_t dense_end = begin;
       while (
           dense_end < end &&
@@ -199,7 +209,7 @@ void AttentionPlan::PlanSoftmax() {
 }
 
 // False: the state has failed.
-bool AttentionPlan::CloseBlocks(int32_t sequence, int32_t blocks,
+bool AttentionPlan::CloseBlocks(int32_t sequence, int32_t row, int32_t blocks, SoftmaxWave& wave,
                                 std::vector<ClosingSegment>& segments) {
   const BatchSequence& s = batch_->sequences[sequence];
   AttentionStateCuda& state = State(s);
@@ -212,6 +222,8 @@ bool AttentionPlan::CloseBlocks(int32_t sequence, int32_t blocks,
   if (!state.ReserveBlocks(s.attention, blocks)) {
     return false;
   }
+  points_.push_back({sequence, sequences_[sequence].Position(row)});
+  ++wave.points.count;
   while (state.blocks < blocks) {
     // What a larger segment will merge at once is not built first.
     int32_t end = state.blocks + 1;
@@ -226,6 +238,20 @@ bool AttentionPlan::CloseBlocks(int32_t sequence, int32_t blocks,
     state.blocks = end;
   }
   return true;
+}
+
+// The queries of rows [begin, end) that may enter an expansion point.
+void AttentionPlan::Observe(int32_t sequence, int32_t begin, int32_t end, SoftmaxWave& wave) {
+  const SequenceWork& work = sequences_[sequence];
+  const AttentionParams& p = batch_->sequences[sequence].attention;
+  while (begin < end && !EntersExpansion(p, shape_.sliding_window, work.Position(begin))) {
+    ++begin;
+  }
+  if (begin < end) {
+    observed_.push_back({sequence, work.query_start + begin, work.Position(begin), end - begin});
+    ++wave.observed.count;
+    layer_counters_[sequence].index_build += int64_t{shape_.heads} * (end - begin);
+  }
 }
 
 void AttentionPlan::AddClosings(SoftmaxWave& wave, std::vector<ClosingSegment> segments) {
@@ -461,8 +487,8 @@ size_t AttentionPlan::image_bytes() const {
     return (array.size() * sizeof(array[0]) + 15) / 16 * 16;
   };
   return padded(pages_) + padded(ks_) + padded(thetas_) + padded(pieces_) + padded(tiles_) +
-         padded(segments_) + padded(cluster_rows_) + padded(search_rows_) + padded(search_tiles_) +
-         padded(runs_) + padded(sequences_);
+         padded(segments_) + padded(cluster_rows_) + padded(points_) + padded(observed_) +
+         padded(search_rows_) + padded(search_tiles_) + padded(runs_) + padded(sequences_);
 }
 
 AttentionPlan::Arrays AttentionPlan::WriteImage(std::byte* host, std::byte* device,
@@ -488,6 +514,8 @@ AttentionPlan::Arrays AttentionPlan::WriteImage(std::byte* host, std::byte* devi
   arrays.softmax_tiles = image.Put(tiles_);
   arrays.segments = image.Put(segments_);
   arrays.cluster_rows = image.Put(cluster_rows_);
+  arrays.points = image.Put(points_);
+  arrays.observed = image.Put(observed_);
   arrays.search_rows = image.Put(search_rows_);
   arrays.search_tiles = image.Put(search_tiles_);
   arrays.runs = image.Put(runs_);

@@ -28,7 +28,9 @@ struct SoftmaxWave {
     Span segments;
     int32_t blocks = 0;  // of each segment
   };
-  std::vector<Closing> closings;  // before all else; each fits the workspace
+  Span points;                    // PointUpdates, before all else
+  std::vector<Closing> closings;  // then; each fits the workspace
+  Span observed;                  // QueryRuns, after the closings
   Span whole, split;              // tiles
   int32_t splits_max = 0;
   std::vector<Span> cluster_rows;  // each fits the workspace
@@ -75,6 +77,8 @@ class AttentionPlan {
     const SoftmaxTile* softmax_tiles;
     const ClosingSegment* segments;
     const ClusterRow* cluster_rows;
+    const PointUpdate* points;
+    const QueryRun* observed;
     const SearchRow* search_rows;
     const SearchTile* search_tiles;
     const SearchRun* runs;
@@ -104,7 +108,9 @@ class AttentionPlan {
   void AddSequence(const BatchSequence& s);
   void AddTables(const BatchSequence& s, Offsets& offsets);
   void PlanSoftmax();
-  bool CloseBlocks(int32_t sequence, int32_t blocks, std::vector<ClosingSegment>& segments);
+  bool CloseBlocks(int32_t sequence, int32_t row, int32_t blocks, SoftmaxWave& wave,
+                   std::vector<ClosingSegment>& segments);
+  void Observe(int32_t sequence, int32_t begin, int32_t end, SoftmaxWave& wave);
   void AddClosings(SoftmaxWave& wave, std::vector<ClosingSegment> segments);
   void AddSoftmaxRows(int32_t sequence, int32_t begin, int32_t end);
   void AddClusterRows(SoftmaxWave& wave, int32_t sequence, int32_t begin, int32_t end);
@@ -125,6 +131,8 @@ class AttentionPlan {
   std::vector<SoftmaxTile> tiles_, whole_, split_;  // the latter two: of the wave being planned
   std::vector<ClosingSegment> segments_;
   std::vector<ClusterRow> cluster_rows_;
+  std::vector<PointUpdate> points_;
+  std::vector<QueryRun> observed_;
   std::vector<SearchRow> search_rows_;
   std::vector<SearchTile> search_tiles_;
   std::vector<SearchRun> runs_;

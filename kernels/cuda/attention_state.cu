@@ -77,6 +77,15 @@ absl::StatusOr<std::unique_ptr<AttentionStateCuda>> AttentionStateCuda::Make(
     }
     state->bytes_ = sums + roots;
   }
+  if (params.mode == AttentionMode::kMultipole) {
+    const size_t point = size_t(shape.layers) * shape.kv_heads * shape.head_dim;
+    state->query_sums_ = state->pool_->Take(point * kQuerySlots * sizeof(double));
+    state->points_ = state->pool_->Take(point * sizeof(float));
+    if (state->query_sums_ == nullptr || state->points_ == nullptr) {
+      return absl::ResourceExhaustedError("no device memory for the query sums of a sequence");
+    }
+    state->bytes_ = point * (kQuerySlots * sizeof(double) + sizeof(float));
+  }
   return state;
 }
 
@@ -146,6 +155,8 @@ void AttentionStateCuda::ReleaseFailed() {
   }
   pool_->Give(std::exchange(sums_, nullptr));
   pool_->Give(std::exchange(roots_, nullptr));
+  pool_->Give(std::exchange(query_sums_, nullptr));
+  pool_->Give(std::exchange(points_, nullptr));
 }
 
 }  // namespace alcca::ALCCA_GPU

@@ -33,7 +33,8 @@ class StatePool {
 
 // By mode. alcca: running sums at once, and a piece for each 256 tokens that holds gate distances
 // (where theta is a running quantile) and tree nodes (of tree search). multipole: a piece of 16
-// fine clusters for each closed block, of 16 coarse ones for each 16 blocks. Others: nothing.
+// fine clusters for each closed block, of 16 coarse ones for each 16 blocks; query sums at once.
+// Others: nothing.
 class AttentionStateCuda final : public AttentionState {
  public:
   // RESOURCE_EXHAUSTED where the pool has no room for the sums.
@@ -59,6 +60,8 @@ class AttentionStateCuda final : public AttentionState {
 
   double* sums() const { return static_cast<double*>(sums_); }
   int32_t* roots() const { return static_cast<int32_t*>(roots_); }
+  double* query_sums() const { return static_cast<double*>(query_sums_); }
+  float* points() const { return static_cast<float*>(points_); }
   const std::vector<void*>& chunks() const { return chunks_; }
   const std::vector<void*>& fines() const { return fines_; }
   const std::vector<void*>& coarses() const { return coarses_; }
@@ -75,6 +78,8 @@ class AttentionStateCuda final : public AttentionState {
   const KvShape shape_;
   void* sums_ = nullptr;
   void* roots_ = nullptr;
+  void* query_sums_ = nullptr;
+  void* points_ = nullptr;
   std::vector<void*> chunks_, fines_, coarses_;
   int32_t chunk_gap_bytes_ = 0;
   size_t bytes_ = 0;

@@ -90,6 +90,11 @@ struct StateView {
   unsigned char* const* chunks;  // alcca: gate distances, then tree nodes
   float* const* fines;           // multipole: by block, [layers][kv_heads][16 clusters]
   float* const* coarses;         // by segment of 16 blocks, the same
+  // multipole: sums of the queries of a block of 256 positions, block b at b % 5:
+  // [layers][kv_heads][5][head_dim]; and the newest expansion point / sqrt(d):
+  // [layers][kv_heads][head_dim].
+  double* query_sums;
+  float* points;
 };
 
 struct SequenceWork {
@@ -106,9 +111,10 @@ struct SequenceWork {
   int32_t k, tree_distances, tree_recent;
   float mass;
   int32_t max_keys, sinks;
+  int32_t first_observed;   // position from which on queries enter expansion points
   int32_t chunk_gap_bytes;  // of the gate distances at the start of a chunk
 
-  __device__ int32_t Position(int32_t row) const { return kv_len - query_count + row; }
+  __host__ __device__ int32_t Position(int32_t row) const { return kv_len - query_count + row; }
   __device__ int32_t FirstKey(int32_t position) const {
     return softmax_window > 0 && position >= softmax_window ? position - softmax_window + 1 : 0;
   }

@@ -1,6 +1,7 @@
 // Building clusters (kernels/key_clusters.h): level by level, every range of every segment and KV
 // head at once is split at the median of its projections on its principal axis; then tokens move to
-// their places in the pages, and means and variances are taken.
+// their places in the pages, and means and variances are taken, weighted by their scores at the
+// expansion point. Each query is summed for that point once: d floats a query head.
 //
 // Bound by bytes from L2: a level reads each key seven times (mean, farthest, four rounds of the
 // power method, projection), d elements each; a segment of 16 blocks has 8 levels. Grid of a level:
@@ -211,45 +212,93 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
   }
 }
 
+// Weights of 16 rows whose log-masses these are, in place; returns the log of their sum.
+__device__ __forceinline__ float Normalise(float (&log_masses)[kClusterRows]) {
+  float top = log_masses[0], sum = 0.0f;
+#pragma unroll
+  for (int32_t i = 1; i < kClusterRows; ++i) {
+    top = fmaxf(top, log_masses[i]);
+  }
+#pragma unroll
+  for (int32_t i = 0; i < kClusterRows; ++i) {
+    log_masses[i] = expf(log_masses[i] - top);
+    sum += log_masses[i];
+  }
+#pragma unroll
+  for (int32_t i = 0; i < kClusterRows; ++i) {
+    log_masses[i] /= sum;
+  }
+  return top + logf(sum);
+}
+
+// One cluster of 16 rows key(i), value(i) of the given weights, by a warp. `log_mass`: at the
+// expansion point. Returns the variance about the mean.
+template <typename Key, typename Value>
+__device__ __forceinline__ float MakeCluster(const ClusterRows& to, int32_t row, int32_t d,
+                                             const LaneRow& point, float log_mass,
+                                             const float (&weights)[kClusterRows], Key key,
+                                             Value value) {
+  const int32_t lane = threadIdx.x % kWarp;
+  LaneRow mean_key = {}, mean_value = {};
+#pragma unroll
+  for (int32_t i = 0; i < kClusterRows; ++i) {
+    AddScaled(mean_key, LoadRow(key(i), d), weights[i]);
+    AddScaled(mean_value, LoadRow(value(i), d), weights[i]);
+  }
+  float squared = 0.0f;
+#pragma unroll
+  for (int32_t i = 0; i < kClusterRows; ++i) {
+    LaneRow centred = LoadRow(key(i), d);
+    AddScaled(centred, mean_key, -1.0f);
+    squared += weights[i] * WarpDot(centred, centred);
+  }
+  const float shift = WarpDot(point, mean_key);
+#pragma unroll
+  for (int32_t c = 0; c < kLaneDims; ++c) {
+    if (lane + c * kWarp < d) {
+      to.Key(row)[lane + c * kWarp] = mean_key.x[c];
+      to.Value(row)[lane + c * kWarp] = mean_value.x[c];
+    }
+  }
+  if (lane == 0) {
+    to.Offset(row) = log_mass - shift;
+  }
+  return squared / static_cast<float>(d);
+}
+
 // Fine and coarse clusters of block blockIdx.z.
 template <typename E>
-__global__ void __launch_bounds__(kAttentionThreads)
+__global__ void __launch_bounds__(kAttentionThreads, 1)
     ClusterMeansKernel(KvLayer<E> kv, const SequenceWork* sequences,
                        const ClosingSegment* segments) {
   ALCCA_SHARED(float[kBlockFines], variances);
+  ALCCA_SHARED(float[kBlockFines], log_masses);
+  static_assert(kFineTokens == kClusterRows);
   const ClosingSegment segment = segments[blockIdx.x];
   const SequenceWork& sequence = sequences[segment.sequence];
   const int32_t kv_head = blockIdx.y, d = kv.head_dim;
   const int32_t block = segment.first_block + static_cast<int32_t>(blockIdx.z);
   const int32_t lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  const LaneRow point =
+      LoadRow(sequence.state.points + (size_t(kv.layer) * kv.kv_heads + kv_head) * d, d);
   const ClusterRows fine =
       ClustersAt(sequence.state.fines, block, kv.layer, kv.kv_heads, kv_head, d);
-  const auto store = [&](float* to, const LaneRow& row) {
-    for (int32_t c = 0; c < kLaneDims; ++c) {
-      if (lane + c * kWarp < d) {
-        to[lane + c * kWarp] = row.x[c];
-      }
-    }
-  };
   for (int32_t f = warp; f < kBlockFines; f += kAttentionWarps) {
     const int32_t token = sequence.sinks + block * kBlockTokens + f * kFineTokens;
-    LaneRow key = {}, value = {};
-    for (int32_t i = 0; i < kFineTokens; ++i) {
-      const size_t row = kv.Row(sequence.pages, kv_head, token + i);
-      AddScaled(key, LoadRow(kv.keys + row, d), 1.0f / kFineTokens);
-      AddScaled(value, LoadRow(kv.values + row, d), 1.0f / kFineTokens);
+    const auto row = [&](int32_t i) { return kv.Row(sequence.pages, kv_head, token + i); };
+    const auto key = [&](int32_t i) { return kv.keys + row(i); };
+    float weights[kClusterRows];
+#pragma unroll
+    for (int32_t i = 0; i < kClusterRows; ++i) {
+      weights[i] = WarpDot(point, LoadRow(key(i), d));
     }
-    float squared = 0.0f;
-    for (int32_t i = 0; i < kFineTokens; ++i) {
-      LaneRow row = LoadRow(kv.keys + kv.Row(sequence.pages, kv_head, token + i), d);
-      AddScaled(row, key, -1.0f);
-      squared += WarpDot(row, row);
-    }
-    store(fine.Key(f), key);
-    store(fine.Value(f), value);
+    const float log_mass = Normalise(weights);
+    const float variance = MakeCluster(fine, f, d, point, log_mass, weights, key,
+                                       [&](int32_t i) { return kv.values + row(i); });
     if (lane == 0) {
-      variances[f] = squared / static_cast<float>(kFineTokens * d);
-      fine.Variance(f) = variances[f];
+      log_masses[f] = log_mass;
+      variances[f] = variance;
+      fine.Variance(f) = variance;
     }
   }
   __syncthreads();
@@ -258,28 +307,88 @@ __global__ void __launch_bounds__(kAttentionThreads)
   }
   const ClusterRows coarse =
       ClustersAt(sequence.state.coarses, block / kSegmentBlocks, kv.layer, kv.kv_heads, kv_head, d);
-  LaneRow key = {}, value = {};
-  float within = 0.0f;
+  float weights[kClusterRows], within = 0.0f;
+#pragma unroll
   for (int32_t f = 0; f < kBlockFines; ++f) {
-    AddScaled(key, LoadRow(fine.Key(f), d), 1.0f / kBlockFines);
-    AddScaled(value, LoadRow(fine.Value(f), d), 1.0f / kBlockFines);
-    within += variances[f] / kBlockFines;
+    weights[f] = log_masses[f];
   }
-  float between = 0.0f;
+  const float log_mass = Normalise(weights);
+#pragma unroll
   for (int32_t f = 0; f < kBlockFines; ++f) {
-    LaneRow row = LoadRow(fine.Key(f), d);
-    AddScaled(row, key, -1.0f);
-    between += WarpDot(row, row);
+    within += weights[f] * variances[f];
   }
-  store(coarse.Key(block % kSegmentBlocks), key);
-  store(coarse.Value(block % kSegmentBlocks), value);
+  // Within the fine clusters and between them.
+  const float between = MakeCluster(
+      coarse, block % kSegmentBlocks, d, point, log_mass, weights,
+      [&](int32_t f) { return fine.Key(f); }, [&](int32_t f) { return fine.Value(f); });
   if (lane == 0) {
-    coarse.Variance(block % kSegmentBlocks) =
-        within + between / static_cast<float>(kBlockFines * d);
+    coarse.Variance(block % kSegmentBlocks) = within + between;
+  }
+}
+
+// A thread a dimension, tokens in order, so that sums are the same however they were cut.
+__global__ void __launch_bounds__(kAttentionThreads)
+    ObserveQueriesKernel(AttentionRows rows, int32_t layer, const SequenceWork* sequences,
+                         const QueryRun* runs) {
+  const QueryRun run = runs[blockIdx.x];
+  const SequenceWork& sequence = sequences[run.sequence];
+  const int32_t kv_head = blockIdx.y, d = rows.head_dim, group = rows.group();
+  double* sums =
+      sequence.state.query_sums + (size_t(layer) * rows.kv_heads + kv_head) * kQuerySlots * d;
+  for (int32_t i = threadIdx.x; i < d; i += kAttentionThreads) {
+    for (int32_t r = 0; r < run.count; ++r) {
+      const int32_t position = run.position + r, block = position / kBlockTokens;
+      const bool first = position == max(block * kBlockTokens, sequence.first_observed);
+      double& place = sums[block % kQuerySlots * d + i];
+      double sum = first ? 0.0 : place;
+      for (int32_t g = 0; g < group; ++g) {
+        sum += rows.Query(run.row + r, kv_head * group + g)[i];
+      }
+      place = sum;
+    }
+  }
+}
+
+__global__ void __launch_bounds__(kAttentionThreads)
+    SetExpansionPointsKernel(AttentionRows rows, int32_t layer, const SequenceWork* sequences,
+                             const PointUpdate* updates) {
+  const PointUpdate update = updates[blockIdx.x];
+  const StateView& state = sequences[update.sequence].state;
+  const int32_t kv_head = blockIdx.y, d = rows.head_dim;
+  const size_t head = size_t(layer) * rows.kv_heads + kv_head;
+  const int32_t now = update.position / kBlockTokens, blocks = min(now, kQueryBlocks);
+  const double scale =
+      1 / (max(1, blocks * kBlockTokens * rows.group()) * sqrt(static_cast<double>(d)));
+  for (int32_t i = threadIdx.x; i < d; i += kAttentionThreads) {
+    double total = 0;
+    for (int32_t block = now - blocks; block < now; ++block) {
+      total += state.query_sums[(head * kQuerySlots + block % kQuerySlots) * d + i];
+    }
+    state.points[head * d + i] = static_cast<float>(total * scale);
   }
 }
 
 }  // namespace
+
+void ObserveQueries(Stream stream, const AttentionRows& rows, int32_t layer,
+                    const SequenceWork* sequences, const QueryRun* runs, int32_t count) {
+  Launch(ObserveQueriesKernel,
+         {.name = "observe_queries",
+          .grid = {static_cast<unsigned>(count), static_cast<unsigned>(rows.kv_heads), 1},
+          .block = {kAttentionThreads},
+          .stream = stream},
+         rows, layer, sequences, runs);
+}
+
+void SetExpansionPoints(Stream stream, const AttentionRows& rows, int32_t layer,
+                        const SequenceWork* sequences, const PointUpdate* updates, int32_t count) {
+  Launch(SetExpansionPointsKernel,
+         {.name = "expansion_points",
+          .grid = {static_cast<unsigned>(count), static_cast<unsigned>(rows.kv_heads), 1},
+          .block = {kAttentionThreads},
+          .stream = stream},
+         rows, layer, sequences, updates);
+}
 
 template <typename E>
 void CloseSegments(Stream stream, const KvLayer<E>& kv, const SequenceWork* sequences,

@@ -8,11 +8,12 @@
 
 namespace alcca::ALCCA_GPU {
 
-// 16 clusters of one KV head, as floats: mean keys [16, d], mean values [16, d], variances [16].
+// 16 clusters of one KV head, as floats: mean keys [16, d], mean values [16, d], variances [16],
+// offsets [16]; all means are weighted (kernels/key_clusters.h).
 inline constexpr int32_t kClusterRows = kBlockFines;
 static_assert(kClusterRows == kSegmentBlocks);
 __host__ __device__ constexpr size_t ClusterFloats(int32_t d) {
-  return size_t(kClusterRows) * (2 * size_t(d) + 1);
+  return size_t(kClusterRows) * (2 * size_t(d) + 2);
 }
 struct ClusterRows {
   float* base;
@@ -20,6 +21,7 @@ struct ClusterRows {
   __device__ float* Key(int32_t row) const { return base + size_t(row) * d; }
   __device__ float* Value(int32_t row) const { return Key(kClusterRows + row); }
   __device__ float& Variance(int32_t row) const { return Key(2 * kClusterRows)[row]; }
+  __device__ float& Offset(int32_t row) const { return Key(2 * kClusterRows)[kClusterRows + row]; }
 };
 __device__ __forceinline__ ClusterRows ClustersAt(float* const* pieces, int32_t piece,
                                                   int32_t layer, int32_t kv_heads, int32_t kv_head,
@@ -31,6 +33,21 @@ __device__ __forceinline__ ClusterRows ClustersAt(float* const* pieces, int32_t 
 struct ClosingSegment {
   int32_t sequence, first_block, blocks;
 };
+
+// Slots of SequenceWork's query sums: a block being filled beside those that make a point.
+inline constexpr int32_t kQuerySlots = kQueryBlocks + 1;
+// Queries of consecutive tokens of a sequence, to be summed for later expansion points.
+struct QueryRun {
+  int32_t sequence, row, position, count;  // row: of the step
+};
+void ObserveQueries(Stream stream, const AttentionRows& rows, int32_t layer,
+                    const SequenceWork* sequences, const QueryRun* runs, int32_t count);
+// What closes next in a sequence closes at `position`.
+struct PointUpdate {
+  int32_t sequence, position;
+};
+void SetExpansionPoints(Stream stream, const AttentionRows& rows, int32_t layer,
+                        const SequenceWork* sequences, const PointUpdate* updates, int32_t count);
 
 // Scratch of one segment and KV head: two orders of its tokens, its keys and values as they will
 // lie.
