@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(kThreads) MatMulSkinnyKernel(Arguments a) {
   const int32_t features_end = (a.n + kMmaRows - 1) / kMmaRows * kMmaRows;  // of the padded matrix
 
   // Loads in flight hide the memory's latency: with few sums there are registers for more.
-  constexpr int32_t kUnroll = R * T <= 2 ? 4 : R * T <= 16 ? 2 : 1;
+  [[maybe_unused]] constexpr int32_t kUnroll = R * T <= 2 ? 4 : R * T <= 16 ? 2 : 1;
   Sum sums[R][T][4] = {};
 #pragma unroll kUnroll
   for (int32_t chunk = warp; chunk < chunks; chunk += kWarps) {
