@@ -292,7 +292,7 @@ __device__ __forceinline__ void StageKeys(KeyTile<D>& tile, const KvLayer<BFloat
 }
 
 template <int D>
-__global__ void __launch_bounds__(kAttentionThreads)
+__global__ void __launch_bounds__(kAttentionThreads, 1)
     DecodeMmaKernel(KvLayer<BFloat16> kv, AttentionRows rows, const SequenceWork* sequences,
                     const SoftmaxTile* tiles, float* partials) {
   ALCCA_DYNAMIC_SHARED(KeyTile<D>, stages);
@@ -329,7 +329,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
 }
 
 template <int D>
-__global__ void __launch_bounds__(kAttentionThreads)
+__global__ void __launch_bounds__(kAttentionThreads, 1)
     PrefillMmaKernel(KvLayer<BFloat16> kv, AttentionRows rows, const SequenceWork* sequences,
                      const SoftmaxTile* tiles) {
   ALCCA_DYNAMIC_SHARED(KeyTile<D>, stages);

@@ -56,11 +56,11 @@ class AttentionBf16 : public AttentionConformance {
 };
 
 TEST_P(AttentionBf16, SoftmaxAroundTilesSplitsAndPages) {
-  for (const auto& [heads, kv_heads, dim, page] :
-       {std::tuple{4, 1, 64, 64}, {8, 2, 128, 16}, {3, 1, 64, 7}, {20, 1, 64, 64}, {2, 2, 32, 8}}) {
+  for (const auto& [heads, kv_heads, dim, page] : Some<std::tuple<int, int, int, int>>(
+           3, {{3, 1, 64, 7}, {2, 1, 128, 16}, {20, 1, 64, 64}, {8, 2, 128, 64}, {2, 2, 32, 8}})) {
     Geometry geometry = MakeGeometry(heads, kv_heads, dim);
     geometry.page_tokens = page;
-    for (const int32_t count : {1, 2, 33, 64, 255, 256, 257, 513}) {
+    for (const int32_t count : Some<int32_t>(5, {1, 33, 64, 257, 300, 255, 256, 513, 1030})) {
       const Tokens tokens = RoundedTokens(geometry, count, 50 + count);
       CompareEnd(geometry, tokens, Dense(), 4e-3,
                  "d " + std::to_string(dim) + " tokens " + std::to_string(count));
@@ -74,10 +74,11 @@ TEST_P(AttentionBf16, SoftmaxAroundTilesSplitsAndPages) {
 
 TEST_P(AttentionBf16, SearchesFindTheSameKeys) {
   // Keys on the grid are exact in bf16, so the keys that are found are those of the reference.
-  Geometry geometry = MakeGeometry(4, 2, 64);
+  Geometry geometry = MakeGeometry(3, 1, 64);
   geometry.page_tokens = 64;
-  const Tokens tokens = RoundedTokens(geometry, 530, 60);
-  for (const AttentionParams& params : {Alcca(8), Alcca(100), Tree(8, 12, 4), TopK(0.1f)}) {
+  const Tokens tokens = RoundedTokens(geometry, 530, 60);  // two blocks of 512 search them
+  // 400 candidates of each are more than one warp chooses from.
+  for (const AttentionParams& params : {Alcca(8), Alcca(400), Tree(8, 12, 4), TopK(0.9f)}) {
     CompareEnd(geometry, tokens, params, 2e-6, AttentionModeName(params.mode));
   }
 }
@@ -94,18 +95,18 @@ TEST_P(AttentionBf16, MultipoleOpensTheSameClusters) {
 
 TEST_P(AttentionBf16, TheSameBitsHoweverAPromptIsCut) {
   for (const auto& [heads, kv_heads, dim] :
-       {std::tuple{4, 1, 64}, {2, 1, 128}, {3, 1, 64}}) {
+       Some<std::tuple<int, int, int>>(2, {{3, 1, 64}, {2, 1, 128}, {4, 1, 64}})) {
     Geometry geometry = MakeGeometry(heads, kv_heads, dim);
     geometry.page_tokens = 64;
-    const int32_t count = 600;
+    const int32_t count = GetParam().is_emulated() ? 400 : 600;
     const Tokens tokens = RandomTokens(geometry, count, 70);
     for (const int32_t window : {0, 270}) {
       geometry.shape.sliding_window = window;
       Rig whole(*backend_, geometry);
       whole.RunAll(whole.Add(tokens, Dense()), 500, count);
-      for (const int32_t chunk : {8, 97}) {
+      for (const int32_t chunk : Some<int32_t>(1, {97, 8})) {
         Rig rig(*backend_, geometry);
-        rig.RunAll(rig.Add(tokens, Dense()), chunk, 580);  // then one by one
+        rig.RunAll(rig.Add(tokens, Dense()), chunk, count - 20);  // then one by one
         ExpectSameBits(rig.outputs(0), whole.outputs(0),
                        "d " + std::to_string(dim) + " chunk " + std::to_string(chunk));
       }

@@ -27,6 +27,7 @@ struct BackendCase {
   int32_t threads;
 
   bool is_cuda() const { return isa.rfind("cuda", 0) == 0; }
+  bool is_emulated() const { return isa.find("emulated") != std::string::npos; }
   bool is_exact() const { return !is_cuda() || isa.find("exact") != std::string::npos; }
 };
 inline void PrintTo(const BackendCase& c, std::ostream* os) {
