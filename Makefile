@@ -2,7 +2,8 @@
 JOBS ?= $(shell nproc)
 BIN := build/release/bin
 
-.PHONY: help run build test test-dev test-tsan fuzz bench plots dashboards dashboards-pictures cuda faiss-cuda format lint clean setup
+.PHONY: help run build test test-dev test-tsan fuzz bench plots dashboards dashboards-pictures cuda faiss-cuda format lint clean setup \
+        deb deb-test image image-test packaging-tools
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +61,23 @@ cuda: setup  ## compile and link with the CUDA backend (needs nvcc 13); no hot k
 
 faiss-cuda: setup  ## FAISS for the local GPU, from Debian's source package, once (minutes)
 	@tools/build_faiss_cuda.sh --jobs $(JOBS)
+
+deb: build  ## the Debian package, build/release/alcca-server_*.deb
+	@cd build/release && cpack -G DEB && ls -l alcca-server_*.deb
+
+packaging-tools: setup
+	@tools/setup.sh packaging-packages.txt
+
+deb-test: deb packaging-tools  ## install, run, remove and purge it under a fresh root's own systemd (root)
+	@lintian --fail-on error,warning build/release/alcca-server_*.deb
+	@deploy/debian/test_package.sh build/release/alcca-server_*.deb
+
+TARGET ?= cpu
+image: packaging-tools  ## the container image as an OCI archive, without an engine (root); TARGET=cuda
+	@deploy/container/build_image.sh $(TARGET)
+
+image-test: image build  ## run that image read-only as 65532: stream, drain (root)
+	@python3 -B tests/packaging/container_test.py . $(BIN)/alccad build/container/alcca-$(TARGET).tar
 
 format:  ## clang-format every source
 	@git ls-files '*.h' '*.cc' '*.cu' '*.cuh' | xargs clang-format-14 -i

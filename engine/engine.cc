@@ -77,6 +77,7 @@ Engine::~Engine() {
 }
 
 void Engine::Loop() {
+  pthread_setname_np(pthread_self(), "alcca-step");  // as debuggers and `top -H` show it
   while (AwaitWork()) {
     Step();
   }

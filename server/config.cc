@@ -193,6 +193,12 @@ std::string FlagOf(const Key& key) {
   return absl::StrCat("--", absl::StrReplaceAll(key.name, {{"_", "-"}, {".", "-"}}));
 }
 
+// As --help shows it.
+const char* TypeOf(const Key& key) {
+  static constexpr const char* kTypes[] = {"TEXT", "INT", "FLOAT", "BOOL"};
+  return kTypes[key.field.index()];
+}
+
 // One value from text, as the table demands.
 absl::Status Set(const Key& key, const std::string& text, const std::string& where,
                  ServerConfig* config) {
@@ -355,6 +361,8 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
                "alccad");
   std::string file;
   bool check = false, print = false, reference = false;
+  // The last one wins, so that flags can follow those of a wrapper, a unit or an image.
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.add_option("--config", file, "YAML file of the keys below");
   app.add_flag("--check", check, "validate configuration and model, then exit");
   app.add_flag("--print-config", print, "print what applies, as YAML, then exit");
@@ -373,11 +381,19 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
     app.add_option_function<std::string>(
            FlagOf(key), [&given, k = &key](const std::string& value) { given[k] = value; }, help)
         ->group(key.group)
-        ->type_name("");
+        ->type_name(TypeOf(key));
   }
   try {
-    std::vector<std::string> reversed(args.rbegin(), args.rend());  // as CLI11 wants it
-    app.parse(reversed);
+    std::vector<std::string> words;
+    for (const std::string& word : args) {
+      if (word.starts_with("--") && word.ends_with("=")) {  // CLI11 would take the next word
+        words.insert(words.end(), {word.substr(0, word.size() - 1), ""});
+      } else {
+        words.push_back(word);
+      }
+    }
+    std::reverse(words.begin(), words.end());  // as CLI11 wants it
+    app.parse(words);
   } catch (const CLI::CallForHelp&) {
     result.action = CommandLine::Action::kExit;
     result.text = app.help();

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdio>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/device_fault.h"
@@ -158,9 +159,9 @@ ServingFacts Daemon::Facts() const {
           .attention = AttentionModeName(model_->serving.rules.attention.mode)};
 }
 
-void Daemon::Serve() {
+void Daemon::Serve(std::function<void()> on_progress) {
   service_.Serve(&model_->serving);
-  watchdog_ = std::thread([this] { Watchdog(); });
+  watchdog_ = std::thread([this, on_progress = std::move(on_progress)] { Watchdog(on_progress); });
   health_.SetLive(true);
   health_.SetReady(true);
   // The one line on stdout that scripts may rely on (docs/operations.md).
@@ -184,7 +185,7 @@ void Daemon::OnDeviceFault(std::string_view message) {
   std::this_thread::sleep_for(kFaultGrace);
 }
 
-void Daemon::Watchdog() {
+void Daemon::Watchdog(const std::function<void()>& on_progress) {
   std::unique_lock lock(watchdog_mutex_);
   bool live = true, admits = true;
   ProbeJudge judge({.stall_seconds = config_.watchdog_seconds,
@@ -210,6 +211,9 @@ void Daemon::Watchdog() {
           verdict.admits ? "the queue has room: ready again" : "the queue stays full: not ready",
           {{"waiting", load.waiting}, {"waiting_tokens", load.waiting_tokens}});
       health_.SetAdmitting(admits = verdict.admits);
+    }
+    if (live) {
+      on_progress();
     }
   }
 }

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string_view>
@@ -31,7 +32,8 @@ class Daemon {
   absl::Status Listen();
   absl::Status Load(ModelPlan plan);
   // Takes requests, says SERVING, and prints the line that scripts wait for. Needs a loaded model.
-  void Serve();
+  // `on_progress` is called every second, from a thread, while the step loop makes progress.
+  void Serve(std::function<void()> on_progress);
   // NOT_SERVING at once; new calls are UNAVAILABLE; what is in flight may finish until the drain
   // timeout, then ends with UNAVAILABLE and its tokens so far. Returns when all is delivered.
   void Drain();
@@ -42,9 +44,9 @@ class Daemon {
   // Insecure, or TLS whose first reading and rotations are logged.
   absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials();
   absl::Status ListenForHealth();
-  void Watchdog();
   // The last thing a daemon does whose device failed: says so, and lets it leave.
   void OnDeviceFault(std::string_view message);
+  void Watchdog(const std::function<void()>& on_progress);
   ServingFacts Facts() const;  // with a loaded model
 
   const ServerConfig config_;

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "server/daemon.h"
 #include "server/logging.h"
 #include "server/model_setup.h"
+#include "server/service_manager.h"
 #include "server/tls.h"
 
 namespace alcca {
@@ -85,6 +87,14 @@ absl::StatusOr<ModelPlan> CheckFiles(const ServerConfig& config) {
   return PlanModel(config);
 }
 
+// Taken out of the environment: the address is meant for this process, not for children.
+std::string TakeNotifySocket() {
+  const char* value = std::getenv("NOTIFY_SOCKET");
+  std::string address = value == nullptr ? "" : value;
+  unsetenv("NOTIFY_SOCKET");
+  return address;
+}
+
 int Main(int argc, char** argv) {
   absl::StatusOr<CommandLine> command = ParseCommandLine({argv + 1, argv + argc});
   if (!command.ok()) {
@@ -106,6 +116,8 @@ int Main(int argc, char** argv) {
     return plan.ok() ? 0 : Fail(plan.status(), ExitCodeOf(plan.status()));
   }
   TakeStopSignals();
+  const ServiceManager manager(TakeNotifySocket());
+  manager.Loading();
   // Files are checked before a port is opened: a wrong folder fails in milliseconds.
   absl::StatusOr<ModelPlan> plan = CheckFiles(config);
   if (!plan.ok()) {
@@ -119,8 +131,10 @@ int Main(int argc, char** argv) {
     return Fail(status, ExitCodeOf(status));
   }
   next_signal_drains = true;
-  daemon.Serve();
+  daemon.Serve([&manager] { manager.Progress(); });
+  manager.Ready();
   AwaitStopSignal();
+  manager.Stopping();
   daemon.Drain();
   Log(LogLevel::kInfo, "stopped");
   return 0;

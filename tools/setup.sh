@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Installs the Debian packages of tools/packages.txt that are missing. Idempotent; says what it
-# needs when it may not install.
+# Installs the Debian packages of tools/packages.txt (or of the list named) that are missing.
+# Idempotent; says what it needs when it may not install.
 set -euo pipefail
 cd "$(dirname "$0")"
+list=${1:-packages.txt}
 
 if ! command -v dpkg-query >/dev/null; then
-  echo "setup: this script knows Debian 12 only; install the equivalents of tools/packages.txt" >&2
+  echo "setup: this script knows Debian 12 only; install the equivalents of tools/$list" >&2
   exit 1
 fi
 
@@ -15,7 +16,7 @@ while read -r package; do
   if [[ $(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null) != ii* ]]; then
     missing+=("$package")
   fi
-done <packages.txt
+done <"$list"
 
 if ((${#missing[@]} == 0)); then
   exit 0

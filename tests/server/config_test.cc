@@ -42,6 +42,26 @@ TEST(Config, FlagOverFileOverDefault) {
   EXPECT_EQ(config->page_tokens, ServerConfig().page_tokens);
 }
 
+TEST(Config, TheLastFlagWins) {
+  const testing::TempDir dir;
+  const std::string first = dir.Write("a.yaml", "max_n: 3\nmax_num_seqs: 4");
+  const std::string second = dir.Write("b.yaml", "max_n: 5");
+  const auto config =
+      Parse({"--config", first, "--max-logprobs=1", "--config", second, "--max-logprobs", "2"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->max_n, 5);
+  EXPECT_EQ(config->max_num_seqs, ServerConfig().max_num_seqs);
+  EXPECT_EQ(config->max_logprobs, 2);
+}
+
+TEST(Config, AnEmptyValueIsAValue) {
+  const auto config = Parse({"--metrics-listen=", "--max-n", "2"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->metrics_listen, "");
+  EXPECT_EQ(config->max_n, 2);
+  EXPECT_FALSE(Parse({"--max-n="}).ok());
+}
+
 TEST(Config, BadTextNamesFileKeyAndRule) {
   struct Row {
     const char* yaml;
