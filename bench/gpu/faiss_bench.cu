@@ -102,7 +102,7 @@ int Main(int argc, char** argv) {
       searches = std::atoi(argv[i + 1]);
     }
   }
-  const auto device = OpenDevice(0);
+  const auto device = OpenDevice();
   if (!device.ok()) {
     std::fprintf(stderr, "faiss_bench: %s\n", device.status().ToString().c_str());
     return 78;

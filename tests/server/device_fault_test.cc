@@ -29,7 +29,7 @@ void ServeAndFail() {
   if (!daemon.Listen().ok() || !daemon.Load(PlanModel(config).value()).ok()) {
     std::exit(1);
   }
-  daemon.Serve();
+  daemon.Serve([] {});
   const auto stub = grpc::health::v1::Health::NewStub(grpc::CreateChannel(
       "127.0.0.1:" + std::to_string(daemon.grpc_port()), grpc::InsecureChannelCredentials()));
   grpc::ClientContext context;
