@@ -20,7 +20,6 @@ namespace alcca {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr int32_t kCudaKvBytes = 2;  // bf16, CudaOptions' default
 
 // A bar on a terminal, a line each tenth elsewhere.
 class Progress {
