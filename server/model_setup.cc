@@ -20,6 +20,8 @@ namespace alcca {
 namespace {
 
 namespace fs = std::filesystem;
+constexpr int32_t kHostKvBytes = 4;  // f32, as the CPU backend keeps keys and values
+constexpr int32_t kCudaKvBytes = 2;  // bf16, CudaOptions' default
 
 // A bar on a terminal, a line each tenth elsewhere.
 class Progress {
@@ -235,6 +237,7 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
 
   RETURN_IF_ERROR(ChooseDevice(config, &plan));
   const size_t available = plan.available_bytes;
+  const int32_t kv_element_bytes = plan.on_cuda ? kCudaKvBytes : kHostKvBytes;
   ASSIGN_OR_RETURN(const MemoryPlan memory,
                    PlanMemory(plan.config, {.weight_dtype = config.weight_dtype,
                                             .max_context = config.max_context,
@@ -242,6 +245,7 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
                                             .max_batch_tokens = config.max_batch_tokens,
                                             .kv_cache_bytes = config.kv_cache_bytes,
                                             .page_tokens = config.page_tokens,
+                                            .kv_element_bytes = kv_element_bytes,
                                             .available_bytes = available}));
   plan.options = memory.options;
   plan.footprint = memory.footprint;
