@@ -10,8 +10,8 @@
 // Row independence, which batching relies on: every op computes a row of its output from the same
 // row of its input (and the sequence's own cache) in an order of operations that does not depend on
 // how many other rows are in the call. So a token's logits are bit-identical alone and in any
-// batch, and however its prompt was cut into chunks. One exception, by choice of speed: bf16 weights
-// on CUDA without CudaOptions::row_independent.
+// batch, and however its prompt was cut into chunks. One exception, by choice of speed: bf16
+// weights on CUDA without CudaOptions::row_independent.
 
 #include <cstddef>
 #include <cstdint>

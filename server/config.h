@@ -27,8 +27,8 @@ struct ServerConfig {
   std::string listen = "127.0.0.1:50051";
   std::string metrics_listen = "127.0.0.1:9090";  // empty: no metrics endpoint
   bool metrics_vllm_names = false;
-  std::string health_listen;                      // empty: none beside `listen`
-  std::string tls_cert, tls_key, tls_client_ca;   // files; cert empty: plaintext
+  std::string health_listen;                     // empty: none beside `listen`
+  std::string tls_cert, tls_key, tls_client_ca;  // files; cert empty: plaintext
   bool reflection = true;
   int64_t max_message_bytes = 8 << 20;
   int64_t max_concurrent_streams = 1024;    // per connection

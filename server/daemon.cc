@@ -201,9 +201,7 @@ void Daemon::Watchdog(const std::function<void()>& on_progress) {
     if (verdict.live != live) {
       Log(verdict.live ? LogLevel::kInfo : LogLevel::kError,
           verdict.live ? "the step loop goes on" : "the step loop makes no progress",
-          {{"seconds_since_step", silent},
-           {"running", load.running},
-           {"waiting", load.waiting}});
+          {{"seconds_since_step", silent}, {"running", load.running}, {"waiting", load.waiting}});
       health_.SetLive(live = verdict.live);
     }
     if (verdict.admits != admits) {

@@ -1,4 +1,5 @@
-// docs/secure.md: what clients send and receive never reaches the log, whatever happens to the call.
+// docs/secure.md: what clients send and receive never reaches the log, whatever happens to the
+// call.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
