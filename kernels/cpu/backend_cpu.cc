@@ -20,6 +20,7 @@
 #include "kernels/cpu/swiglu.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/half.h"
+#include "kernels/operands.h"
 #include "kernels/status_macros.h"
 
 namespace alcca {
@@ -35,13 +36,6 @@ class CpuBuffer final : public Buffer {
   HostMemory data_;
   int32_t rows_, cols_;
 };
-
-template <class Wanted, class Base>
-Wanted& Cast(Base& base) {
-  auto* wanted = dynamic_cast<Wanted*>(&base);
-  ALCCA_CHECK(wanted != nullptr);  // made by another backend, or for another op
-  return *wanted;
-}
 
 class CpuBackend final : public Backend {
  public:
@@ -96,7 +90,7 @@ class CpuBackend final : public Backend {
   }
 
   void Embed(TensorView out, const Matrix& table, std::span<const int32_t> token_ids) override {
-    EmbedCpu(out, Cast<const EmbeddingTable>(table), token_ids);
+    EmbedCpu(out, CastTo<const EmbeddingTable>(table), token_ids);
   }
 
   void RmsNorm(TensorView out, TensorView x, const Buffer& weight, float eps) override {
@@ -106,17 +100,17 @@ class CpuBackend final : public Backend {
   }
 
   void MatMul(TensorView out, TensorView x, const Matrix& weight, Accumulate mode) override {
-    MatMulCpu(pool_, kernels_, workspace_, out, x, Cast<const PackedMatrix>(weight), mode);
+    MatMulCpu(pool_, kernels_, workspace_, out, x, CastTo<const PackedMatrix>(weight), mode);
   }
 
   void RopeAndStore(TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
                     const AttentionShape& shape, const RopeParams& rope) override {
-    RopeAndStoreCpu(pool_, qkv, Cast<KvCacheHost>(kv), layer, batch, shape, rope);
+    RopeAndStoreCpu(pool_, qkv, CastTo<KvCacheHost>(kv), layer, batch, shape, rope);
   }
 
   void Attention(TensorView out, TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
                  const AttentionShape& shape) override {
-    AttentionCpu(pool_, isa_, out, qkv, Cast<KvCacheHost>(kv), layer, batch, shape);
+    AttentionCpu(pool_, isa_, out, qkv, CastTo<KvCacheHost>(kv), layer, batch, shape);
   }
 
   void SwiGlu(TensorView out, TensorView gate_up) override { SwiGluCpu(pool_, out, gate_up); }

@@ -4,12 +4,13 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu/quantize.h"
 #include "kernels/half.h"
+#include "kernels/operands.h"
+#include "kernels/status_macros.h"
 
 namespace alcca {
 namespace {
@@ -48,26 +49,6 @@ void ScatterInt8(const int8_t* row, int32_t padded_cols, int32_t slot, std::byte
   for (int32_t k = 0; k < padded_cols; k += 4, out += size_t{4} * kPanelFeatures) {
     std::memcpy(out, row + k, 4);
   }
-}
-
-absl::Status CheckParts(std::span<const HostTensor> parts) {
-  int64_t rows = 0;
-  for (const HostTensor& part : parts) {
-    if (part.data == nullptr || part.rows < 1 || part.cols != parts[0].cols) {
-      return absl::InvalidArgumentError(absl::StrCat("cannot stack a [", part.rows, ", ", part.cols,
-                                                     "] tensor into a matrix of ", parts[0].cols,
-                                                     " columns"));
-    }
-    rows += part.rows;
-  }
-  if (parts.empty() || parts[0].cols < 1 || parts[0].cols > kMatMulColsMax) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a matrix needs 1 to ", kMatMulColsMax, " columns"));
-  }
-  if (rows > std::numeric_limits<int32_t>::max() - kPanelFeatures) {
-    return absl::InvalidArgumentError(absl::StrCat("a matrix of ", rows, " rows is too tall"));
-  }
-  return absl::OkStatus();
 }
 
 // Row `row` of the stack, as floats.
@@ -129,13 +110,7 @@ bool PackedMatrix::PackRow(int32_t feature, const float* row) {
 absl::StatusOr<std::unique_ptr<PackedMatrix>> PackedMatrix::Pack(ThreadPool& pool,
                                                                  std::span<const HostTensor> parts,
                                                                  WeightDType dtype) {
-  if (absl::Status status = CheckParts(parts); !status.ok()) {
-    return status;
-  }
-  int32_t rows = 0;
-  for (const HostTensor& part : parts) {
-    rows += part.rows;
-  }
+  ASSIGN_OR_RETURN(const int32_t rows, StackedRows(parts, kMatMulColsMax));
   std::unique_ptr<PackedMatrix> matrix(new PackedMatrix(rows, parts[0].cols, dtype));
   if (matrix->data_ == nullptr) {
     return absl::ResourceExhaustedError(

@@ -19,6 +19,7 @@
 #include "kernels/cuda/rope.h"
 #include "kernels/cuda/swiglu.h"
 #include "kernels/half.h"
+#include "kernels/operands.h"
 #include "kernels/status_macros.h"
 
 namespace alcca::ALCCA_GPU {
@@ -36,13 +37,6 @@ class BufferCuda final : public Buffer {
   DeviceArray data_;
   int32_t rows_, cols_;
 };
-
-template <class Wanted, class Base>
-Wanted& Cast(Base& base) {
-  auto* wanted = dynamic_cast<Wanted*>(&base);
-  ALCCA_CHECK(wanted != nullptr);  // made by another backend, or for another op
-  return *wanted;
-}
 
 // A stream that lives as long as the backend, and longer than all it made.
 class OwnedStream {
@@ -184,7 +178,7 @@ class BackendCuda final : public Backend {
   }
 
   void Embed(TensorView out, const Matrix& table, std::span<const int32_t> token_ids) override {
-    const auto& rows = Cast<const EmbeddingCuda>(table);
+    const auto& rows = CastTo<const EmbeddingCuda>(table);
     ALCCA_CHECK(out.cols == table.cols() && static_cast<size_t>(out.rows) == token_ids.size());
     for (const int32_t token : token_ids) {
       ALCCA_CHECK(token >= 0 && token < table.rows());
@@ -201,13 +195,13 @@ class BackendCuda final : public Backend {
 
   void MatMul(TensorView out, TensorView x, const Matrix& weight, Accumulate mode) override {
     ALCCA_CHECK(out.rows == x.rows && out.cols == weight.rows() && x.cols == weight.cols());
-    matmul_->Run(out.f32(), x.f32(), x.rows, Cast<const MatrixCuda>(weight),
+    matmul_->Run(out.f32(), x.f32(), x.rows, CastTo<const MatrixCuda>(weight),
                  mode == Accumulate::kAdd);
   }
 
   void RopeAndStore(TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
                     const AttentionShape& shape, const RopeParams& rope) override {
-    KvCacheCuda& cache = Cast<KvCacheCuda>(kv);
+    KvCacheCuda& cache = CastTo<KvCacheCuda>(kv);
     ALCCA_CHECK(qkv.cols == shape.qkv_cols() && qkv.rows == batch.tokens());
     ALCCA_CHECK(shape.head_dim % 2 == 0 && shape.head_dim == cache.shape().head_dim);
     PlaceRows(batch, cache.shape().page_tokens);
@@ -222,7 +216,7 @@ class BackendCuda final : public Backend {
     ALCCA_CHECK(qkv.cols == shape.qkv_cols() && qkv.rows == batch.tokens());
     ALCCA_CHECK(out.rows == qkv.rows && out.cols == shape.heads * shape.head_dim);
     matmul_->Forget(out.data);
-    attention_->Run(out, qkv, Cast<KvCacheCuda>(kv), layer, batch, shape);
+    attention_->Run(out, qkv, CastTo<KvCacheCuda>(kv), layer, batch, shape);
   }
 
   void SwiGlu(TensorView out, TensorView gate_up) override {

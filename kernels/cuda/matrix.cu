@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/row_operands.h"
+#include "kernels/operands.h"
 #include "kernels/status_macros.h"
 
 namespace alcca::ALCCA_GPU {
@@ -84,25 +84,6 @@ size_t ElementBytes(WeightDType dtype) {
   return dtype == WeightDType::kF32 ? 4 : dtype == WeightDType::kBF16 ? 2 : 1;
 }
 
-absl::StatusOr<int32_t> StackedRows(std::span<const HostTensor> parts) {
-  int64_t rows = 0;
-  for (const HostTensor& part : parts) {
-    if (part.data == nullptr || part.rows < 1 || part.cols != parts[0].cols) {
-      return absl::InvalidArgumentError(absl::StrCat("cannot stack a [", part.rows, ", ", part.cols,
-                                                     "] tensor into a matrix of ", parts[0].cols,
-                                                     " columns"));
-    }
-    rows += part.rows;
-  }
-  if (parts.empty() || parts[0].cols < 1 || parts[0].cols > kColsMax) {
-    return absl::InvalidArgumentError(absl::StrCat("a matrix needs 1 to ", kColsMax, " columns"));
-  }
-  if (rows > std::numeric_limits<int32_t>::max() - 16) {
-    return absl::InvalidArgumentError(absl::StrCat("a matrix of ", rows, " rows is too tall"));
-  }
-  return static_cast<int32_t>(rows);
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<MatrixCuda>> MatrixCuda::Make(const DeviceContext& device,
@@ -110,7 +91,7 @@ absl::StatusOr<std::unique_ptr<MatrixCuda>> MatrixCuda::Make(const DeviceContext
                                                              WeightDType dtype) {
   auto matrix = std::make_unique<MatrixCuda>();
   MatrixCuda& m = *matrix;
-  ASSIGN_OR_RETURN(m.rows_, StackedRows(parts));
+  ASSIGN_OR_RETURN(m.rows_, StackedRows(parts, kColsMax));
   m.cols_ = parts[0].cols;
   m.stride_ = PaddedCols(m.cols_);
   m.padded_rows_ = (m.rows_ + 15) / 16 * 16;

@@ -1,4 +1,5 @@
-"""Mistral in plain PyTorch, with two attentions: softmax ("dense") and the published ALCCA formula.
+"""Mistral in plain PyTorch, with the attentions that are compared: softmax ("dense"), the published
+ALCCA formula ("alcca"), and softmax over a few recent keys ("window").
 
 Names, shapes and arithmetic are those of Hugging Face `MistralForCausalLM`: RMSNorm, RoPE in the
 rotate-half convention, grouped queries, SwiGLU, no biases, output head tied to the embedding. A
@@ -42,6 +43,7 @@ class Attention:
     k: int = 8
     theta: float = 0.0
     epsilon: float = 0.05
+    window: int = 8  # Of mode "window": softmax over the most recent keys.
     near: list = dataclasses.field(default_factory=list)  # Near share, one entry per call, if wanted.
 
 
@@ -51,6 +53,13 @@ DELTA = 1e-3  # Training differentiates sqrt(d^2 + DELTA^2): d itself has no gra
 def dense_attention(q, k, v):
     """q [.., T, D], k and v the same: causal softmax(q.k / sqrt(D)) v."""
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+def window_attention(q, k, v, window):
+    """Causal softmax over the `window` most recent keys, the query's own included."""
+    T = q.shape[-2]
+    seen = torch.ones(T, T, dtype=torch.bool).tril().triu(1 - window)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
 
 
 def alcca_attention(q, k, v, a: Attention):
@@ -159,7 +168,12 @@ class SelfAttention(nn.Module):
                                   v.reshape(-1, T, D), a.k, a.epsilon).view(q.shape)
         else:
             k, v = k.repeat_interleave(G, 1), v.repeat_interleave(G, 1)
-            out = dense_attention(q, k, v) if a.mode == "dense" else alcca_attention(q, k, v, a)
+            if a.mode == "dense":
+                out = dense_attention(q, k, v)
+            elif a.mode == "window":
+                out = window_attention(q, k, v, a.window)
+            else:
+                out = alcca_attention(q, k, v, a)
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 

@@ -3,9 +3,12 @@
     python prepare.py --data DIR --out prepared
 
 DIR holds UTF-8 text: collections of short stories with a line <|endoftext|> between stories, and
-whole books named pg-<title>-<number>.txt after their Project Gutenberg number. Held out are five
-stories in a hundred of the collections and the whole books of HELD_BOOKS; nothing of them reaches
-the tokenizer, the story bins or the chat pairs.
+whole books: pg-<title>-<number>.txt after their Project Gutenberg number, cb-* and chilit-* (two
+corpora of children's books). Held out are five stories in a hundred of the collections and the
+whole books of HELD_BOOKS; nothing of them reaches the tokenizer, a bin or the chat pairs.
+
+The books come twice: those simple enough to learn to tell stories from (SIMPLE, and `books.bin`),
+and all the others (`shelf.bin`), which keep a small model from learning the first by heart.
 """
 
 import argparse
@@ -22,12 +25,13 @@ CONTROL = ["[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[/AVAILABL
            "[TOOL_RESULTS]", "[/TOOL_RESULTS]"]  # Ids 3 to 9, as in Mistral's tokenizer v3.
 COLLECTIONS = ["tinystories-v1-sample", "tinystories-v2-gpt4-sample", "storyweaver-pratham-en",
                "african-storybook-en"]
-BOOKS = re.compile("the-tale-of|adventures-of|uncle-wig|bunny-brown|mother-west|happy-jack|fox|"
+SIMPLE = re.compile("the-tale-of|adventures-of|uncle-wig|bunny-brown|mother-west|happy-jack|fox|"
                    "wood-mouse|pigg|bully|sammie|lulu|squinty|mappo|nero|sandman|raggedy|"
                    "kindergarten|meadow-people")
 HELD_BOOKS = ["the-bobbsey-twins-at-school", "four-little-blossoms-at-brookside-farm",
               "the-curlytops-snowed-in", "six-little-bunkers-at-grandma-bell-s",
-              "among-the-farmyard-people", "sunny-boy-in-the-country"]
+              "among-the-farmyard-people", "sunny-boy-in-the-country", "chilit-willows",
+              "cb-baum-the-marvelous-land-of-oz"]
 HELD_STORIES = 150
 FOLD = str.maketrans({"\u201c": '"', "\u201d": '"', "\u2018": "'", "\u2019": "'", "\u2014": "--",
                       "\u2013": "-", "\u2026": "...", "\ufeff": "", "_": "", "\r": ""})
@@ -93,9 +97,29 @@ def chat_prompt(story, rng):
                        "Please tell me a bedtime story."])
 
 
+def about_the_story(story, rng):
+    """A question whose answer stands in the story itself, or None: (prompt, answer)."""
+    parts = story.split("\n\n")
+    called = re.findall(r"(?<=[a-z,] )[A-Z][a-z]{2,}", story)  # Not at a sentence's start.
+    who = sorted({n for n in called if called.count(n) > 2}, key=called.index)[:3]
+    r = rng.random()
+    if who and r < 0.4:
+        names = " and ".join([", ".join(who[:-1]), who[-1]] if len(who) > 1 else who)
+        verb = "are" if len(who) > 1 else "is"
+        return f"{story}\n\nWho is in this story?", f"{names} {verb} in this story."
+    if len(parts) > 2 and r < 0.7:
+        return f"{story}\n\nTell me again how it ended.", parts[-1]
+    if len(parts) > 1:
+        cut = rng.randrange(1, len(parts))
+        return "Continue this story: " + "\n\n".join(parts[:cut]), "\n\n".join(parts[cut:])
+    return None
+
+
 def book_entry(path):
-    slug, number = re.fullmatch(r"pg-(.*)-(\d+)", path.stem).groups()
-    return {"work": slug.replace("-", " "), "gutenberg": int(number)}
+    pg = re.fullmatch(r"pg-(.*)-(\d+)", path.stem)
+    if not pg:
+        return {"work": path.stem}
+    return {"work": pg.group(1).replace("-", " "), "gutenberg": int(pg.group(2))}
 
 
 def main():
@@ -110,10 +134,12 @@ def main():
     stories = [(c, s) for c in COLLECTIONS for s in read_stories(args.data / f"{c}.txt")]
     rng.shuffle(stories)
     held, stories = stories[:HELD_STORIES], [s for _, s in stories[HELD_STORIES:]]
-    paths = sorted(args.data.glob("pg-*.txt"))
+    paths = sorted(p for kind in ("pg", "cb", "chilit") for p in args.data.glob(f"{kind}-*.txt"))
     held_paths = [p for p in paths if any(h in p.name for h in HELD_BOOKS)]
-    train_paths = [p for p in paths if BOOKS.search(str(p.name)) and p not in held_paths]
-    books = [d for p in train_paths for d in read_book(p)]
+    train_paths = [p for p in paths if p not in held_paths]
+    simple = [p for p in train_paths if p.name.startswith("pg-") and SIMPLE.search(p.name)]
+    books = [d for p in simple for d in read_book(p)]
+    shelf = [d for p in train_paths if p not in simple for d in read_book(p)]
 
     model = args.tokenizer
     if model is None:
@@ -129,14 +155,18 @@ def main():
     # As Mistral v3 does it: control tokens by id, every text segment encoded on its own.
     write("stories", [[BOS] + encode(s) + [EOS] for s in stories])
     write("books", [[BOS] + encode(s) + [EOS] for s in books])
-    write("chat", [[BOS, INST] + encode(chat_prompt(s, rng)) + [END_INST] + encode(s) + [EOS]
-                   for s in stories if len(s) < 2500])
+    write("shelf", [[BOS] + encode(s) + [EOS] for s in shelf])
+    told = [s for s in stories if len(s) < 2500]
+    pairs = [(chat_prompt(s, rng), s) for s in told]
+    pairs += [pair for s in told if (pair := about_the_story(s, rng))]
+    write("chat", [[BOS, INST] + encode(prompt) + [END_INST] + encode(answer) + [EOS]
+                   for prompt, answer in pairs])
 
     separator = "\n\n<|endoftext|>\n\n"
     texts = {"heldout": [s for c, s in held if c.startswith("tinystories")],
              "heldout_picture_books": [s for c, s in held if not c.startswith("tinystories")]}
     for p in held_paths:
-        texts["heldout_" + str(book_entry(p)["gutenberg"])] = read_book(p)
+        texts[f"heldout_{book_entry(p).get('gutenberg', p.stem)}"] = read_book(p)
     for name, documents in texts.items():
         (args.out / f"{name}.txt").write_text(separator.join(documents) + "\n")
     split = {

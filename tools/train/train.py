@@ -1,8 +1,10 @@
-"""Trains, or fine-tunes, on what prepare.py wrote. The schedule is in wall-clock time.
+"""Trains, or fine-tunes, on what prepare.py wrote. The schedule is in tokens, so that two runs
+with the same --tokens, --seed and --init see the same text in the same steps.
 
-    python train.py --data prepared --out runs/afia --minutes 66
-    python train.py --data prepared --out runs/mine --minutes 20 --init ../../models/afia-5m --lr 0.2
-    python train.py --data prepared --out runs/afia --minutes 66 --resume
+    python train.py --data prepared --out runs/afia --tokens 20e6
+    python train.py --data prepared --out runs/twin --tokens 20e6 --attention dense
+    python train.py --data prepared --out runs/mine --tokens 2e6 --init ../../models/afia-5m --lr 0.3
+    python train.py --data prepared --out runs/afia --tokens 20e6 --resume
 
 Attention is ALCCA from the first step: 32 keys, then 16, then k. Writes checkpoint.pt (every three
 minutes and at the end), log.csv and loss.png.
@@ -17,17 +19,22 @@ import random
 import time
 
 import numpy as np
+import sentencepiece
 import torch
 import torch.nn.functional as F
 
 import model as afia
+from far_keys import FarKeys
 
 EOS = 2
 BATCH_TOKENS = 4096
-LONG_FROM, LONG, SHORT = 0.75, 512, 256  # Sequence length, by share of the time spent.
+LONG_FROM, LONG, SHORT = 0.5, 1024, 512  # Sequence length, by share of the tokens.
 FLAT_UNTIL = 0.35                        # Then the learning rate falls linearly to FLOOR.
 FLOOR = 0.02
 MUON_LR, ADAM_LR, WARMUP = 0.02, 4e-3, 50
+# Documents of one epoch: every story, chat pair and simple book, and a share of all the others.
+SHELF_SHARE = 0.25
+FAR_SHARE = 0.2  # Of the rows.
 
 
 def read_documents(path):
@@ -36,31 +43,48 @@ def read_documents(path):
     return [d.astype(np.int64) for d in np.split(flat, ends) if len(d)]
 
 
-def documents(folder, rng):
-    """Endless: an epoch is the stories twice, the chat pairs once, and half of the books."""
-    stories, books, chat = (read_documents(folder / f"{n}.bin") for n in ("stories", "books", "chat"))
+def documents(bins, rng):
     while True:
-        epoch = stories + stories + chat + rng.sample(books, len(books) // 2)
+        shelf = bins["shelf"]
+        epoch = (bins["stories"] + bins["chat"] + bins["books"]
+                 + rng.sample(shelf, int(len(shelf) * SHELF_SHARE)))
         rng.shuffle(epoch)
         yield from epoch
 
 
 class Batches:
-    """Documents one after another, cut into rows; rows begin anywhere, as <s> marks the starts."""
+    """Documents one after another, cut into rows, which begin anywhere, as <s> marks the starts;
+    and among them rows of far_keys.py."""
 
-    def __init__(self, folder, seed):
-        self.stream, self.buffer = documents(folder, random.Random(seed)), np.zeros(0, np.int64)
+    def __init__(self, folder, seed, far_share):
+        bins = {n: read_documents(folder / f"{n}.bin") for n in ("stories", "chat", "books", "shelf")}
+        self.rng, self.far_share = random.Random(seed), far_share
+        self.stream, self.buffer = documents(bins, random.Random(seed)), np.zeros(0, np.int64)
+        pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+        self.far = FarKeys(pieces.encode, pieces.decode, bins["stories"][:800], seed)
 
-    def next(self, length):
-        rows = BATCH_TOKENS // length
-        need = rows * (length + 1)
+    def text(self, need):
         parts, have = [self.buffer], len(self.buffer)
         while have < need:
             parts.append(next(self.stream))
             have += len(parts[-1])
         flat = np.concatenate(parts)
         self.buffer = flat[need:]
-        return torch.from_numpy(flat[:need].copy()).view(rows, length + 1)
+        return flat[:need]
+
+    def next(self, length):
+        """ids [rows, length + 1], weights [rows, length] of the predictions, is_text [rows]."""
+        ids, weights, is_text = [], [], []
+        for _ in range(BATCH_TOKENS // length):
+            is_text.append(self.rng.random() >= self.far_share)
+            if is_text[-1]:
+                ids.append(torch.from_numpy(self.text(length + 1).copy()))
+                weights.append(torch.ones(length))
+            else:
+                row, weight = self.far.row(length)
+                ids.append(torch.tensor(row))
+                weights.append(torch.tensor(weight))
+        return torch.stack(ids), torch.stack(weights), torch.tensor(is_text)
 
 
 def draw(log, out):
@@ -69,8 +93,11 @@ def draw(log, out):
     from matplotlib import pyplot
     rows = list(csv.DictReader(open(log)))
     figure, axes = pyplot.subplots(figsize=(7, 4))
-    axes.plot([int(r["tokens"]) / 1e6 for r in rows], [float(r["loss"]) for r in rows])
+    for name, label in (("loss", "text"), ("far", "answers that lie far back")):
+        points = [(int(r["tokens"]) / 1e6, float(r[name])) for r in rows if r[name] != "nan"]
+        axes.plot(*zip(*points), label=label)
     axes.set(xlabel="tokens seen (million)", ylabel="training loss (nats per token)")
+    axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(out, dpi=100, bbox_inches="tight")
 
@@ -79,13 +106,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--tokens", type=float, required=True, help="to train on in all")
     parser.add_argument("--init", type=pathlib.Path, help="fine-tune this folder or checkpoint")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--lr", type=float, default=1.0, help="factor on both learning rates")
     parser.add_argument("--k", type=int, default=8)
     parser.add_argument("--epsilon", type=float, default=0.05)
-    parser.add_argument("--dense", action="store_true", help="softmax instead, for comparison")
+    parser.add_argument("--attention", choices=("alcca", "dense", "window"), default="alcca")
+    parser.add_argument("--window", type=int, default=8, help="keys that --attention window sees")
+    parser.add_argument("--far-share", type=float, default=FAR_SHARE, help="rows of far_keys.py")
+    parser.add_argument("--bf16", action="store_true", help="faster where the CPU has AMX only")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -93,7 +123,7 @@ def main():
     torch.manual_seed(args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
 
-    attention = afia.Attention("dense" if args.dense else "alcca", args.k, 0.0, args.epsilon)
+    attention = afia.Attention(args.attention, args.k, 0.0, args.epsilon, window=args.window)
     model = afia.load(args.init)[0].train() if args.init else afia.Mistral()
     # Muon for the matrices, AdamW for the embedding and the norms.
     matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
@@ -112,45 +142,56 @@ def main():
         adam.load_state_dict(c["adam"])
         step, tokens, seconds = c["step"], c["tokens"], c["seconds"]
     else:
-        log.write_text("step,tokens,seconds,loss\n")
+        log.write_text("step,tokens,seconds,loss,far\n")
 
     def save():
         part = checkpoint.with_suffix(".part")
         torch.save(dict(model=model.state_dict(), muon=muon.state_dict(), adam=adam.state_dict(),
                         config=dataclasses.asdict(model.config), step=step, tokens=tokens,
                         attention=dict(mode=attention.mode, k=args.k, theta=0.0,
-                                       epsilon=args.epsilon), seconds=spent()), part)
+                                       epsilon=args.epsilon, window=args.window),
+                        seconds=spent()), part)
         os.replace(part, checkpoint)
 
     started = saved = time.monotonic()
     def spent():
         return seconds + time.monotonic() - started
 
-    batches, mean = Batches(args.data, args.seed + step), None
-    while (share := spent() / (60 * args.minutes)) < 1:
-        warm = args.init or args.dense  # No warm start from more keys.
+    batches = Batches(args.data, args.seed + step, args.far_share)
+    means = {"text": float("nan"), "far": float("nan")}
+
+    def average(name, losses):
+        if losses.numel():
+            old, new = means[name], losses.mean().item()
+            means[name] = new if old != old else 0.95 * old + 0.05 * new
+
+    while (share := tokens / args.tokens) < 1:
+        warm = args.init or args.attention != "alcca"  # No warm start from more keys.
         attention.k = args.k if warm or step >= 150 else max(args.k, 32 if step < 60 else 16)
         fall = 1 if share < FLAT_UNTIL else max(FLOOR, (1 - share) / (1 - FLAT_UNTIL))
         scale = args.lr * min(1, (step + 1) / WARMUP) * fall
         for optimizer, lr in ((muon, MUON_LR), (adam, ADAM_LR)):
             for group in optimizer.param_groups:
                 group["lr"] = lr * scale
-        x = batches.next(LONG if share > LONG_FROM else SHORT)
-        with torch.autocast("cpu", dtype=torch.bfloat16):  # Distances stay float32.
-            logits = model(x[:, :-1], attention, fast=True)
-        loss = F.cross_entropy(logits.float().flatten(0, 1), x[:, 1:].flatten())
-        loss.backward()
+        x, weight, is_text = batches.next(LONG if share > LONG_FROM else SHORT)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
+            logits = model(x[:, :-1], attention, fast=True)  # Distances are float32 always.
+        losses = F.cross_entropy(logits.float().flatten(0, 1), x[:, 1:].flatten(),
+                                 reduction="none").view(weight.shape)
+        ((losses * weight).sum() / weight.sum()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         muon.step()
         adam.step()
         model.zero_grad(set_to_none=True)
         step += 1
-        tokens += x.numel()
-        mean = loss.item() if mean is None else 0.95 * mean + 0.05 * loss.item()
+        tokens += weight.numel()
+        average("text", losses.detach()[is_text])
+        average("far", losses.detach()[weight > 1])
         if step % 10 == 0:
             with log.open("a") as f:
-                f.write(f"{step},{tokens},{spent():.0f},{mean:.4f}\n")
-            print(f"step {step}  {tokens:,} tokens  {spent():.0f} s  loss {mean:.3f}", flush=True)
+                f.write(f"{step},{tokens},{spent():.0f},{means['text']:.4f},{means['far']:.4f}\n")
+            print(f"step {step}  {tokens:,} tokens  {spent():.0f} s  loss {means['text']:.3f}"
+                  f"  far answers {means['far']:.3f}", flush=True)
         if time.monotonic() - saved > 180:
             save()
             saved = time.monotonic()

@@ -1,0 +1,27 @@
+#pragma once
+
+// What every backend asks of the operands that its caller hands it.
+
+#include <cstdint>
+#include <span>
+
+#include "absl/status/statusor.h"
+#include "kernels/check.h"
+#include "kernels/tensor.h"
+
+namespace alcca {
+
+// The backend's own kind of an opaque operand.
+template <class Wanted, class Base>
+Wanted& CastTo(Base& base) {
+  auto* wanted = dynamic_cast<Wanted*>(&base);
+  ALCCA_CHECK(wanted != nullptr);  // made by another backend, or for another op
+  return *wanted;
+}
+
+// Rows of the matrix that `parts`, one above the other, make. InvalidArgument: a part is empty or
+// as wide as no other, there is none, or the matrix has more than `cols_max` columns or more rows
+// than an int32_t holds with padding.
+absl::StatusOr<int32_t> StackedRows(std::span<const HostTensor> parts, int32_t cols_max);
+
+}  // namespace alcca

@@ -1,0 +1,76 @@
+"""Rows whose answer lies far back, so that training text does not reward a short window alone.
+
+`prepare.py`'s stories are local: the last dozen tokens predict nearly as much as all. Here each row
+is story sentences (training ones) with facts among them and questions about the facts behind them:
+pass keys of five digits, and "NAME has a THING." of many pairs, asked again in another order. The
+questions are worded as in `alcca tasks`; names, things and the sentences between are not its.
+"""
+
+import random
+import re
+
+NAMES = """Peter Molly Henry Rosa Oscar Nina Felix Clara Hugo Ruth Edgar Dora Walter Ida Martin Nora
+Simon Elsa Victor Paul Greta Arthur Hazel Ralph Flora Bruno Agnes Conrad Edith Gilbert Olive""".split()
+THINGS = """apple candle feather basket ladder mirror needle pillow saddle whistle bucket blanket
+button carpet hammer kettle lantern marble nut pipe purse ribbon rope sack shell shovel sponge stick
+stool sword ticket towel trumpet umbrella vase violin wagon wallet""".split()
+
+
+class FarKeys:
+    """Rows of exactly `length` tokens. encode: text -> ids; stories: ids of training documents."""
+
+    def __init__(self, encode, decode, stories, seed):
+        self.encode, self.random = encode, random.Random(seed)
+        sentences = []
+        for story in stories:
+            text = decode(story.tolist())
+            sentences += [s for s in re.findall(r"[A-Z][^.!?\n\"]{15,90}[.]", text)]
+        self.sentences = sentences
+
+    def facts(self, count):
+        """[(statement, question, answer)], one kind a row."""
+        rng = self.random
+        if rng.random() < 0.4:
+            if rng.random() < 0.6:
+                key = str(rng.randrange(10000, 100000))
+                return [(f"The pass key is {key}. Remember it: the pass key is {key}.",
+                         "What is the pass key? The pass key is", f"{key}.")]
+            names = rng.sample(NAMES, min(count, 6))
+            keys = [str(rng.randrange(10000, 100000)) for _ in names]
+            return [(f"The pass key of {n} is {k}.", f"The pass key of {n} is", f"{k}.")
+                    for n, k in zip(names, keys)]
+        names, things = rng.sample(NAMES, count), rng.sample(THINGS, count)
+        return [(f"{n} has a {t}.", f"{n} has a", f"{t}.") for n, t in zip(names, things)]
+
+    def row(self, length):
+        """ids [length + 1], and weights [length] of the predictions: answers count more."""
+        rng = self.random
+        facts = self.facts(rng.randrange(4, 17))
+        begin = "There is a pass key in this text. Remember it. " if "pass key" in facts[0][0] else ""
+        ask = [(q, a) for _, q, a in facts]
+        rng.shuffle(ask)
+        ask = ask[:rng.randrange(1, len(ask) + 1)]
+        tail, answers = [], []
+        for question, answer in ask:
+            tail += self.encode(question)
+            ids = self.encode(answer)
+            answers += [(len(tail), len(ids) - 1)]  # Its full stop is no answer.
+            tail += ids
+        head = [1] + self.encode(begin)
+        told = [self.encode(s) for s, _, _ in facts]
+        room = length + 1 - len(head) - len(tail) - sum(map(len, told))
+        rng.shuffle(told)
+        filler = []
+        while room > 0:
+            sentence = self.encode(rng.choice(self.sentences))[:room]
+            filler.append(sentence)
+            room -= len(sentence)
+        for fact in told:
+            filler.insert(rng.randrange(len(filler) + 1), fact)
+        ids = head + [t for part in filler for t in part] + tail
+        begin_tail = len(ids) - len(tail)
+        weights = [1.0] * (len(ids) - 1)
+        for at, size in answers:
+            for i in range(begin_tail + at, begin_tail + at + size):
+                weights[i - 1] = 4.0
+        return ids[:length + 1], weights[:length]
