@@ -61,20 +61,16 @@ def main():
         "legacy": True,
         "model_max_length": config["max_position_embeddings"],
     })
+    trained = {k: attention[k] for k in ("mode", "k", "theta", "epsilon")}
+    if attention["mode"] == "window":
+        trained["window"] = attention["window"]
+    serve = {**trained, "search": "exact"}
+    if args.theta is not None:
+        serve["theta"] = args.theta
     write_json(args.out / "alcca.json", {
-        "mode": "alcca",
-        "k": attention["k"],
-        "theta": attention["theta"] if args.theta is None else args.theta,
-        "epsilon": attention["epsilon"],
-        "search": "exact",
-        "_trained_with": {
-            "k": attention["k"],
-            "theta": attention["theta"],
-            "epsilon": attention["epsilon"],
-            "search": "exact",
-            "steps": checkpoint["step"],
-            "tokens": checkpoint["tokens"],
-        },
+        **serve,
+        "_trained_with": {**trained, "steps": checkpoint["step"], "tokens": checkpoint["tokens"],
+                          "after": checkpoint.get("after")},
     })
     if args.tokenizer.resolve() != (args.out / "tokenizer.model").resolve():
         shutil.copyfile(args.tokenizer, args.out / "tokenizer.model")

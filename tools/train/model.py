@@ -41,10 +41,15 @@ class Attention:
 
     mode: str = "alcca"
     k: int = 8
-    theta: float = 0.0
+    theta: float | list = 0.0  # Or one for each layer and query head, [layers][heads].
     epsilon: float = 0.05
     window: int = 8  # Of mode "window": softmax over the most recent keys.
-    near: list = dataclasses.field(default_factory=list)  # Near share, one entry per call, if wanted.
+    near: list = dataclasses.field(default_factory=list)  # Near share, an entry a layer and call.
+
+    def gate(self, layer):
+        """Thresholds of a layer's heads, [heads, 1, 1] or [1, 1, 1]; None where none is above 0."""
+        theta = self.theta[layer] if isinstance(self.theta, list) else [self.theta]
+        return torch.tensor(theta)[:, None, None] if max(theta) > 0 else None
 
 
 DELTA = 1e-3  # Training differentiates sqrt(d^2 + DELTA^2): d itself has no gradient at 0.
@@ -62,12 +67,22 @@ def window_attention(q, k, v, window):
     return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
 
 
-def alcca_attention(q, k, v, a: Attention):
-    """The reference. q, k, v are float32 [.., T, D], after RoPE, one key head per query head.
+def near_gate(out, q, k, v, theta, a: Attention):
+    """`out` where ||q - c|| >= theta; elsewhere the mean of the causal values.
 
-    c = mean of the causal keys, the query's own included. Where ||q - c|| < theta: mean of the
-    causal values. Elsewhere: the k nearest keys (all, where there are fewer), weighted by
-    1 / (distance + epsilon), normalised.
+    The choice has no gradient, so a near query teaches its values alone; a head that is always near
+    never learns its keys. Hence thresholds come late in training (README.md).
+    """
+    count = torch.arange(1, q.shape[-2] + 1, dtype=q.dtype)[:, None]
+    near = (q - k.cumsum(-2) / count).norm(dim=-1, keepdim=True) < theta
+    a.near.append(near.float().mean().item())
+    return torch.where(near, v.cumsum(-2) / count, out)
+
+
+def alcca_attention(q, k, v, a: Attention):
+    """The reference, far queries. q, k, v are float32 [.., T, D], after RoPE, one key head per
+    query head: the k nearest causal keys (all, where there are fewer), weighted by
+    1 / (distance + epsilon), normalised. near_gate answers the others.
     """
     T = q.shape[-2]
     # Differences, not |q|^2 - 2 q.k + |k|^2, which cancels; cdist would choose that for speed.
@@ -77,13 +92,7 @@ def alcca_attention(q, k, v, a: Attention):
     nearest = d.topk(min(a.k, T), dim=-1, largest=False)
     w = 1.0 / ((nearest.values.square() + DELTA**2).sqrt() + a.epsilon)  # 0 at infinite distance.
     w = torch.zeros_like(d).scatter(-1, nearest.indices, w)
-    out = (w / w.sum(-1, keepdim=True)) @ v
-    if a.theta > 0:
-        count = torch.arange(1, T + 1, dtype=q.dtype)[:, None]
-        near = (q - k.cumsum(-2) / count).norm(dim=-1, keepdim=True) < a.theta
-        a.near.append(near.float().mean().item())
-        out = torch.where(near, v.cumsum(-2) / count, out)
-    return out
+    return (w / w.sum(-1, keepdim=True)) @ v
 
 
 def _kernel(head_dim):
@@ -105,7 +114,7 @@ def _pointer(t):
 
 
 class FastAlcca(torch.autograd.Function):
-    """The same with theta = 0, several times faster on a CPU, with its own gradient.
+    """The same, several times faster on a CPU, with its own gradient.
 
     q [N, G, T, D] are the G query heads of each of N key heads; k and v are [N, T, D].
     """
@@ -149,9 +158,9 @@ def rope(x, cos, sin):
 
 
 class SelfAttention(nn.Module):
-    def __init__(self, c: Config):
+    def __init__(self, c: Config, layer):
         super().__init__()
-        self.c = c
+        self.c, self.layer = c, layer
         self.q_proj = nn.Linear(c.hidden_size, c.num_attention_heads * c.head_dim, bias=False)
         self.k_proj = nn.Linear(c.hidden_size, c.num_key_value_heads * c.head_dim, bias=False)
         self.v_proj = nn.Linear(c.hidden_size, c.num_key_value_heads * c.head_dim, bias=False)
@@ -163,17 +172,19 @@ class SelfAttention(nn.Module):
         q, k, v = (p(x).view(B, T, -1, D).transpose(1, 2).float()
                    for p in (self.q_proj, self.k_proj, self.v_proj))
         q, k = rope(q, cos, sin), rope(k, cos, sin)
-        if a.mode == "alcca" and fast and a.theta == 0:
-            out = FastAlcca.apply(q.reshape(-1, G, T, D), k.reshape(-1, T, D),
-                                  v.reshape(-1, T, D), a.k, a.epsilon).view(q.shape)
+        all_k, all_v = k.repeat_interleave(G, 1), v.repeat_interleave(G, 1)
+        if a.mode == "dense":
+            out = dense_attention(q, all_k, all_v)
+        elif a.mode == "window":
+            out = window_attention(q, all_k, all_v, a.window)
         else:
-            k, v = k.repeat_interleave(G, 1), v.repeat_interleave(G, 1)
-            if a.mode == "dense":
-                out = dense_attention(q, k, v)
-            elif a.mode == "window":
-                out = window_attention(q, k, v, a.window)
+            if fast:
+                out = FastAlcca.apply(q.reshape(-1, G, T, D), k.reshape(-1, T, D),
+                                      v.reshape(-1, T, D), a.k, a.epsilon).view(q.shape)
             else:
-                out = alcca_attention(q, k, v, a)
+                out = alcca_attention(q, all_k, all_v, a)
+            if (theta := a.gate(self.layer)) is not None:
+                out = near_gate(out, q, all_k, all_v, theta, a)
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
@@ -189,10 +200,10 @@ class MLP(nn.Module):
 
 
 class Layer(nn.Module):
-    def __init__(self, c: Config):
+    def __init__(self, c: Config, layer):
         super().__init__()
         self.input_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
-        self.self_attn = SelfAttention(c)
+        self.self_attn = SelfAttention(c, layer)
         self.post_attention_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
         self.mlp = MLP(c)
 
@@ -207,7 +218,7 @@ class Mistral(nn.Module):
         c = self.config = config
         self.model = nn.ModuleDict(dict(
             embed_tokens=nn.Embedding(c.vocab_size, c.hidden_size),
-            layers=nn.ModuleList(Layer(c) for _ in range(c.num_hidden_layers)),
+            layers=nn.ModuleList(Layer(c, i) for i in range(c.num_hidden_layers)),
             norm=RMSNorm(c.hidden_size, c.rms_norm_eps)))
         for name, p in self.named_parameters():
             if p.dim() == 2:
@@ -215,7 +226,7 @@ class Mistral(nn.Module):
                 nn.init.normal_(p, 0, 0.02 / math.sqrt(2 * c.num_hidden_layers if residual else 1))
 
     def forward(self, ids, a: Attention = Attention(), fast=False):
-        """ids [B, T] -> logits [B, T, vocab]. fast: the compiled kernel where theta is 0."""
+        """ids [B, T] -> logits [B, T, vocab]. fast: the compiled kernel."""
         c = self.config
         inv = c.rope_theta ** (-torch.arange(0, c.head_dim, 2).float() / c.head_dim)
         angle = torch.outer(torch.arange(ids.shape[1]).float(), inv)
@@ -252,7 +263,8 @@ def load(path):
         config = json.loads((path / "config.json").read_text())
         config = Config(**{k: v for k, v in config.items() if k in known})
         alcca = json.loads((path / "alcca.json").read_text())
-        attention = Attention(**{k: alcca[k] for k in ("mode", "k", "theta", "epsilon")})
+        known = {"mode", "k", "theta", "epsilon"}
+        attention = Attention(**{k: v for k, v in alcca.items() if k in known})
         state = load_file(path / "model.safetensors")
     else:
         checkpoint = torch.load(path)

@@ -13,6 +13,7 @@ minutes and at the end), log.csv and loss.png.
 import argparse
 import csv
 import dataclasses
+import json
 import os
 import pathlib
 import random
@@ -102,6 +103,16 @@ def draw(log, out):
     figure.savefig(out, dpi=100, bbox_inches="tight")
 
 
+def history(init):
+    """What is known of the training that `init` had: its alcca.json's, or the checkpoint's own."""
+    if init is None:
+        return None
+    if init.is_dir():
+        return json.loads((init / "alcca.json").read_text()).get("_trained_with")
+    c = torch.load(init)
+    return {**c["attention"], "steps": c["step"], "tokens": c["tokens"], "after": c.get("after")}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=pathlib.Path, required=True)
@@ -124,7 +135,13 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
 
     attention = afia.Attention(args.attention, args.k, 0.0, args.epsilon, window=args.window)
-    model = afia.load(args.init)[0].train() if args.init else afia.Mistral()
+    if args.init:
+        model, given = afia.load(args.init)
+        model.train()
+        if args.attention == "alcca":
+            attention.theta = given.theta
+    else:
+        model = afia.Mistral()
     # Muon for the matrices, AdamW for the embedding and the norms.
     matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.dim() != 2 or "embed" in n]
@@ -132,6 +149,7 @@ def main():
                             adjust_lr_fn="original")
     adam = torch.optim.AdamW(others, lr=ADAM_LR, betas=(0.9, 0.98), weight_decay=0.0)
 
+    after = history(args.init)
     checkpoint, log = args.out / "checkpoint.pt", args.out / "log.csv"
     step = tokens = 0
     seconds = 0.0  # Spent by earlier runs.
@@ -140,7 +158,7 @@ def main():
         model.load_state_dict(c["model"])
         muon.load_state_dict(c["muon"])
         adam.load_state_dict(c["adam"])
-        step, tokens, seconds = c["step"], c["tokens"], c["seconds"]
+        step, tokens, seconds, after = c["step"], c["tokens"], c["seconds"], c.get("after")
     else:
         log.write_text("step,tokens,seconds,loss,far\n")
 
@@ -148,9 +166,9 @@ def main():
         part = checkpoint.with_suffix(".part")
         torch.save(dict(model=model.state_dict(), muon=muon.state_dict(), adam=adam.state_dict(),
                         config=dataclasses.asdict(model.config), step=step, tokens=tokens,
-                        attention=dict(mode=attention.mode, k=args.k, theta=0.0,
+                        attention=dict(mode=attention.mode, k=args.k, theta=attention.theta,
                                        epsilon=args.epsilon, window=args.window),
-                        seconds=spent()), part)
+                        after=after, seconds=spent()), part)
         os.replace(part, checkpoint)
 
     started = saved = time.monotonic()
