@@ -56,6 +56,7 @@ struct AttentionParams {
   int32_t dense_below = 8192;
   int32_t sinks = 16;
   int32_t recent = 64;
+  float error_sample = 0.0002f;  // share of queries compared with dense's output; [0, 1]
   // Bytes that one sequence's clusters may take; beyond, it is answered by dense. 0: no bound.
   int64_t index_bytes_max = 0;
 };
@@ -68,6 +69,17 @@ inline int64_t TopKCount(float sparsity, int64_t visible) {
   return std::clamp<int64_t>(std::llround(double{sparsity} * static_cast<double>(visible)), 1,
                              visible);
 }
+
+// Whether a query is among the share that is checked: a hash of where it stands, so that counters
+// repeat. `head` is a query head.
+constexpr bool IsSampled(int32_t layer, int32_t head, int32_t position, float share) {
+  uint64_t x = (uint64_t(layer) << 48) ^ (uint64_t(head) << 32) ^ uint64_t(position);
+  x = (x + 0x9e3779b97f4a7c15ull) * 0xbf58476d1ce4e5b9ull;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+  return double(x >> 11) * 0x1p-53 < double{share};
+}
+// A relative error as AttentionCounters sums it; the cap keeps sums far from overflow.
+constexpr double kErrorMillionthsMax = 1e9;
 
 enum class Phase : uint8_t { kPrefill, kDecode };
 inline constexpr int kPhaseCount = 2;
@@ -91,6 +103,11 @@ struct AttentionCounters {
   // keys it should have found, and those it did.
   int64_t recall_wanted = 0;
   int64_t recall_found = 0;
+  // multipole queries whose output o' was compared with dense's o, which is not counted above, and
+  // the sum of their ||o' - o|| / ||o|| in millionths, each rounded. Not counted where o is zero or
+  // not finite.
+  int64_t error_checked = 0;
+  int64_t error_millionths = 0;
   int64_t kv_bytes_read = 0;  // bytes of keys and values read, per KV head (union over its group)
 
   AttentionCounters& operator+=(const AttentionCounters& other) {
@@ -108,6 +125,8 @@ struct AttentionCounters {
     scalar_comparisons += other.scalar_comparisons;
     recall_wanted += other.recall_wanted;
     recall_found += other.recall_found;
+    error_checked += other.error_checked;
+    error_millionths += other.error_millionths;
     kv_bytes_read += other.kv_bytes_read;
     return *this;
   }

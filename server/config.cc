@@ -145,6 +145,8 @@ const std::vector<Key>& Keys() {
        "tree search: share of queries checked by exact search", 0, 1},
       {"attention", "attention.recall_bar", &C::attention_recall_bar,
        "tree search: recall below which an alert may fire (a metric, nothing else); 0: none", 0, 1},
+      {"attention", "attention.error_sample", &C::attention_error_sample,
+       "multipole: share of queries compared with dense's output", 0, 1},
       {"attention", "attention.window", &C::attention_window, "keys that window sees", 1,
        kWindowMax},
       {"attention", "attention.sparsity", &C::attention_sparsity,

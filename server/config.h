@@ -60,6 +60,7 @@ struct ServerConfig {
   double attention_near_share = -1;      // negative: the model's, else 0
   double attention_recall_sample = 0.001;
   double attention_recall_bar = 0.25;
+  double attention_error_sample = 0.0002;
   int64_t attention_window = 100;
   double attention_sparsity = 0.1;
   double attention_mass = -1;          // negative: the model's, else 0.95

@@ -158,6 +158,11 @@ struct Metrics::Families {
                                        "Nearest keys of the tree searches that were checked.");
   Counter& recall_found = MakeCounter("alcca_search_recall_found_keys_total",
                                       "Of these, keys that the tree search found.");
+  Counter& error_checked = MakeCounter("alcca_multipole_checked_queries_total",
+                                       "Queries of multipole compared with dense's output.");
+  Counter& error_sum =
+      MakeCounter("alcca_multipole_checked_error_total",
+                  "Sum of their relative errors, each the norm of the difference over dense's.");
 
   Histogram& ttft = MakeHistogram("alcca_time_to_first_token_seconds",
                                   "Arrival to a sequence's first token.", kFirstToken);
@@ -389,6 +394,8 @@ void Metrics::Step(const StepStats& s) {
       f_->kv_bytes_read[mode]->Increment(static_cast<double>(c.kv_bytes_read));
       f_->recall_wanted.Increment(static_cast<double>(c.recall_wanted));
       f_->recall_found.Increment(static_cast<double>(c.recall_found));
+      f_->error_checked.Increment(static_cast<double>(c.error_checked));
+      f_->error_sum.Increment(1e-6 * static_cast<double>(c.error_millionths));
     }
   }
 }

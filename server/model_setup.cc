@@ -75,6 +75,7 @@ AttentionParams DefaultAttention(const ServerConfig& config, const AlccaConfig& 
   set(c.attention_tree_recent >= 0, c.attention_tree_recent, &out.tree_recent);
   out.tree_recent = std::min(out.tree_recent, out.tree_distances);
   set(true, c.attention_recall_sample, &out.recall_sample);
+  set(true, c.attention_error_sample, &out.error_sample);
   set(true, c.attention_window, &out.window);
   set(true, c.attention_sparsity, &out.sparsity);
   set(c.attention_mass >= 0, c.attention_mass, &out.mass);

@@ -28,6 +28,8 @@ void SetCounters(const AttentionCounters& from, v1::AttentionCounters* to) {
   to->set_scalar_comparisons(from.scalar_comparisons);
   to->set_recall_wanted(from.recall_wanted);
   to->set_recall_found(from.recall_found);
+  to->set_error_checked(from.error_checked);
+  to->set_error_millionths(from.error_millionths);
 }
 
 double Ratio(int64_t a, int64_t b) {
@@ -119,6 +121,9 @@ void SetReport(const Event& event, v1::AttentionReport* to) {
   to->set_index_build_seconds(event.timings.index_build_seconds);
   if (all.recall_wanted > 0) {
     to->set_search_recall(Ratio(all.recall_found, all.recall_wanted));
+  }
+  if (all.error_checked > 0) {
+    to->set_output_error(1e-6 * Ratio(all.error_millionths, all.error_checked));
   }
 }
 

@@ -99,6 +99,7 @@ def attention():
     performed, dense = "alcca_attention_interactions_total", "alcca_attention_dense_equivalent_total"
     near, queries = "alcca_attention_near_queries_total", "alcca_attention_queries_total"
     found, wanted = "alcca_search_recall_found_keys_total", "alcca_search_recall_wanted_keys_total"
+    error, checked = "alcca_multipole_checked_error_total", "alcca_multipole_checked_queries_total"
     energy = f"sum(rate(alcca_gpu_energy_joules_total{{@}}{R}))"
     output = f"sum(rate(alcca_generation_tokens_total{{@}}{R}))"
 
@@ -150,6 +151,8 @@ def attention():
                   "percentunit", Query(ratio(found, wanted), "now"),
                   Query('avg(job:alcca_search_recall:ratio_rate30m{job=~"$job"})', "30 min"),
                   Query("max(alcca_search_recall_bar{@})", "bar"), maximum=1, dashed=("bar",)),
+            lines("Error of multipole", "Relative error of a layer and head's output, mean of the queries compared "
+                  "with dense; checked live.", "percentunit", Query(ratio(error, checked), "error")),
             lines("Near share", "Queries that the near gate answers by the mean value.", "percentunit",
                   Query(only_used(ratio(near, queries, "mode"), "mode"), "{{mode}}"), maximum=1),
             lines("Fallbacks to dense", "Sequences whose index met its bound of memory.", "suffix: /s",

@@ -52,15 +52,6 @@ void Means(const AttentionStateCpu::Head& head, int32_t count, Scratch& scratch)
   }
 }
 
-// A fixed choice of queries, so that counters repeat: a hash of where the query stands.
-bool IsSampled(const AttentionTask& task, int32_t position, int32_t g) {
-  const int32_t head = task.kv_head * task.group() + g;
-  uint64_t x = (uint64_t(task.layer) << 48) ^ (uint64_t(head) << 32) ^ uint64_t(position);
-  x = (x + 0x9e3779b97f4a7c15ull) * 0xbf58476d1ce4e5b9ull;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
-  return double(x >> 11) * 0x1p-53 < double{task.sequence.attention.recall_sample};
-}
-
 // Counts how many of the k nearest keys of the prefix are among the `found` of scratch.nearest.
 void CheckRecall(const AttentionTask& task, const float* q, int32_t g, int32_t prefix,
                  int32_t found, Scratch& scratch) {
@@ -116,7 +107,7 @@ void FarQuery(const AttentionTask& task, int32_t row, int32_t g, AttentionStateC
   task.counters->scalar_comparisons += cost.scalar_comparisons;
   task.counters->pv_exact += found;
   scratch.keys_read.insert(scratch.keys_read.end(), cost.keys_read.begin(), cost.keys_read.end());
-  if (params.search == KeySearch::kTree && IsSampled(task, prefix - 1, g)) {
+  if (params.search == KeySearch::kTree && task.IsSampled(prefix - 1, g, params.recall_sample)) {
     CheckRecall(task, q, g, prefix, found, scratch);
   }
 }

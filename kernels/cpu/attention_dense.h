@@ -9,4 +9,8 @@ namespace alcca {
 void AttentionDense(const AttentionTask& task);
 void AttentionDenseRow(const AttentionTask& task, int32_t row);
 
+// What AttentionDenseRow writes for query head g of the group, into `out` [head_dim]; counts
+// nothing.
+void DenseHead(const AttentionTask& task, int32_t row, int32_t g, float* out);
+
 }  // namespace alcca

@@ -287,6 +287,30 @@ void Row::Answer(const AttentionTask& task, const KeyClusters& clusters, int32_t
   CountDenseEquivalent(task, position_);
 }
 
+// Compares the outputs of a sampled query with dense's.
+void CheckError(const AttentionTask& task, int32_t row) {
+  const int32_t d = task.shape.head_dim, position = task.position(row);
+  thread_local std::vector<float> dense;
+  dense.resize(d);
+  for (int32_t g = 0; g < task.group(); ++g) {
+    if (!task.IsSampled(position, g, task.sequence.attention.error_sample)) {
+      continue;
+    }
+    DenseHead(task, row, g, dense.data());
+    const float* out = task.Out(row, g);
+    double gap = 0, norm = 0;
+    for (int32_t i = 0; i < d; ++i) {
+      gap += (double{out[i]} - dense[i]) * (double{out[i]} - dense[i]);
+      norm += double{dense[i]} * dense[i];
+    }
+    const double millionths = 1e6 * std::sqrt(gap / norm);
+    if (std::isfinite(millionths)) {
+      ++task.counters->error_checked;
+      task.counters->error_millionths += std::llround(std::min(millionths, kErrorMillionthsMax));
+    }
+  }
+}
+
 }  // namespace
 
 void AttentionMultipole(const AttentionTask& task, const KeyClusters& clusters) {
@@ -297,6 +321,7 @@ void AttentionMultipole(const AttentionTask& task, const KeyClusters& clusters) 
       AttentionDenseRow(task, r);
     } else {
       row.Answer(task, clusters, r);
+      CheckError(task, r);
     }
   }
 }

@@ -56,6 +56,9 @@ struct AttentionTask {
     return all == nullptr ? sequence.attention.k : (*all)[head(g)];
   }
   size_t head(int32_t g) const { return size_t(layer) * shape.heads + kv_head * group() + g; }
+  bool IsSampled(int32_t position, int32_t g, float share) const {
+    return alcca::IsSampled(layer, kv_head * group() + g, position, share);
+  }
   // First key that dense attention sees at `position`.
   int32_t FirstVisible(int32_t position) const {
     return shape.sliding_window > 0 && position >= shape.sliding_window

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/check.h"
+#include "kernels/cuda/attention_check.h"
 #include "kernels/cuda/attention_plan.h"
 #include "kernels/status_macros.h"
 
@@ -107,6 +108,8 @@ class AttentionCudaAll final : public AttentionCuda {
       c.scalar_comparisons += count(kCountComparisons);
       c.recall_wanted += count(kCountRecallWanted);
       c.recall_found += count(kCountRecallFound);
+      c.error_checked += count(kCountErrorChecked);
+      c.error_millionths += count(kCountErrorMillionths);
       c.kv_bytes_read +=
           count(kCountKvRows) * limits_.kv.head_dim * static_cast<int64_t>(limits_.element_bytes);
     }
@@ -170,6 +173,10 @@ class AttentionCudaAll final : public AttentionCuda {
       for (const Span& span : wave.cluster_rows) {
         AttentionMultipole(stream, keys, rows, arrays_.sequences, arrays_.cluster_rows + span.first,
                            span.count, workspace_.get());
+        if (wave.any_checked) {
+          CheckError(stream, keys, rows, arrays_.sequences, arrays_.cluster_rows + span.first,
+                     span.count);
+        }
       }
     }
     for (const SearchPlan& plan : plan_.search_waves()) {

@@ -86,6 +86,7 @@ void AttentionPlan::AddSequence(const BatchSequence& s) {
   work.epsilon = p.epsilon;
   work.near_share = p.near_share;
   work.recall_sample = p.recall_sample;
+  work.error_sample = p.error_sample;
   work.sparsity = p.sparsity;
   work.k = p.k;
   work.tree_distances = p.tree_distances;
@@ -316,6 +317,7 @@ void AttentionPlan::AddClusterRows(SoftmaxWave& wave, int32_t sequence, int32_t 
   const int32_t blocks = State(batch_->sequences[sequence]).blocks;
   const size_t bytes =
       shape_.kv_heads * OpeningShape(shape_.heads / shape_.kv_heads, blocks, work.max_keys).Bytes();
+  wave.any_checked |= work.error_sample > 0;
   for (int32_t row = begin; row < end; ++row) {
     const ClusterRow* last = wave.cluster_rows.empty() ? nullptr : &cluster_rows_.back();
     size_t start = 0;

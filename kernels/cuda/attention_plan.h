@@ -34,6 +34,7 @@ struct SoftmaxWave {
   Span whole, split;              // tiles
   int32_t splits_max = 0;
   std::vector<Span> cluster_rows;  // each fits the workspace
+  bool any_checked = false;        // of them, beside dense
 };
 
 // As SearchWave, which points into device memory.

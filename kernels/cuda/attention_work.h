@@ -34,6 +34,8 @@ enum AttentionCount : int32_t {
   kCountComparisons,
   kCountRecallWanted,
   kCountRecallFound,
+  kCountErrorChecked,
+  kCountErrorMillionths,
   kCountKvRows,  // key or value rows read, once per KV head
   kAttentionCounts
 };
@@ -107,7 +109,7 @@ struct SequenceWork {
   int32_t softmax_window;  // keys a softmax sees, 0: all
   bool is_topk, is_tree;
   bool keeps_gaps;  // near_share > 0
-  float theta, epsilon, near_share, recall_sample, sparsity;
+  float theta, epsilon, near_share, recall_sample, error_sample, sparsity;
   int32_t k, tree_distances, tree_recent;
   float mass;
   int32_t max_keys, sinks;
@@ -193,6 +195,15 @@ __device__ __forceinline__ void AddCount(const SequenceWork& sequence, Attention
   if (amount != 0) {
     atomicAdd(&sequence.counts[which], static_cast<Count>(amount));
   }
+}
+
+// IsSampled of attention_params.h, which device code cannot call.
+__device__ __forceinline__ bool IsSampledQuery(int32_t layer, int32_t head, int32_t position,
+                                               float share) {
+  uint64_t x = (uint64_t(layer) << 48) ^ (uint64_t(head) << 32) ^ uint64_t(position);
+  x = (x + 0x9e3779b97f4a7c15ull) * 0xbf58476d1ce4e5b9ull;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+  return double(x >> 11) * 0x1p-53 < double{share};
 }
 
 // ||a - b||^2 and a . b in one order of operations, whoever computes them.

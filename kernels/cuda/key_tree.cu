@@ -393,15 +393,6 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
   }
 }
 
-// A fixed choice of queries, so that counters repeat: a hash of where the query stands.
-__device__ __forceinline__ bool IsSampled(const SequenceWork& sequence, int32_t layer, int32_t head,
-                                          int32_t position) {
-  uint64_t x = (uint64_t(layer) << 48) ^ (uint64_t(head) << 32) ^ uint64_t(position);
-  x = (x + 0x9e3779b97f4a7c15ull) * 0xbf58476d1ce4e5b9ull;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
-  return double(x >> 11) * 0x1p-53 < double{sequence.recall_sample};
-}
-
 // A key was found rightly where fewer than k keys of the prefix are nearer. Grid: tokens x heads.
 template <typename E>
 __global__ void __launch_bounds__(kAttentionThreads)
@@ -412,7 +403,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
   const SearchRow row = wave.rows[r];
   const SequenceWork& sequence = wave.sequences[row.sequence];
   if (!sequence.is_tree || wave.near[size_t(r) * rows.heads + head] != 0 ||
-      !IsSampled(sequence, kv.layer, head, row.position)) {
+      !IsSampledQuery(kv.layer, head, row.position, sequence.recall_sample)) {
     return;
   }
   const int32_t found = wave.found[size_t(r) * rows.heads + head];

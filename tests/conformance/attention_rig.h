@@ -334,6 +334,8 @@ inline void ExpectCounters(const AttentionCounters& actual, const AttentionCount
   EXPECT_EQ(actual.scalar_comparisons, expected.scalar_comparisons) << what;
   EXPECT_EQ(actual.recall_wanted, expected.recall_wanted) << what;
   EXPECT_EQ(actual.recall_found, expected.recall_found) << what;
+  EXPECT_EQ(actual.error_checked, expected.error_checked) << what;
+  EXPECT_EQ(actual.error_millionths, expected.error_millionths) << what;
 }
 
 // n prompt tokens in chunks, m decoded ones; `expect` predicts positions [begin, end) of one phase.

@@ -14,6 +14,7 @@ AttentionParams Multipole(float mass, int32_t max_keys, int32_t sinks = 16, int3
   params.sinks = sinks;
   params.recent = recent;
   params.dense_below = 0;
+  params.error_sample = 0;
   return params;
 }
 
@@ -131,6 +132,62 @@ TEST_P(MultipoleConformance, MoreMassIsCloserToDense) {
     EXPECT_LT(error, last) << mass;
     last = error;
   }
+}
+
+TEST_P(MultipoleConformance, ErrorChecksSayHowFarFromDense) {
+  Geometry geometry = MakeGeometry(4, 2, 20);
+  geometry.page_tokens = 16;
+  geometry.layers = Some<int32_t>(1, {1, 2}).back();
+  const int32_t count = 700, dense_below = Some<int32_t>(1, {660, 500}).back();
+  const Tokens tokens = PeakyTokens(geometry, count, 9);
+  AttentionParams params = Multipole(0.6f, 0);
+  params.dense_below = dense_below;
+  const auto counters = [&](const AttentionParams& p, Tokens* outputs) {
+    Rig rig(*backend_, geometry, count / geometry.page_tokens + 2);
+    const int32_t id = rig.Add(tokens, p);
+    rig.RunAll(id, 100, count - 1);
+    *outputs = rig.outputs(id);
+    AttentionCounters sum = rig.counters(id, Phase::kPrefill);
+    return sum += rig.counters(id, Phase::kDecode);
+  };
+  Tokens dense, plain, outputs;
+  counters(Dense(), &dense);
+  const AttentionCounters unchecked = counters(params, &plain);
+  EXPECT_EQ(unchecked.error_checked, 0);
+  for (const float share : Some<float>(1, {0.5f, 1.0f})) {
+    params.error_sample = share;
+    AttentionCounters checked = counters(params, &outputs);
+    int64_t sampled = 0;
+    double millionths = 0;
+    for (int32_t layer = 0; layer < geometry.layers; ++layer) {
+      ExpectSameBits(outputs[layer], plain[layer], "checking changes no output");
+      for (int32_t t = dense_below; t < count; ++t) {
+        for (int32_t h = 0; h < geometry.shape.heads; ++h) {
+          if (!IsSampled(layer, h, t, share)) {
+            continue;
+          }
+          double gap = 0, norm = 0;
+          for (int32_t i = 0; i < geometry.shape.head_dim; ++i) {
+            const int32_t c = h * geometry.shape.head_dim + i;
+            const double o = dense[layer].at(t, c);
+            gap += std::pow(plain[layer].at(t, c) - o, 2);
+            norm += o * o;
+          }
+          ++sampled;
+          millionths += 1e6 * std::sqrt(gap / norm);
+        }
+      }
+    }
+    EXPECT_EQ(checked.error_checked, sampled);
+    EXPECT_NEAR(checked.error_millionths, millionths, 1e-3 * millionths + double(sampled));
+    EXPECT_GT(millionths, 1e4 * double(sampled))
+        << "nothing to see: mass 0.6 is too close to dense";
+    checked.error_checked = checked.error_millionths = 0;
+    EXPECT_TRUE(checked == unchecked) << "checking changes no other counter";
+  }
+  params.mass = 1.0f;
+  const AttentionCounters exact = counters(params, &outputs);
+  EXPECT_LT(exact.error_millionths, 100 * exact.error_checked);
 }
 
 TEST_P(MultipoleConformance, ASlidingWindowIsAnsweredByDense) {

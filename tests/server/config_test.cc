@@ -217,6 +217,7 @@ TEST(Config, PrintConfigReadsBackEveryField) {
                                .attention_near_share = 0.235,
                                .attention_recall_sample = 0.24,
                                .attention_recall_bar = 0.245,
+                               .attention_error_sample = 0.246,
                                .attention_window = 25,
                                .attention_sparsity = 0.26,
                                .attention_mass = 0.27,

@@ -120,6 +120,8 @@ TEST_F(MetricsTest, FamiliesAndTypesAreTheContract) {
       {"alcca_attention_kv_bytes_read_total", "counter"},
       {"alcca_search_recall_wanted_keys_total", "counter"},
       {"alcca_search_recall_found_keys_total", "counter"},
+      {"alcca_multipole_checked_queries_total", "counter"},
+      {"alcca_multipole_checked_error_total", "counter"},
       {"alcca_attention_fallbacks_total", "counter"},
       {"alcca_index_build_seconds", "histogram"}};
   std::map<std::string, std::string> found;

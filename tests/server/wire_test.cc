@@ -84,6 +84,20 @@ TEST(Wire, RecallIsSaidWhereItWasChecked) {
   EXPECT_EQ(report.prefill().recall_wanted(), 6);
 }
 
+TEST(Wire, ErrorIsSaidWhereItWasChecked) {
+  Event event;
+  v1::AttentionReport report;
+  SetReport(event, &report);
+  EXPECT_FALSE(report.has_output_error());
+  event.counters[0].error_checked = 3;
+  event.counters[1].error_checked = 1;
+  event.counters[1].error_millionths = 200'000;
+  SetReport(event, &report);
+  EXPECT_DOUBLE_EQ(report.output_error(), 0.05);
+  EXPECT_EQ(report.prefill().error_checked(), 3);
+  EXPECT_EQ(report.decode().error_millionths(), 200'000);
+}
+
 TEST(Wire, BaselinesSayTheirOneParameter) {
   v1::AttentionParams wire, want;
   SetAttention({.mode = AttentionMode::kWindow, .theta = 3, .window = 64}, &wire);

@@ -65,6 +65,10 @@ double Cost::recall() const {
   return Share(sum.recall_found(), double(sum.recall_wanted()));
 }
 
+double Cost::error() const {
+  return 1e-6 * Share(sum.error_millionths(), double(sum.error_checked()));
+}
+
 double Cost::query_key_per_query() const {
   return Share(QueryKey(sum) + sum.index_build(), double(sum.queries()));
 }

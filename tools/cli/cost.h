@@ -31,6 +31,7 @@ struct Cost {
   double performed_over_causal() const;
   double near_share() const;
   double recall() const;  // of the searches that were checked
+  double error() const;   // relative, of the multipole outputs that were checked
   // One query's, of one layer and head: the index' share of it included.
   double query_key_per_query() const;
   double values_per_query() const;

@@ -147,6 +147,9 @@ nlohmann::json ToJson(const Result& r, int64_t bytes, bool by_position) {
   if (r.cost.sum.recall_wanted() > 0) {
     json["recall"] = r.cost.recall();
   }
+  if (r.cost.sum.error_checked() > 0) {
+    json["output_error"] = r.cost.error();
+  }
   for (const Loss::Bucket& bucket : r.loss.by_position()) {
     if (by_position) {
       json["by_position"].push_back({{"from", bucket.from},

@@ -81,6 +81,10 @@ void PrintAttention(const v1::AttentionReport& report) {
     std::printf("  recall     %.1f %% of the nearest keys, in searches that were checked\n",
                 100 * report.search_recall());
   }
+  if (report.has_output_error()) {
+    std::printf("  error      %.2f %% of dense's outputs, in queries that were checked\n",
+                100 * report.output_error());
+  }
 }
 
 void PrintStats(const v1::GenerateComplete& done, double first_token_seconds) {

@@ -158,7 +158,7 @@ def main():
         model.load_state_dict(c["model"])
         muon.load_state_dict(c["muon"])
         adam.load_state_dict(c["adam"])
-        step, tokens, seconds, after = c["step"], c["tokens"], c["seconds"], c.get("after")
+        step, tokens, seconds, after = c["step"], c["tokens"], c["seconds"], c.get("after", after)
     else:
         log.write_text("step,tokens,seconds,loss,far\n")
 
