@@ -168,6 +168,10 @@ struct CudaOptions {
   // bf16 products of many rows by our own kernels alone, whose sums do not depend on the number of
   // rows; else by cuBLASLt, and row independence holds for int8 and f32 weights only.
   bool row_independent = false;
+  // Who finds the nearest keys of alcca's exact search: faiss::gpu::bfKnn over each request's keys,
+  // or our fused kernels. The same neighbours, outputs and counters. Making a KV cache is
+  // UNIMPLEMENTED with it in a build without FAISS for the GPU.
+  bool faiss_search = false;
   BackendLimits limits;
 };
 // On the first card that the process sees (CUDA_VISIBLE_DEVICES chooses). UNIMPLEMENTED in a build

@@ -21,6 +21,7 @@ struct ServerConfig {
   std::string weight_dtype = "auto";
   int64_t device_memory_bytes = 0;
   bool row_independent = false;
+  std::string exact_search = "fused";
   std::string isa = "auto";
   int64_t threads = 0;  // 0: one per core
   // Network

@@ -186,7 +186,14 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config,
   if (plan.on_cuda) {
     return MakeCudaBackend({.memory_bytes = plan.available_bytes,
                             .row_independent = config.row_independent,
+                            .faiss_search = config.exact_search == "faiss",
                             .limits = limits});
+  }
+  if (config.exact_search != "fused") {
+    return absl::FailedPreconditionError(
+        "exact_search: faiss chooses between two searches on a CUDA device, and this daemon "
+        "computes "
+        "on the CPU, whose exact search reads the request's FAISS index; leave it out");
   }
   return MakeCpuBackend(
       {.threads = static_cast<int32_t>(config.threads), .isa = config.isa, .limits = limits});

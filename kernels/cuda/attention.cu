@@ -12,6 +12,7 @@
 
 #include "kernels/check.h"
 #include "kernels/cuda/attention_check.h"
+#include "kernels/cuda/attention_faiss.h"
 #include "kernels/cuda/attention_plan.h"
 #include "kernels/status_macros.h"
 
@@ -50,11 +51,12 @@ size_t StateBytes(const KvShape& shape, size_t cache_bytes) {
 class AttentionCudaAll final : public AttentionCuda {
  public:
   AttentionCudaAll(const DeviceContext& device, const PlanLimits& limits, DeviceArray workspace,
-                   DeviceArray state)
+                   DeviceArray state, std::unique_ptr<FaissSearch> faiss)
       : device_(device),
         limits_(limits),
         workspace_(std::move(workspace)),
         pool_(std::make_shared<StatePool>(std::move(state))),
+        faiss_(std::move(faiss)),
         plan_(limits) {}
 
   absl::StatusOr<std::unique_ptr<AttentionState>> MakeState(
@@ -188,6 +190,9 @@ class AttentionCudaAll final : public AttentionCuda {
         SearchTrees(stream, keys, rows, wave);
       }
       SearchKeys(stream, keys, rows, wave);
+      if (!plan.faiss_runs.empty()) {
+        faiss_->Search(keys, rows, wave, plan.faiss_runs, arrays_.pages, arrays_.ks);
+      }
       AnswerSearch(stream, keys, rows, wave);
       if (plan.any_recall) {
         CheckRecall(stream, keys, rows, wave);
@@ -223,6 +228,7 @@ class AttentionCudaAll final : public AttentionCuda {
   const PlanLimits limits_;
   const DeviceArray workspace_;
   const std::shared_ptr<StatePool> pool_;
+  const std::unique_ptr<FaissSearch> faiss_;  // or null: the fused search alone
   AttentionPlan plan_;
   AttentionPlan::Arrays arrays_ = {};
   AttentionShape shape_;
@@ -237,7 +243,7 @@ class AttentionCudaAll final : public AttentionCuda {
 
 absl::StatusOr<std::unique_ptr<AttentionCuda>> AttentionCuda::Make(const DeviceContext& device,
                                                                    const KvShape& shape,
-                                                                   DType dtype) {
+                                                                   DType dtype, bool faiss_search) {
   const size_t element_bytes = DTypeBytes(dtype), cache_bytes = KvCacheCuda::Bytes(shape, dtype);
   const PlanLimits limits = {.kv = shape,
                              .element_bytes = element_bytes,
@@ -245,12 +251,18 @@ absl::StatusOr<std::unique_ptr<AttentionCuda>> AttentionCuda::Make(const DeviceC
                              .sm_count = device.info.sm_count,
                              .whole_tile_rows = dtype == DType::kF32
                                                     ? WholeTileRows<float>(shape.head_dim)
-                                                    : WholeTileRows<BFloat16>(shape.head_dim)};
+                                                    : WholeTileRows<BFloat16>(shape.head_dim),
+                             .faiss_search = faiss_search};
+  std::unique_ptr<FaissSearch> faiss;
+  if (faiss_search) {
+    ASSIGN_OR_RETURN(faiss, FaissSearch::Make(device, shape));
+  }
   ASSIGN_OR_RETURN(DeviceArray workspace,
                    device.budget->Allocate(limits.workspace_bytes, "attention's workspace"));
   ASSIGN_OR_RETURN(DeviceArray state, device.budget->Allocate(StateBytes(shape, cache_bytes),
                                                               "the sequences' indices"));
-  return std::make_unique<AttentionCudaAll>(device, limits, std::move(workspace), std::move(state));
+  return std::make_unique<AttentionCudaAll>(device, limits, std::move(workspace), std::move(state),
+                                            std::move(faiss));
 }
 
 }  // namespace alcca::ALCCA_GPU

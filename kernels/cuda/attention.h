@@ -15,9 +15,10 @@ namespace alcca::ALCCA_GPU {
 // device. Everything is taken from the budget in Make.
 class AttentionCuda {
  public:
-  // `device` outlives it. `shape` is the cache's.
+  // `device` outlives it. `shape` is the cache's. `faiss_search`: as in CudaOptions.
   static absl::StatusOr<std::unique_ptr<AttentionCuda>> Make(const DeviceContext& device,
-                                                             const KvShape& shape, DType dtype);
+                                                             const KvShape& shape, DType dtype,
+                                                             bool faiss_search);
   virtual ~AttentionCuda() = default;
 
   virtual absl::StatusOr<std::unique_ptr<AttentionState>> MakeState(

@@ -54,6 +54,14 @@ void AttentionPlan::Make(const Batch& batch, const AttentionShape& shape) {
   for (size_t i = 0; i < sequences_.size(); ++i) {
     AddTables(batch.sequences[i], offsets_[i]);
   }
+  for (SearchPlan& wave : search_waves_) {
+    for (FaissRun& run : wave.faiss_runs) {
+      const Offsets& at = offsets_[run.sequence];
+      run.pages = at.pages;
+      run.ks = at.ks;
+      run.has_ks = batch.sequences[run.sequence].attention.head_k != nullptr;
+    }
+  }
 }
 
 void AttentionPlan::AddSequence(const BatchSequence& s) {
@@ -391,6 +399,11 @@ SearchRow AttentionPlan::MakeSearchRow(int32_t sequence, int32_t row) const {
   } else if (p.head_k != nullptr) {
     wanted = *std::max_element(p.head_k->begin(), p.head_k->end());
   }
+  if (ByFaiss(work)) {
+    out.splits = 1;
+    out.keep = static_cast<int32_t>(wanted);
+    return out;
+  }
   out.first_split = first_key / kSearchKeys;
   out.splits = out.position / kSearchKeys + 1 - out.first_split;
   out.keep = static_cast<int32_t>(std::min<int64_t>(wanted, kSearchKeys));
@@ -445,6 +458,16 @@ void AttentionPlan::FinishSearchWave(SearchPlan& wave) {
       trees.push_back({begin, end - begin});
       wave.any_recall |= work.recall_sample > 0;
       wave.branches_max = std::max(wave.branches_max, work.tree_distances + work.tree_recent);
+    }
+    if (ByFaiss(work)) {
+      wave.faiss_runs.push_back({.first = begin,
+                                 .count = end - begin,
+                                 .sequence = rows[begin].sequence,
+                                 .query_row = rows[begin].row,
+                                 .position = rows[begin].position,
+                                 .k = rows[begin].keep});
+      begin = end;
+      continue;
     }
     for (int32_t row = begin; row < end && !work.is_tree; row += RowsOfTile(group)) {
       const int32_t count = std::min(RowsOfTile(group), end - row);
@@ -513,6 +536,8 @@ AttentionPlan::Arrays AttentionPlan::WriteImage(std::byte* host, std::byte* devi
     works[i].counts = counts + i * kAttentionCounts;
   }
   Arrays arrays = {};
+  arrays.pages = pages;
+  arrays.ks = ks;
   arrays.softmax_tiles = image.Put(tiles_);
   arrays.segments = image.Put(segments_);
   arrays.cluster_rows = image.Put(cluster_rows_);

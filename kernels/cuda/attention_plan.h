@@ -37,12 +37,24 @@ struct SoftmaxWave {
   bool any_checked = false;        // of them, beside dense
 };
 
+// Rows of one sequence in a search wave, whose neighbours FAISS finds.
+struct FaissRun {
+  int32_t first, count;      // rows of the wave
+  int32_t sequence;          // of the step
+  int32_t query_row;         // of the step, of row `first`
+  int32_t position;          // of row `first`
+  int32_t k;                 // the largest that a head wants: SearchRow::keep
+  bool has_ks = false;       // each head has its own
+  size_t pages = 0, ks = 0;  // where the sequence's start in Arrays::pages and ks
+};
+
 // As SearchWave, which points into device memory.
 struct SearchPlan {
   Span rows, tiles, alcca_runs, tree_runs;
   int32_t splits_max = 0, branches_max = 0;
   bool any_gaps = false, any_recall = false;
   size_t candidates = 0;  // entries
+  std::vector<FaissRun> faiss_runs;
 };
 
 // What a wave of `rows` needs beside its candidates, per row, in bytes.
@@ -63,6 +75,7 @@ struct PlanLimits {
   size_t workspace_bytes = 0;
   int32_t sm_count = 0;
   int32_t whole_tile_rows = kPackedRows;  // WholeTileRows
+  bool faiss_search = false;              // exact searches of alcca have FaissRuns, not tiles
 };
 
 class AttentionPlan {
@@ -74,6 +87,8 @@ class AttentionPlan {
 
   // The plan's arrays on the device.
   struct Arrays {
+    const int32_t* pages;
+    const int32_t* ks;
     const SequenceWork* sequences;
     const SoftmaxTile* softmax_tiles;
     const ClosingSegment* segments;
@@ -118,6 +133,9 @@ class AttentionPlan {
   void FinishTiles(SoftmaxWave& wave);
   void PlanSearch();
   SearchRow MakeSearchRow(int32_t sequence, int32_t row) const;
+  bool ByFaiss(const SequenceWork& work) const {
+    return limits_.faiss_search && !work.is_tree && !work.is_topk;
+  }
   void FinishSearchWave(SearchPlan& wave);
 
   const PlanLimits limits_;

@@ -153,7 +153,8 @@ class BackendCuda final : public Backend {
         DeviceArray data,
         budget_.Allocate(KvCacheCuda::Bytes(shape, options_.kv_dtype), "keys and values"));
     attention_.reset();
-    ASSIGN_OR_RETURN(attention_, AttentionCuda::Make(device_, shape, options_.kv_dtype));
+    ASSIGN_OR_RETURN(attention_,
+                     AttentionCuda::Make(device_, shape, options_.kv_dtype, options_.faiss_search));
     return std::make_unique<KvCacheCuda>(shape, options_.kv_dtype, std::move(data));
   }
 

@@ -180,6 +180,7 @@ TEST(Config, PrintConfigReadsBackEveryField) {
                                .weight_dtype = "int8",
                                .device_memory_bytes = 4,
                                .row_independent = true,
+                               .exact_search = "faiss",
                                .isa = "portable",
                                .threads = 3,
                                .listen = "[::1]:1",
