@@ -14,6 +14,7 @@ pids=()
 trap 'kill "${pids[@]}" 2>/dev/null; rm -rf "$work"' EXIT
 
 serve() {  # MODEL_DIR: sets $target
+  : >"$work/log"
   "$bin/alccad" --model "$1" --listen 127.0.0.1:0 --metrics-listen "" >"$work/log" 2>&1 &
   pids+=($!)
   until target=$(sed -n 's/^listening grpc=\([^ ]*\).*/\1/p' "$work/log") && [ -n "$target" ]; do
@@ -32,11 +33,11 @@ for model in afia-5m afia-5m-dense; do
     --modes dense,alcca:theta=0,alcca,tree,matched,multipole:dense_below=0 --json "$out/$model-loss.json"
   for task in passkey recall; do
     echo "== $model: $task"
-    "$bin/alcca" tasks --target "$target" --task $task --lengths 250,500,1000 --samples 64 \
+    "$bin/alcca" tasks --target "$target" --task $task --lengths 500 --samples 64 \
       --attention dense,exact,tree,matched,multipole:dense_below=0,matched --json "$out/$model-$task.json"
   done
   echo "== $model: the card's table"
-  "$bin/alcca" eval --target "$target" --card-table --text models/afia-5m/heldout_book.txt \
+  "$bin/alcca" eval --target "$target" --card-table --text models/afia-5m/heldout_book.txt --theta 0 \
     --lengths "$lengths" --json "$out/$model-card.json"
   kill "${pids[-1]}"
 done

@@ -34,7 +34,8 @@ class Cli : public ::testing::Test {
     return nlohmann::json::parse(result.out, nullptr, false);
   }
 
-  DaemonProcess daemon_;
+  // No near queries, whose number only the weights know: counts follow from lengths.
+  DaemonProcess daemon_{{"--attention-theta=0"}};
 };
 
 TEST_F(Cli, GenerateStreamsTheSameTextAsTheService) {

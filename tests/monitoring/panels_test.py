@@ -19,7 +19,7 @@ import stack as stacks  # noqa: E402
 # Few places and a short queue, so that a burst is refused; every tree search checked; an index bound that
 # multipole meets; vLLM's names, which must be the ones that monitoring.md lists.
 FLAGS = ["--max-num-seqs", "4", "--max-queued-requests", "8", "--attention-recall-sample", "1",
-         "--metrics-vllm-names", "true", "--log-level", "warn"]
+         "--attention-error-sample", "0.05", "--metrics-vllm-names", "true", "--log-level", "warn"]
 # Queries whose every sample may be 0 in a healthy run.
 MAY_BE_ZERO = {"Alerts that fire", "Fallbacks to dense", "Preemptions", "First token later than 1 s",
                "Token gap above 100 ms"}

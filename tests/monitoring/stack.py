@@ -182,7 +182,7 @@ def misbehave(stack):
     stack.client("generate", "--max-tokens", "1000000", "more than any context holds")
     stack.client("generate", "--timeout", "0.1", "--ignore-eos", "--max-tokens", "900", "late")
     stack.vanish("generate", "--ignore-eos", "--max-tokens", "600", *TREE, 40 * "gone with the wind ")
-    stack.client("generate", "Once upon a time", "--seed", "1")
+    stack.client("generate", "Once upon a time", "--seed", "1", "--stop", "a")
 
 
 def load(stack, more=lambda rounds: rounds < 1, prompt=700, requests=4, concurrency=3, at_once=24):
