@@ -21,11 +21,12 @@ class FarKeys:
 
     def __init__(self, encode, decode, stories, seed):
         self.encode, self.random = encode, random.Random(seed)
-        sentences = []
+        # Whole stories, sentence by sentence: shuffled sentences would teach to lose the thread.
+        self.stories = []
         for story in stories:
-            text = decode(story.tolist())
-            sentences += [s for s in re.findall(r"[A-Z][^.!?\n\"]{15,90}[.]", text)]
-        self.sentences = sentences
+            sentences = re.findall(r"[A-Z\"][^.!?\n]+[.!?]\"?", decode(story.tolist()))
+            if len(sentences) > 3:
+                self.stories.append(sentences)
 
     def facts(self, count):
         """[(statement, question, answer)], one kind a row."""
@@ -62,9 +63,11 @@ class FarKeys:
         rng.shuffle(told)
         filler = []
         while room > 0:
-            sentence = self.encode(rng.choice(self.sentences))[:room]
-            filler.append(sentence)
-            room -= len(sentence)
+            for sentence in rng.choice(self.stories):
+                filler.append(self.encode(sentence)[:room])
+                room -= len(filler[-1])
+                if room <= 0:
+                    break
         for fact in told:
             filler.insert(rng.randrange(len(filler) + 1), fact)
         ids = head + [t for part in filler for t in part] + tail

@@ -44,11 +44,11 @@ def read_documents(path):
     return [d.astype(np.int64) for d in np.split(flat, ends) if len(d)]
 
 
-def documents(bins, rng):
+def documents(bins, rng, shelf_share):
     while True:
         shelf = bins["shelf"]
         epoch = (bins["stories"] + bins["chat"] + bins["books"]
-                 + rng.sample(shelf, int(len(shelf) * SHELF_SHARE)))
+                 + rng.sample(shelf, int(len(shelf) * shelf_share)))
         rng.shuffle(epoch)
         yield from epoch
 
@@ -57,10 +57,10 @@ class Batches:
     """Documents one after another, cut into rows, which begin anywhere, as <s> marks the starts;
     and among them rows of far_keys.py."""
 
-    def __init__(self, folder, seed, far_share):
+    def __init__(self, folder, seed, far_share, shelf_share):
         bins = {n: read_documents(folder / f"{n}.bin") for n in ("stories", "chat", "books", "shelf")}
         self.rng, self.far_share = random.Random(seed), far_share
-        self.stream, self.buffer = documents(bins, random.Random(seed)), np.zeros(0, np.int64)
+        self.stream, self.buffer = documents(bins, random.Random(seed), shelf_share), np.zeros(0, np.int64)
         pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
         self.far = FarKeys(pieces.encode, pieces.decode, bins["stories"][:800], seed)
 
@@ -126,6 +126,8 @@ def main():
     parser.add_argument("--attention", choices=("alcca", "dense", "window"), default="alcca")
     parser.add_argument("--window", type=int, default=8, help="keys that --attention window sees")
     parser.add_argument("--far-share", type=float, default=FAR_SHARE, help="rows of far_keys.py")
+    parser.add_argument("--shelf-share", type=float, default=SHELF_SHARE,
+                        help="of the documents of shelf.bin, in each epoch")
     parser.add_argument("--bf16", action="store_true", help="faster where the CPU has AMX only")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -175,7 +177,7 @@ def main():
     def spent():
         return seconds + time.monotonic() - started
 
-    batches = Batches(args.data, args.seed + step, args.far_share)
+    batches = Batches(args.data, args.seed + step, args.far_share, args.shelf_share)
     means = {"text": float("nan"), "far": float("nan")}
 
     def average(name, losses):
