@@ -12,9 +12,10 @@
 // compute in another pass. The scratch is the thread's, not the request's: no key is kept twice.
 //
 // The answer does not depend on FAISS' rounding: its k + slack candidates get their distances anew
-// as direct sums in f32, are merged into the list over pieces by (distance, position), and where a
-// key that FAISS left out could still belong (its k-th candidate is not clearly farther), that
-// query scans the piece itself. So it is the one order that every backend has, whatever the batch.
+// by SquaredDistance, as the fused search takes them, are merged into the list over pieces by
+// (distance, position), and where a key that FAISS left out could still belong (its k-th candidate
+// is not clearly farther), that query scans the piece itself. So it is the one order that every
+// backend has, whatever the batch.
 //
 // Traffic per call over n keys: n * d * (element + 4) gathered, n * d * 4 read by the product, and
 // the distances, queries * n * 4, written and read by the selection.
@@ -47,7 +48,7 @@ struct GroupQueries {
   int32_t rows = 0;
   int32_t group = 1;                // query heads of a KV head
   int32_t first_prefix = 0;         // keys that row 0 sees; row r sees r more
-  const int32_t* head_k = nullptr;  // device [group], each 1..k; null: k for all
+  const int32_t* head_k = nullptr;  // device [group], k at most of each; null: k for all
   int32_t k = 0;                    // 1..kKeysMax
 };
 
