@@ -288,9 +288,9 @@ absl::StatusOr<std::unique_ptr<FaissKeySearch>> FaissKeySearch::Make(
                        sizeof(int32_t), "candidates from FAISS"));
   RETURN_IF_ERROR(take(search->scans_, 1, sizeof(uint64_t), "a counter of scans"));
   FillBytes(stream, search->scans_.get(), 0, sizeof(uint64_t));
-  ASSIGN_OR_RETURN(
-      search->flat_knn_,
-      MakeFlatKnn(stream, FlatKnnTempBytes(limits.block_queries, limits.piece_keys, candidates)));
+  const size_t temp_bytes = FlatKnnTempBytes(limits.block_queries, limits.piece_keys, candidates);
+  ASSIGN_OR_RETURN(search->flat_knn_memory_, budget.Reserve(temp_bytes, "FAISS itself"));
+  ASSIGN_OR_RETURN(search->flat_knn_, MakeFlatKnn(stream, temp_bytes));
   return search;
 }
 

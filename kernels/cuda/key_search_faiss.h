@@ -62,7 +62,7 @@ struct KeySearchLimits {
 
 class FaissKeySearch {
  public:
-  // Scratch from the budget, FAISS' own memory beside it (FlatKnnTempBytes), all at once.
+  // Scratch and FAISS' own memory (FlatKnnTempBytes) from the budget, all at once.
   static absl::StatusOr<std::unique_ptr<FaissKeySearch>> Make(Stream stream, DeviceBudget& budget,
                                                               const KeySearchLimits& limits);
 
@@ -78,6 +78,7 @@ class FaissKeySearch {
   FaissKeySearch(Stream stream, const KeySearchLimits& limits) : stream_(stream), limits_(limits) {}
   Stream stream_;
   KeySearchLimits limits_;
+  DeviceArray flat_knn_memory_;  // what it takes by itself; outlives it
   std::unique_ptr<FlatKnn> flat_knn_;
   DeviceArray queries_;     // f32 [rows * group, head_dim]
   DeviceArray keys_;        // f32 [piece_keys, head_dim]
