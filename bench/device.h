@@ -19,9 +19,10 @@
 namespace alcca {
 
 struct BenchDevice {
-  std::string name = "cpu";  // cpu | cuda | emulated (the CUDA backend on the host; tests only)
-  int32_t threads = 0;       // cpu: 0 is one per core
-  std::string isa = "auto";  // cpu
+  std::string name = "cpu";   // cpu | cuda | emulated (the CUDA backend on the host; tests only)
+  int32_t threads = 0;        // cpu: 0 is one per core
+  std::string isa = "auto";   // cpu
+  bool faiss_search = false;  // cuda, emulated: as in CudaOptions
 };
 
 inline absl::StatusOr<std::unique_ptr<Backend>> MakeBenchBackend(const BenchDevice& device,
@@ -31,11 +32,12 @@ inline absl::StatusOr<std::unique_ptr<Backend>> MakeBenchBackend(const BenchDevi
     return MakeCpuBackend({.threads = device.threads, .isa = device.isa, .limits = limits});
   }
   if (device.name == "cuda") {
-    return MakeCudaBackend({.limits = limits});
+    return MakeCudaBackend({.faiss_search = device.faiss_search, .limits = limits});
   }
 #ifdef ALCCA_BENCH_EMULATED
   if (device.name == "emulated") {
-    return MakeEmulatedCudaBackend({.memory_bytes = size_t{1} << 30, .limits = limits});
+    return MakeEmulatedCudaBackend(
+        {.memory_bytes = size_t{1} << 30, .faiss_search = device.faiss_search, .limits = limits});
   }
 #endif
   return absl::InvalidArgumentError(absl::StrCat("no device '", device.name, "' in this build"));

@@ -169,8 +169,8 @@ struct CudaOptions {
   // rows; else by cuBLASLt, and row independence holds for int8 and f32 weights only.
   bool row_independent = false;
   // Who finds the nearest keys of alcca's exact search: faiss::gpu::bfKnn over each request's keys,
-  // or our fused kernels. The same neighbours, outputs and counters. Making a KV cache is
-  // UNIMPLEMENTED with it in a build without FAISS for the GPU.
+  // or our fused kernels. The same neighbours, outputs and counters. FAILED_PRECONDITION in a
+  // build without FAISS for the GPU.
   bool faiss_search = false;
   BackendLimits limits;
 };

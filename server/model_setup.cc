@@ -189,12 +189,6 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config,
                             .faiss_search = config.exact_search == "faiss",
                             .limits = limits});
   }
-  if (config.exact_search != "fused") {
-    return absl::FailedPreconditionError(
-        "exact_search: faiss chooses between two searches on a CUDA device, and this daemon "
-        "computes "
-        "on the CPU, whose exact search reads the request's FAISS index; leave it out");
-  }
   return MakeCpuBackend(
       {.threads = static_cast<int32_t>(config.threads), .isa = config.isa, .limits = limits});
 }
@@ -244,6 +238,12 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
   RETURN_IF_ERROR(plan.checkpoint->Validate(plan.config));
 
   RETURN_IF_ERROR(ChooseDevice(config, &plan));
+  if (!plan.on_cuda && config.exact_search != "fused") {
+    return absl::FailedPreconditionError(
+        "exact_search: faiss is a choice of the CUDA device, and this daemon computes on the CPU, "
+        "whose exact search is the request's FAISS index already; leave exact_search out, or serve "
+        "on a card with --device cuda");
+  }
   const size_t available = plan.available_bytes;
   const int32_t kv_element_bytes = plan.on_cuda ? kCudaKvBytes : kHostKvBytes;
   ASSIGN_OR_RETURN(const MemoryPlan memory,

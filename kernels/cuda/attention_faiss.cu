@@ -55,6 +55,7 @@ template <typename E>
 void FaissSearch::Search(const KvLayer<E>& kv, const AttentionRows& rows, const SearchWave& wave,
                          std::span<const FaissRun> runs, const int32_t* pages, const int32_t* ks) {
   const int32_t group = rows.heads / rows.kv_heads, d = kv.head_dim;
+  ALCCA_CHECK(group <= kQueries);
   const int32_t row_stride = (rows.heads + 2 * rows.kv_heads) * d;
   const int64_t head_stride = int64_t{kv.page_tokens} * d;
   for (const FaissRun& run : runs) {

@@ -20,7 +20,7 @@ namespace alcca::ALCCA_GPU {
 class FaissSearch {
  public:
   // FAISS and its memory, once for the engine's thread and for the life of the KV cache.
-  // UNIMPLEMENTED in a build without FAISS for the GPU.
+  // Errors of CheckFlatKnn.
   static absl::StatusOr<std::unique_ptr<FaissSearch>> Make(const DeviceContext& device,
                                                            const KvShape& shape);
 

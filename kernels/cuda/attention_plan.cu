@@ -401,7 +401,9 @@ SearchRow AttentionPlan::MakeSearchRow(int32_t sequence, int32_t row) const {
   }
   if (ByFaiss(work)) {
     out.splits = 1;
-    out.keep = static_cast<int32_t>(wanted);
+    // One number for all rows of the sequence, whose lists one search leaves; no more than there
+    // are keys, or the largest k of many heads would not fit in a small cache's workspace.
+    out.keep = static_cast<int32_t>(std::min<int64_t>(wanted, work.kv_len));
     return out;
   }
   out.first_split = first_key / kSearchKeys;

@@ -43,7 +43,7 @@ struct FaissRun {
   int32_t sequence;          // of the step
   int32_t query_row;         // of the step, of row `first`
   int32_t position;          // of row `first`
-  int32_t k;                 // the largest that a head wants: SearchRow::keep
+  int32_t k;                 // the largest that a head can get: SearchRow::keep
   bool has_ks = false;       // each head has its own
   size_t pages = 0, ks = 0;  // where the sequence's start in Arrays::pages and ks
 };

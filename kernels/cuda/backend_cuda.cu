@@ -14,6 +14,7 @@
 #include "kernels/check.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/embed.h"
+#include "kernels/cuda/flat_knn.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/rope.h"
@@ -308,6 +309,9 @@ class BackendCuda final : public Backend {
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const CudaOptions& options) {
   if (options.kv_dtype == DType::kF16) {
     return absl::InvalidArgumentError("keys and values are kept as bf16 or f32");
+  }
+  if (options.faiss_search) {  // before weights are loaded
+    RETURN_IF_ERROR(CheckFlatKnn());
   }
   ASSIGN_OR_RETURN(DeviceInfo info, OpenDevice());
   const size_t budget = options.memory_bytes > 0 ? options.memory_bytes : info.free_bytes / 10 * 9;

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/cuda/runtime.h"
 
@@ -54,9 +55,11 @@ inline size_t FlatKnnTempBytes(int32_t queries, int32_t keys, int32_t k) {
          sizeof(float) * static_cast<size_t>(queries) + (size_t{1} << 20);
 }
 
+// FAILED_PRECONDITION, and how to get one, in a build without FAISS for the GPU.
+absl::Status CheckFlatKnn();
+
 // One per engine thread; about a tenth of a second. Takes temp_bytes of the current device at once
-// and for its life, outside of any DeviceBudget. UNIMPLEMENTED in a build without FAISS for the
-// GPU.
+// and for its life by itself: the caller reserves them in its DeviceBudget. Errors of CheckFlatKnn.
 absl::StatusOr<std::unique_ptr<FlatKnn>> MakeFlatKnn(Stream stream, size_t temp_bytes);
 
 }  // namespace alcca::ALCCA_GPU

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "kernels/check.h"
+#include "kernels/cuda/attention_work.h"
 #include "kernels/cuda/simt.h"
 #include "kernels/status_macros.h"
 
@@ -13,7 +14,6 @@ namespace alcca::ALCCA_GPU {
 namespace {
 
 constexpr int32_t kThreads = 128;  // of a refining block; also keys it looks at in one turn
-constexpr int32_t kWarps = kThreads / kWarp;
 constexpr int32_t kGatherThreads = 256;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -145,38 +145,25 @@ struct RefineArgs {
   unsigned long long* scans;
 };
 
-// The direct sum in f32, lanes striding over the head, folded by WarpSum's tree: the same bits for
-// a key wherever it is computed.
-template <typename T>
-__device__ __forceinline__ float SquaredDistance(const float* query, const T* key, int32_t d) {
-  float sum = 0.0f;
-  for (int32_t i = threadIdx.x % kWarp; i < d; i += kWarp) {
-    const float difference = query[i] - ToFloat(key[i]);
-    sum += difference * difference;
-  }
-  return WarpSum(sum);
-}
-
-// Puts the keys that position(0..count) names into the list, kThreads a turn, each warp its share.
-// A position below 0 is none.
+// Puts the keys that position(0..count) names into the list, kThreads a turn, a key a thread: a sum
+// over the warp would be in another order than SearchKeys', whose bits these are. A position below
+// 0 is none.
 template <typename T, typename Position>
 __device__ void AddKeys(List& list, NearestKey* turn, const float* query, const RefineArgs<T>& args,
                         int32_t count, Position position) {
   for (int32_t begin = 0; begin < count; begin += kThreads) {
-    for (int32_t i = threadIdx.x / kWarp; i < kThreads; i += kWarps) {
-      const int32_t key = begin + i < count ? position(begin + i) : -1;
-      NearestKey found = {0.0f, -1};
-      if (key >= 0) {
-        found.squared_distance =
-            SquaredDistance(query, KeyAt(args.keys, args.head_dim, key), args.head_dim);
-        found.key = found.squared_distance == found.squared_distance ? key : -1;  // NaN is never in
-      }
-      if (threadIdx.x % kWarp == 0) {
-        turn[i] = found;
-      }
+    const int32_t i = begin + static_cast<int32_t>(threadIdx.x);
+    const int32_t key = i < count ? position(i) : -1;
+    NearestKey found = {0.0f, -1};
+    if (key >= 0) {
+      found.squared_distance =
+          SquaredDistance(query, KeyAt(args.keys, args.head_dim, key), args.head_dim);
+      found.key = found.squared_distance == found.squared_distance ? key : -1;  // NaN is never in
     }
+    turn[threadIdx.x] = found;
     __syncthreads();
-    Merge(list, turn);  // `turn` is free again
+    Merge(list, turn);
+    __syncthreads();  // `turn` is free again
   }
 }
 
@@ -212,7 +199,7 @@ __global__ void __launch_bounds__(kThreads, 8) RefineNearest(RefineArgs<T> args)
   }
   NearestKey* const out = args.out + int64_t{at} * args.k;
   List list = {lists, lists + args.k, 0,
-               args.head_k != nullptr ? args.head_k[at % args.group] : args.k};
+               args.head_k != nullptr ? min(args.head_k[at % args.group], args.k) : args.k};
   if (!args.first_piece) {
     LoadList(list, out);
   }
@@ -301,9 +288,9 @@ absl::StatusOr<std::unique_ptr<FaissKeySearch>> FaissKeySearch::Make(
                        sizeof(int32_t), "candidates from FAISS"));
   RETURN_IF_ERROR(take(search->scans_, 1, sizeof(uint64_t), "a counter of scans"));
   FillBytes(stream, search->scans_.get(), 0, sizeof(uint64_t));
-  ASSIGN_OR_RETURN(
-      search->flat_knn_,
-      MakeFlatKnn(stream, FlatKnnTempBytes(limits.block_queries, limits.piece_keys, candidates)));
+  const size_t temp_bytes = FlatKnnTempBytes(limits.block_queries, limits.piece_keys, candidates);
+  ASSIGN_OR_RETURN(search->flat_knn_memory_, budget.Reserve(temp_bytes, "FAISS itself"));
+  ASSIGN_OR_RETURN(search->flat_knn_, MakeFlatKnn(stream, temp_bytes));
   return search;
 }
 

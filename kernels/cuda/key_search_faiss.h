@@ -12,9 +12,10 @@
 // compute in another pass. The scratch is the thread's, not the request's: no key is kept twice.
 //
 // The answer does not depend on FAISS' rounding: its k + slack candidates get their distances anew
-// as direct sums in f32, are merged into the list over pieces by (distance, position), and where a
-// key that FAISS left out could still belong (its k-th candidate is not clearly farther), that
-// query scans the piece itself. So it is the one order that every backend has, whatever the batch.
+// by SquaredDistance, as the fused search takes them, are merged into the list over pieces by
+// (distance, position), and where a key that FAISS left out could still belong (its k-th candidate
+// is not clearly farther), that query scans the piece itself. So it is the one order that every
+// backend has, whatever the batch.
 //
 // Traffic per call over n keys: n * d * (element + 4) gathered, n * d * 4 read by the product, and
 // the distances, queries * n * 4, written and read by the selection.
@@ -47,7 +48,7 @@ struct GroupQueries {
   int32_t rows = 0;
   int32_t group = 1;                // query heads of a KV head
   int32_t first_prefix = 0;         // keys that row 0 sees; row r sees r more
-  const int32_t* head_k = nullptr;  // device [group], each 1..k; null: k for all
+  const int32_t* head_k = nullptr;  // device [group], k at most of each; null: k for all
   int32_t k = 0;                    // 1..kKeysMax
 };
 
@@ -61,7 +62,7 @@ struct KeySearchLimits {
 
 class FaissKeySearch {
  public:
-  // Scratch from the budget, FAISS' own memory beside it (FlatKnnTempBytes), all at once.
+  // Scratch and FAISS' own memory (FlatKnnTempBytes) from the budget, all at once.
   static absl::StatusOr<std::unique_ptr<FaissKeySearch>> Make(Stream stream, DeviceBudget& budget,
                                                               const KeySearchLimits& limits);
 
@@ -77,6 +78,7 @@ class FaissKeySearch {
   FaissKeySearch(Stream stream, const KeySearchLimits& limits) : stream_(stream), limits_(limits) {}
   Stream stream_;
   KeySearchLimits limits_;
+  DeviceArray flat_knn_memory_;  // what it takes by itself; outlives it
   std::unique_ptr<FlatKnn> flat_knn_;
   DeviceArray queries_;     // f32 [rows * group, head_dim]
   DeviceArray keys_;        // f32 [piece_keys, head_dim]

@@ -19,6 +19,8 @@ DeviceArray& DeviceArray::operator=(DeviceArray&& other) noexcept {
 DeviceArray::~DeviceArray() {
   if (data_ != nullptr) {
     FreeDevice(data_);
+  }
+  if (budget_ != nullptr) {
     budget_->used_ -= bytes_;
   }
 }
@@ -31,14 +33,29 @@ absl::StatusOr<DeviceArray> DeviceBudget::Allocate(size_t bytes, std::string_vie
     array.data_ = AllocateDevice(bytes);
   }
   if (array.data_ == nullptr) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "no device memory for ", std::string(what), ": ", bytes, " bytes wanted, ", limit_ - used_,
-        " of ", limit_, " left of the budget (fewer KV pages or smaller weights would fit)"));
+    return Refuse(bytes, what);
   }
   array.bytes_ = rounded;
   array.budget_ = this;
   used_ += rounded;
   return array;
+}
+
+absl::StatusOr<DeviceArray> DeviceBudget::Reserve(size_t bytes, std::string_view what) {
+  if (bytes > limit_ - used_) {
+    return Refuse(bytes, what);
+  }
+  DeviceArray array;
+  array.bytes_ = bytes;
+  array.budget_ = this;
+  used_ += bytes;
+  return array;
+}
+
+absl::Status DeviceBudget::Refuse(size_t bytes, std::string_view what) const {
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "no device memory for ", std::string(what), ": ", bytes, " bytes wanted, ", limit_ - used_,
+      " of ", limit_, " left of the budget (fewer KV pages or smaller weights would fit)"));
 }
 
 PinnedArray& PinnedArray::operator=(PinnedArray&& other) noexcept {

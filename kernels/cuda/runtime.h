@@ -77,11 +77,15 @@ class DeviceBudget {
   explicit DeviceBudget(size_t limit) : limit_(limit) {}
   // RESOURCE_EXHAUSTED names `what`, its size and what is left. 256-byte aligned; never null.
   absl::StatusOr<DeviceArray> Allocate(size_t bytes, std::string_view what);
+  // Counts what a library takes of the device by itself, for as long as the array lives, whose
+  // get() is null.
+  absl::StatusOr<DeviceArray> Reserve(size_t bytes, std::string_view what);
   size_t limit() const { return limit_; }
   size_t used() const { return used_; }
 
  private:
   friend class DeviceArray;
+  absl::Status Refuse(size_t bytes, std::string_view what) const;
   size_t limit_, used_ = 0;
 };
 

@@ -26,6 +26,10 @@ std::string Name(const Geometry& g, int32_t count, const AttentionParams& params
          std::to_string(params.window) + " sparsity " + std::to_string(params.sparsity);
 }
 
+// What also holds whoever searches exactly; other modes in these tests are the searches' company.
+class AlccaAttention : public AttentionConformance {};
+class AlccaAttentionCounting : public AttentionCounting {};
+
 TEST_P(AttentionConformance, MatchesReference) {
   for (const int32_t head_dim : Some<int32_t>(3, {20, 160, 64, 2, 16, 32, 48, 128})) {
     for (const int32_t group : Some<int32_t>(2, {3, 1, 2, 4})) {
@@ -134,7 +138,7 @@ TEST_P(AttentionConformance, TopKTiesGoToTheLowerPosition) {
   }
 }
 
-TEST_P(AttentionConformance, EveryNumberOfNearestKeys) {
+TEST_P(AlccaAttention, EveryNumberOfNearestKeys) {
   const Geometry geometry = MakeGeometry(4, 2, 16);
   const int32_t count = 27;
   const Tokens tokens = RandomTokens(geometry, count, 5);
@@ -144,7 +148,7 @@ TEST_P(AttentionConformance, EveryNumberOfNearestKeys) {
   Compare(geometry, tokens, Alcca(kKeysMax), "largest k");
 }
 
-TEST_P(AttentionConformance, NearGateOffHalfAndAlways) {
+TEST_P(AlccaAttention, NearGateOffHalfAndAlways) {
   for (const int32_t group : {1, 4}) {
     Geometry geometry = MakeGeometry(2 * group, 2, 32);
     geometry.layers = 2;
@@ -177,7 +181,7 @@ AttentionParams NearShare(float share) {
   return params;
 }
 
-TEST_P(AttentionConformance, EachHeadHasItsThetaAndItsK) {
+TEST_P(AlccaAttention, EachHeadHasItsThetaAndItsK) {
   for (const int32_t group : {1, 4}) {
     Geometry geometry = MakeGeometry(2 * group, 2, 32);
     geometry.layers = 2;
@@ -205,7 +209,7 @@ TEST_P(AttentionConformance, ThetaFollowsTheQuantileOfItsHead) {
   }
 }
 
-TEST_P(AttentionConformance, NearGateIsExclusive) {
+TEST_P(AlccaAttention, NearGateIsExclusive) {
   // One token whose key is 3-4-5 away from its query: the distance is 5 in any arithmetic.
   const Geometry geometry = MakeGeometry(1, 1, 16);
   Tokens tokens = {Host(2, geometry.shape.qkv_cols())};
@@ -221,7 +225,7 @@ TEST_P(AttentionConformance, NearGateIsExclusive) {
   EXPECT_EQ(Actual(geometry, tokens, Alcca(1, above), 2, 2)[0].at(1, 0), 20.0f);
 }
 
-TEST_P(AttentionConformance, TiesGoToTheLowerPosition) {
+TEST_P(AlccaAttention, TiesGoToTheLowerPosition) {
   // One-hot values: element j of the output is the weight of key j.
   const Geometry geometry = MakeGeometry(1, 1, 32);
   const int32_t count = 21;
@@ -316,7 +320,7 @@ TEST_P(AttentionConformance, RecallChecksCountWhatTheTreeMissed) {
   EXPECT_EQ(recall(Alcca(8), 1.0f).recall_wanted, 0);
 }
 
-TEST_P(AttentionConformance, RepeatedKeysMatchReference) {
+TEST_P(AlccaAttention, RepeatedKeysMatchReference) {
   const Geometry geometry = MakeGeometry(4, 2, 16);
   const int32_t count = 43;
   Tokens tokens = RandomTokens(geometry, count, 7);
@@ -331,7 +335,7 @@ TEST_P(AttentionConformance, RepeatedKeysMatchReference) {
   }
 }
 
-TEST_P(AttentionConformance, QueryEqualToKeysLeavesEpsilonAlone) {
+TEST_P(AlccaAttention, QueryEqualToKeysLeavesEpsilonAlone) {
   const Geometry geometry = MakeGeometry(1, 1, 16);
   const int32_t count = 19;
   Tokens tokens = {RandomTokens(geometry, count, 8)[0]};
@@ -387,7 +391,7 @@ TEST_P(AttentionConformance, ScoresFarApartAndRisingTowardsTheEnd) {
   }
 }
 
-TEST_P(AttentionConformance, NonFiniteQueriesStayInTheirHeadAndRow) {
+TEST_P(AlccaAttention, NonFiniteQueriesStayInTheirHeadAndRow) {
   const Geometry geometry = MakeGeometry(4, 2, 32);
   const int32_t count = 20;
   const Tokens clean = RandomTokens(geometry, count, 10);
@@ -481,7 +485,7 @@ TEST_P(AttentionConformance, ThreadsDoNotMatter) {
   }
 }
 
-TEST_P(AttentionConformance, NeighboursInTheBatchDoNotMatter) {
+TEST_P(AlccaAttention, NeighboursInTheBatchDoNotMatter) {
   // Nine sequences of different modes and lengths; prefill chunks and decode rows share steps.
   Geometry geometry = MakeGeometry(4, 2, 64);
   geometry.layers = 2;
@@ -631,7 +635,7 @@ TEST_P(AttentionCounting, TopK) {
   }
 }
 
-TEST_P(AttentionCounting, AlccaFar) {
+TEST_P(AlccaAttentionCounting, AlccaFar) {
   for (const CountingCase& c : kCountingCases) {
     const Geometry geometry = CountingGeometry(c);
     const int64_t limit = c.window > 0 ? c.window : kNoLimit, row_bytes = kCountingDim * 4;
@@ -706,7 +710,7 @@ TEST_P(AttentionCounting, AlccaTree) {
   }
 }
 
-TEST_P(AttentionCounting, AlccaNear) {
+TEST_P(AlccaAttentionCounting, AlccaNear) {
   for (const CountingCase& c : kCountingCases) {
     const Geometry geometry = CountingGeometry(c);
     const int64_t limit = c.window > 0 ? c.window : kNoLimit;
@@ -725,7 +729,7 @@ TEST_P(AttentionCounting, AlccaNear) {
   }
 }
 
-TEST_P(AttentionCounting, AlccaMixed) {
+TEST_P(AlccaAttentionCounting, AlccaMixed) {
   // Which queries are near is worked out from the data; one query head a group, for the bytes.
   Geometry geometry = MakeGeometry(3, 3, kCountingDim);
   geometry.layers = 2;
@@ -759,7 +763,7 @@ TEST_P(AttentionCounting, AlccaMixed) {
   Check(geometry, tokens, n, Alcca(k, theta), expect, "mixed");
 }
 
-TEST_P(AttentionCounting, BytesAreAUnionOverTheGroup) {
+TEST_P(AlccaAttentionCounting, BytesAreAUnionOverTheGroup) {
   // Two heads of one group, the keys read once: k = 1 finds two different values, k = 2 shares one
   // of three, from k = 3 on both find the same.
   const Geometry geometry = MakeGeometry(2, 1, 16);
@@ -779,6 +783,8 @@ TEST_P(AttentionCounting, BytesAreAUnionOverTheGroup) {
 
 ALCCA_CONFORMANCE_OVER(AttentionConformance, ExactCases);
 ALCCA_CONFORMANCE_OVER(AttentionCounting, ExactCases);
+ALCCA_CONFORMANCE_OVER(AlccaAttention, ExactSearchCases);
+ALCCA_CONFORMANCE_OVER(AlccaAttentionCounting, ExactSearchCases);
 
 }  // namespace
 }  // namespace alcca

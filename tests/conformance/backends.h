@@ -21,14 +21,18 @@ namespace alcca {
 
 // A CPU instruction set and its threads, or CUDA on the card or the emulated device in two guises:
 // as it serves ("cuda", "cuda_emulated": bf16 keys and values, cuBLASLt's products), and "exact"
-// (f32 keys and values, our own products alone; on the emulator threads in shuffled order).
+// (f32 keys and values, our own products alone; on the emulator threads in shuffled order). For
+// `alcca` also "faiss": exact, and CudaOptions::faiss_search.
 struct BackendCase {
   std::string isa;
   int32_t threads;
 
   bool is_cuda() const { return isa.rfind("cuda", 0) == 0; }
   bool is_emulated() const { return isa.find("emulated") != std::string::npos; }
-  bool is_exact() const { return !is_cuda() || isa.find("exact") != std::string::npos; }
+  bool is_faiss() const { return isa.find("faiss") != std::string::npos; }
+  bool is_exact() const {
+    return !is_cuda() || is_faiss() || isa.find("exact") != std::string::npos;
+  }
 };
 inline void PrintTo(const BackendCase& c, std::ostream* os) {
   *os << c.isa << c.threads;
@@ -55,6 +59,15 @@ inline std::vector<BackendCase> ExactCases() {
   return cases;
 }
 
+// Where exact search is all that is tested: the choice of who searches concerns nothing else.
+inline std::vector<BackendCase> ExactSearchCases() {
+  std::vector<BackendCase> cases = ExactCases();
+  for (const char* isa : {"cuda_emulated_faiss", "cuda_faiss"}) {
+    cases.push_back({isa, 1});
+  }
+  return cases;
+}
+
 // FAILED_PRECONDITION or UNIMPLEMENTED: not on this machine, or not in this build.
 inline absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendCase& c,
                                                             int32_t batch_tokens = 64) {
@@ -67,6 +80,7 @@ inline absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendCase& c
     options.kv_dtype = DType::kF32;
     options.row_independent = true;
   }
+  options.faiss_search = c.is_faiss();
   if (c.isa.find("emulated") == std::string::npos) {
     return MakeCudaBackend(options);
   }

@@ -1,5 +1,6 @@
 // CudaOptions::faiss_search on the emulated device: the bits and the counters of the fused search,
-// which attention_test.cc holds to the reference.
+// which attention_test.cc holds to the reference. Off the grid of 1/8: sums do round here, so that
+// another order of operations would show.
 
 #include "tests/conformance/attention_rig.h"
 
@@ -16,7 +17,8 @@ struct Asked {
 class FaissChoice : public ::testing::TestWithParam<DType> {
  protected:
   // Each sequence of `asked` in chunks beside the others, the last two tokens decoded.
-  void Compare(const Geometry& geometry, const std::vector<Asked>& asked, int32_t chunk) {
+  void Compare(const Geometry& geometry, const std::vector<Asked>& asked, int32_t chunk,
+               int32_t pages = 97) {
     std::vector<Tokens> outputs[2];
     std::vector<AttentionCounters> counters[2];
     for (const bool faiss : {false, true}) {
@@ -27,10 +29,16 @@ class FaissChoice : public ::testing::TestWithParam<DType> {
                              .limits = {.batch_tokens = 512}};
       auto backend = MakeEmulatedCudaBackend(options, 1);
       ASSERT_TRUE(backend.ok()) << backend.status();
-      Rig rig(**backend, geometry);
+      Rig rig(**backend, geometry, pages);
       std::vector<int32_t> left;
       for (size_t i = 0; i < asked.size(); ++i) {
-        rig.Add(RandomTokens(geometry, asked[i].tokens, 40 + i), asked[i].params);
+        Tokens tokens = RandomTokens(geometry, asked[i].tokens, 40 + i);
+        for (Host& layer : tokens) {
+          for (float& x : layer.values) {
+            x *= 1.1f;
+          }
+        }
+        rig.Add(std::move(tokens), asked[i].params);
         left.push_back(asked[i].tokens);
       }
       for (bool any = true; any;) {
@@ -86,6 +94,12 @@ TEST_P(FaissChoice, OneQueryHeadAndMoreKeysThanFaissIsAskedFor) {
   Geometry geometry = MakeGeometry(1, 1, 16);
   geometry.page_tokens = 7;
   Compare(geometry, {{Alcca(100)}, {Alcca(1)}}, 31);
+}
+
+TEST_P(FaissChoice, TheLargestKOfManyHeadsFitsInASmallCache) {
+  Geometry geometry = MakeGeometry(128, 8, 16);
+  geometry.page_tokens = 16;
+  Compare(geometry, {{Alcca(kKeysMax), 12}}, 8, /*pages=*/7);
 }
 
 INSTANTIATE_TEST_SUITE_P(Caches, FaissChoice, ::testing::Values(DType::kF32, DType::kBF16),

@@ -258,5 +258,23 @@ TEST_F(KeySearchFaiss, MemoryBeyondTheBudgetIsRefusedByName) {
   EXPECT_EQ(small.used(), 0u);
 }
 
+TEST_F(KeySearchFaiss, WhatFaissTakesByItselfIsOfTheBudget) {
+  const KeySearchLimits limits = {.head_dim = 128, .rows = 4, .k = 8};
+  const size_t faiss = FlatKnnTempBytes(limits.block_queries, limits.piece_keys, 32);
+  DeviceBudget enough(size_t{64} << 20);
+  {
+    const auto search = FaissKeySearch::Make(stream_, enough, limits);
+    ASSERT_TRUE(search.ok()) << search.status();
+    EXPECT_GT(enough.used(), faiss);
+  }
+  EXPECT_EQ(enough.used(), 0u);
+  DeviceBudget small(faiss);
+  const auto search = FaissKeySearch::Make(stream_, small, limits);
+  ASSERT_FALSE(search.ok());
+  EXPECT_NE(search.status().message().find("FAISS itself"), std::string_view::npos)
+      << search.status();
+  EXPECT_EQ(small.used(), 0u);
+}
+
 }  // namespace
 }  // namespace alcca::cuda_emulated

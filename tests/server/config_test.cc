@@ -76,6 +76,7 @@ TEST(Config, BadTextNamesFileKeyAndRule) {
            {"max_num_seqs: [1, 2]", {"max_num_seqs", "single value"}},
            {"max_num_seqs: 1\nmax_num_seqs: 2", {"max_num_seqs", "twice"}},
            {"device: tpu", {"device", "auto cpu cuda", "tpu"}},
+           {"exact_search: gpu", {"exact_search", "fused faiss", "gpu"}},
            {"reflection: maybe", {"reflection", "true or false"}},
            {"drain_timeout_seconds: .nan", {"drain_timeout_seconds"}},
            {"drain_timeout_seconds: -1", {"drain_timeout_seconds", "[0, "}},

@@ -5,10 +5,14 @@
 
 namespace alcca::cuda {
 
+absl::Status CheckFlatKnn() {
+  return absl::FailedPreconditionError(
+      "exact_search: faiss needs FAISS for the GPU, which this build does not have: run `make "
+      "faiss-cuda`, then `make cuda`; or leave exact_search out, fused finds the same keys");
+}
+
 absl::StatusOr<std::unique_ptr<FlatKnn>> MakeFlatKnn(Stream, size_t) {
-  return absl::UnimplementedError(
-      "this build has no FAISS for the GPU: run tools/build_faiss_cuda.sh and configure with "
-      "-DALCCA_FAISS_CUDA_ROOT=build/faiss-cuda");
+  return CheckFlatKnn();
 }
 
 }  // namespace alcca::cuda
