@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The figures of models/afia-5m and its twin: held-out loss per attention mode, far-key tasks, the
-# published card's table. Minutes on two cores; at 32,000 tokens a quarter of an hour.
+# published card's table. Exact search is quadratic in LENGTHS: 1000 takes minutes on two cores.
 #
 #   make build && bench/embedded_models.sh [OUT_DIR] [LENGTHS]
 #

@@ -87,6 +87,7 @@ def main():
     parser.add_argument("--sample", help="also continue this prompt, greedily and at 0.8")
     args = parser.parse_args()
     model, attention = afia.load(args.model)
+    attention.mode = "alcca"  # Whatever it was trained with: both are scored.
     if args.k is not None:
         attention.k = args.k
     if args.theta is not None:

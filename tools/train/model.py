@@ -172,19 +172,21 @@ class SelfAttention(nn.Module):
         q, k, v = (p(x).view(B, T, -1, D).transpose(1, 2).float()
                    for p in (self.q_proj, self.k_proj, self.v_proj))
         q, k = rope(q, cos, sin), rope(k, cos, sin)
-        all_k, all_v = k.repeat_interleave(G, 1), v.repeat_interleave(G, 1)
+        theta = a.gate(self.layer) if a.mode == "alcca" else None
+        by_kernel = a.mode == "alcca" and fast
+        if by_kernel:
+            out = FastAlcca.apply(q.reshape(-1, G, T, D), k.reshape(-1, T, D),
+                                  v.reshape(-1, T, D), a.k, a.epsilon).view(q.shape)
+        if not by_kernel or theta is not None:  # The others want a key head for each query head.
+            k, v = k.repeat_interleave(G, 1), v.repeat_interleave(G, 1)
         if a.mode == "dense":
-            out = dense_attention(q, all_k, all_v)
+            out = dense_attention(q, k, v)
         elif a.mode == "window":
-            out = window_attention(q, all_k, all_v, a.window)
-        else:
-            if fast:
-                out = FastAlcca.apply(q.reshape(-1, G, T, D), k.reshape(-1, T, D),
-                                      v.reshape(-1, T, D), a.k, a.epsilon).view(q.shape)
-            else:
-                out = alcca_attention(q, all_k, all_v, a)
-            if (theta := a.gate(self.layer)) is not None:
-                out = near_gate(out, q, all_k, all_v, theta, a)
+            out = window_attention(q, k, v, a.window)
+        elif not by_kernel:
+            out = alcca_attention(q, k, v, a)
+        if theta is not None:
+            out = near_gate(out, q, k, v, theta, a)
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
