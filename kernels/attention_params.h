@@ -70,16 +70,23 @@ inline int64_t TopKCount(float sparsity, int64_t visible) {
                              visible);
 }
 
+#ifdef __CUDACC__
+#define ALCCA_HOST_DEVICE __host__ __device__
+#else
+#define ALCCA_HOST_DEVICE
+#endif
+
 // Whether a query is among the share that is checked: a hash of where it stands, so that counters
 // repeat. `head` is a query head.
-constexpr bool IsSampled(int32_t layer, int32_t head, int32_t position, float share) {
+ALCCA_HOST_DEVICE constexpr bool IsSampled(int32_t layer, int32_t head, int32_t position,
+                                           float share) {
   uint64_t x = (uint64_t(layer) << 48) ^ (uint64_t(head) << 32) ^ uint64_t(position);
   x = (x + 0x9e3779b97f4a7c15ull) * 0xbf58476d1ce4e5b9ull;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
   return double(x >> 11) * 0x1p-53 < double{share};
 }
 // A relative error as AttentionCounters sums it; the cap keeps sums far from overflow.
-constexpr double kErrorMillionthsMax = 1e9;
+inline constexpr double kErrorMillionthsMax = 1e9;
 
 enum class Phase : uint8_t { kPrefill, kDecode };
 inline constexpr int kPhaseCount = 2;

@@ -197,15 +197,6 @@ __device__ __forceinline__ void AddCount(const SequenceWork& sequence, Attention
   }
 }
 
-// IsSampled of attention_params.h, which device code cannot call.
-__device__ __forceinline__ bool IsSampledQuery(int32_t layer, int32_t head, int32_t position,
-                                               float share) {
-  uint64_t x = (uint64_t(layer) << 48) ^ (uint64_t(head) << 32) ^ uint64_t(position);
-  x = (x + 0x9e3779b97f4a7c15ull) * 0xbf58476d1ce4e5b9ull;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
-  return double(x >> 11) * 0x1p-53 < double{share};
-}
-
 // ||a - b||^2 and a . b in one order of operations, whoever computes them.
 template <typename A, typename B>
 __device__ __forceinline__ float SquaredDistance(const A* a, const B* b, int32_t d) {

@@ -11,6 +11,7 @@
 // of dependent node reads and `distances` keys of d elements. Grid: tokens x KV heads, 128 threads,
 // a warp a query head.
 
+#include "kernels/attention_params.h"
 #include "kernels/cuda/attention_alcca.h"
 #include "kernels/cuda/attention_select.h"
 
@@ -403,7 +404,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
   const SearchRow row = wave.rows[r];
   const SequenceWork& sequence = wave.sequences[row.sequence];
   if (!sequence.is_tree || wave.near[size_t(r) * rows.heads + head] != 0 ||
-      !IsSampledQuery(kv.layer, head, row.position, sequence.recall_sample)) {
+      !IsSampled(kv.layer, head, row.position, sequence.recall_sample)) {
     return;
   }
   const int32_t found = wave.found[size_t(r) * rows.heads + head];

@@ -96,12 +96,7 @@ TEST_F(CalibrateTest, HeadsOfTheirOwnLoseLessThanOneThetaForAll) {
       ASSERT_TRUE(sequence.ok());
       const auto logits =
           sequence->Feed(std::span(text_.windows[w]).first(96), 96, Phase::kPrefill);
-      const size_t vocab = lab_.model->vocab_size();
-      std::vector<double> p;
-      for (int32_t i = 0; i < 96; ++i) {
-        LogSoftmax(logits.subspan(i * vocab, vocab), &p);
-        nats -= p[text_.windows[w][i + 1]];
-      }
+      AddLoss(logits, std::span(text_.windows[w]).subspan(1, 96), &nats);
       bytes += text_.bytes[w];
       counters += sequence->counters()[static_cast<int>(Phase::kPrefill)];
     }

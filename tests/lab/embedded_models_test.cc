@@ -35,17 +35,12 @@ double Loss(LabModel* lab, const AttentionParams& params, const std::vector<int3
   auto sequence = LabSequence::Make(lab, params, 0, static_cast<int32_t>(ids.size()));
   EXPECT_TRUE(sequence.ok()) << sequence.status();
   double sum = 0;
-  std::vector<double> log_p;
   const size_t count = ids.size() - 1;
   for (size_t at = 0, step = 1; at < count; step = 3 * step + 10) {
     const size_t rows = std::min({step, count - at, size_t{256}});
     const auto logits = sequence->Feed(std::span(ids).subspan(at, rows), static_cast<int32_t>(rows),
                                        rows == 1 ? Phase::kDecode : Phase::kPrefill);
-    const size_t vocab = logits.size() / rows;
-    for (size_t r = 0; r < rows; ++r) {
-      LogSoftmax(logits.subspan(r * vocab, vocab), &log_p);
-      sum -= log_p[ids[at + r + 1]];
-    }
+    AddLoss(logits, std::span(ids).subspan(at + 1, rows), &sum);
     at += rows;
   }
   return sum / static_cast<double>(count);
@@ -73,11 +68,14 @@ INSTANTIATE_TEST_SUITE_P(All, EmbeddedModels, ::testing::ValuesIn(Names(kModels)
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace_if(
-                               name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
+                               name.begin(), name.end(), [](char c) { return !std::isalnum(c); },
+                               '_');
                            return name;
                          });
 
-TEST(EmbeddedModelsGolden, EveryModelHasOne) { EXPECT_EQ(Names(kModels), Names(kGolden)); }
+TEST(EmbeddedModelsGolden, EveryModelHasOne) {
+  EXPECT_EQ(Names(kModels), Names(kGolden));
+}
 
 }  // namespace
 }  // namespace alcca::lab

@@ -259,20 +259,15 @@ absl::StatusOr<AttentionParams> Fit(LabModel* lab, std::span<const std::vector<i
 absl::StatusOr<CalibrationFigures> Measure(LabModel* lab,
                                            std::span<const std::vector<int32_t>> windows,
                                            int64_t bytes, const AttentionParams& params) {
-  const size_t vocab = lab->model->vocab_size();
   AttentionCounters counters;
   double nats = 0;
-  std::vector<double> p;
   for (const std::vector<int32_t>& ids : windows) {
     const int32_t length = static_cast<int32_t>(ids.size()) - 1;
     ASSIGN_OR_RETURN(LabSequence sequence, LabSequence::Make(lab, params, 0, length));
     for (int32_t at = 0; at < length; at += kLogitRows) {
       const int32_t count = std::min(kLogitRows, length - at);
       const auto logits = sequence.Feed(std::span(ids).subspan(at, count), count, Phase::kPrefill);
-      for (int32_t i = 0; i < count; ++i) {
-        LogSoftmax(logits.subspan(i * vocab, vocab), &p);
-        nats -= p[ids[at + i + 1]];
-      }
+      AddLoss(logits, std::span(ids).subspan(at + 1, count), &nats);
     }
     counters += sequence.counters()[static_cast<int>(Phase::kPrefill)];
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -17,6 +18,16 @@ inline void LogSoftmax(std::span<const float> logits, std::vector<double>* out) 
   const double log_sum = top + std::log(sum);
   out->resize(logits.size());
   std::transform(logits.begin(), logits.end(), out->begin(), [&](float x) { return x - log_sum; });
+}
+
+// Adds to *nats the loss of each row's next token. logits [next.size(), vocab].
+inline void AddLoss(std::span<const float> logits, std::span<const int32_t> next, double* nats) {
+  const size_t vocab = logits.size() / next.size();
+  std::vector<double> p;
+  for (size_t i = 0; i < next.size(); ++i) {
+    LogSoftmax(logits.subspan(i * vocab, vocab), &p);
+    *nats -= p[next[i]];
+  }
 }
 
 }  // namespace alcca::lab
