@@ -4,8 +4,9 @@
 #
 #   make build && bench/embedded_models.sh [OUT_DIR] [LENGTHS]
 #
-# OUT_DIR (bench/results) gets JSON; LENGTHS (1000,4000,16000,32000) are the table's. Lengths beyond
-# the models' 1,024 positions count interactions, bytes and time; their losses say nothing.
+# OUT_DIR (bench/results) gets JSON; LENGTHS (1000,4000,16000,32000) are the table's, the twin's the
+# first alone: counts do not depend on weights. Lengths beyond the models' 1,024 positions count
+# interactions, bytes and time; their losses say nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-bench/results} lengths=${2:-1000,4000,16000,32000}
@@ -40,4 +41,5 @@ for model in afia-5m afia-5m-dense; do
   "$bin/alcca" eval --target "$target" --card-table --text models/afia-5m/heldout_book.txt --theta 0 \
     --lengths "$lengths" --json "$out/$model-card.json"
   kill "${pids[-1]}"
+  lengths=${lengths%%,*}
 done

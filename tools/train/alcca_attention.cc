@@ -3,13 +3,19 @@
 //
 // q, out [N, G, T, D]: G query heads for each of N key heads. k, v [N, T, D]. index and weight
 // [N, G, T, K] carry the chosen keys (-1: none) and 1 / (d + eps) from forward to backward, where
-// d = sqrt(|q - k|^2 + delta2). Ties go to the lower key.
+// d = sqrt(|q - k|^2 + delta2). Ties go to the lower key. The choice has no gradient, so it may be
+// any search's: every key compared, or the tree that the server searches (kernels/key_index.h).
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <memory>
+#include <span>
 #include <vector>
+
+#include "kernels/key_index.h"
 
 namespace {
 
@@ -17,71 +23,104 @@ constexpr int D = HEAD_DIM;
 constexpr int kBlock = 16;  // keys at a time: one AVX-512 register
 constexpr int kMaxTop = 64;
 
+using Nearest = std::array<alcca::NearestKey, kMaxTop>;  // ascending
+
+// Compares a query with all keys of one head.
+class Scan {
+ public:
+  Scan(const float* keys, int T)
+      : padded_((T + kBlock - 1) / kBlock * kBlock), keys_(size_t(D) * padded_), d2_(padded_) {
+    for (int j = 0; j < T; ++j)
+      for (int i = 0; i < D; ++i)
+        keys_[size_t(i) * padded_ + j] = keys[j * D + i];
+  }
+
+  int Search(const float* q, int visible, int K, Nearest& out) {
+    for (int b = 0; b < visible; b += kBlock) {
+      float sum[kBlock] = {};
+      for (int i = 0; i < D; ++i)
+        for (int l = 0; l < kBlock; ++l) {
+          const float e = q[i] - keys_[size_t(i) * padded_ + b + l];
+          sum[l] += e * e;
+        }
+      std::copy(sum, sum + kBlock, &d2_[b]);
+    }
+    int count = 0;
+    float worst = std::numeric_limits<float>::infinity();
+    for (int b = 0; b < visible; b += kBlock) {
+      const int end = std::min(b + kBlock, visible);
+      if (count == K && *std::min_element(&d2_[b], &d2_[b] + (end - b)) >= worst)
+        continue;
+      for (int j = b; j < end; ++j) {
+        if (count == K && d2_[j] >= worst)
+          continue;
+        int p = count < K ? count++ : K - 1;
+        for (; p > 0 && out[p - 1].squared_distance > d2_[j]; --p)
+          out[p] = out[p - 1];
+        out[p] = {d2_[j], j};
+        if (count == K)
+          worst = out[K - 1].squared_distance;
+      }
+    }
+    return count;
+  }
+
+ private:
+  const int padded_;
+  std::vector<float> keys_;  // [D][T]: distances vectorise over keys
+  std::vector<float> d2_;
+};
+
+void SquaredDistances(float* out, const float* q, const float* keys, int n, int d) {
+  for (int j = 0; j < n; ++j) {
+    float sum = 0;
+    for (int i = 0; i < d; ++i)
+      sum += (q[i] - keys[j * d + i]) * (q[i] - keys[j * d + i]);
+    out[j] = sum;
+  }
+}
+
 }  // namespace
 
+// tree_distances: computed for a query by the tree, tree_recent of them with the newest keys;
+// 0: every key is compared.
 extern "C" void alcca_forward(const float* q, const float* k, const float* v, float* out,
                               int* index, float* weight, int N, int G, int T, int K, float eps,
-                              float delta2) {
-  const int padded = (T + kBlock - 1) / kBlock * kBlock;
-  std::vector<float> keys(size_t(D) * padded);  // [D][T]: distances vectorise over keys
-  std::vector<float> d2(padded);
+                              float delta2, int tree_distances, int tree_recent) {
+  Nearest near;
   K = std::min(K, kMaxTop);
   for (int n = 0; n < N; ++n) {
     const float* kn = k + size_t(n) * T * D;
     const float* vn = v + size_t(n) * T * D;
-    for (int j = 0; j < T; ++j)
-      for (int i = 0; i < D; ++i)
-        keys[size_t(i) * padded + j] = kn[j * D + i];
-    for (int row = 0; row < G * T; ++row) {
-      const size_t r = size_t(n) * G * T + row;
-      const int visible = row % T + 1;
-      const float* qr = q + r * D;
-      for (int b = 0; b < visible; b += kBlock) {
-        float sum[kBlock] = {};
-        for (int i = 0; i < D; ++i)
-          for (int l = 0; l < kBlock; ++l) {
-            const float e = qr[i] - keys[size_t(i) * padded + b + l];
-            sum[l] += e * e;
-          }
-        std::copy(sum, sum + kBlock, &d2[b]);
-      }
-      float best[kMaxTop];  // ascending
-      int who[kMaxTop];
-      int count = 0;
-      float worst = std::numeric_limits<float>::infinity();
-      for (int b = 0; b < visible; b += kBlock) {
-        const int end = std::min(b + kBlock, visible);
-        if (count == K && *std::min_element(&d2[b], &d2[b] + (end - b)) >= worst)
-          continue;
-        for (int j = b; j < end; ++j) {
-          if (count == K && d2[j] >= worst)
-            continue;
-          int p = count < K ? count++ : K - 1;
-          for (; p > 0 && best[p - 1] > d2[j]; --p) {
-            best[p] = best[p - 1];
-            who[p] = who[p - 1];
-          }
-          best[p] = d2[j];
-          who[p] = j;
-          if (count == K)
-            worst = best[K - 1];
+    std::unique_ptr<Scan> scan;
+    std::unique_ptr<alcca::KeyIndex> tree;
+    if (tree_distances > 0)
+      tree = alcca::MakeTreeKeyIndex(D, {tree_distances, tree_recent}, SquaredDistances);
+    else
+      scan = std::make_unique<Scan>(kn, T);
+    for (int t = 0; t < T; ++t) {
+      if (tree)
+        tree->Append(kn + size_t(t) * D, 1);
+      for (int head = 0; head < G; ++head) {
+        const size_t r = (size_t(n) * G + head) * T + t;
+        const int count = tree ? tree->Search(q + r * D, K, t + 1, near)
+                               : scan->Search(q + r * D, t + 1, K, near);
+        float total = 0, acc[D] = {};
+        for (int s = 0; s < count; ++s) {
+          const float w = 1 / (std::sqrt(near[s].squared_distance + delta2) + eps);
+          weight[r * K + s] = w;
+          index[r * K + s] = near[s].key;
+          total += w;
+          for (int i = 0; i < D; ++i)
+            acc[i] += w * vn[size_t(near[s].key) * D + i];
         }
-      }
-      float total = 0, acc[D] = {};
-      for (int s = 0; s < count; ++s) {
-        const float w = 1 / (std::sqrt(best[s] + delta2) + eps);
-        weight[r * K + s] = w;
-        index[r * K + s] = who[s];
-        total += w;
+        for (int s = count; s < K; ++s) {
+          weight[r * K + s] = 0;
+          index[r * K + s] = -1;
+        }
         for (int i = 0; i < D; ++i)
-          acc[i] += w * vn[size_t(who[s]) * D + i];
+          out[r * D + i] = acc[i] / total;
       }
-      for (int s = count; s < K; ++s) {
-        weight[r * K + s] = 0;
-        index[r * K + s] = -1;
-      }
-      for (int i = 0; i < D; ++i)
-        out[r * D + i] = acc[i] / total;
     }
   }
 }

@@ -61,10 +61,12 @@ def main():
         "legacy": True,
         "model_max_length": config["max_position_embeddings"],
     })
-    trained = {k: attention[k] for k in ("mode", "k", "theta", "epsilon")}
+    trained = {k: attention[k] for k in ("mode", "k", "theta", "epsilon", "search") if k in attention}
+    if trained.get("search") == "tree":
+        trained["tree_recent"] = attention["tree_recent"]
     if attention["mode"] == "window":
         trained["window"] = attention["window"]
-    serve = {**trained, "search": "exact"}
+    serve = {"search": "exact", **trained}
     if args.theta is not None:
         serve["theta"] = args.theta
     write_json(args.out / "alcca.json", {

@@ -4,6 +4,10 @@
 is story sentences (training ones) with facts among them and questions about the facts behind them:
 pass keys of five digits, and "NAME has a THING." of many pairs, asked again in another order. The
 questions are worded as in `alcca tasks`; names, things and the sentences between are not its.
+
+Few of such a row's tokens are answers, and a head that looks for what followed the same token before
+(an induction head, Olsson et al. 2022) is slow to form on them. So some rows tell a story twice, where
+every token of the second telling is an answer; and facts may be many and short.
 """
 
 import random
@@ -14,6 +18,9 @@ Simon Elsa Victor Paul Greta Arthur Hazel Ralph Flora Bruno Agnes Conrad Edith G
 THINGS = """apple candle feather basket ladder mirror needle pillow saddle whistle bucket blanket
 button carpet hammer kettle lantern marble nut pipe purse ribbon rope sack shell shovel sponge stick
 stool sword ticket towel trumpet umbrella vase violin wagon wallet""".split()
+
+
+TWICE = 0.4  # Of the rows.
 
 
 class FarKeys:
@@ -27,6 +34,26 @@ class FarKeys:
             sentences = re.findall(r"[A-Z\"][^.!?\n]+[.!?]\"?", decode(story.tolist()))
             if len(sentences) > 3:
                 self.stories.append(sentences)
+
+    def twice(self, length):
+        """A passage, something between, and the passage again."""
+        rng = self.random
+        told = rng.randrange(length // 8, length * 2 // 5)
+        passage = self.text(told)[:told]
+        cue = self.encode("Tell it again:")
+        room = length - len(cue) - 2 * told
+        filler, lead = self.text(room)[:room], rng.randrange(room + 1)
+        ids = [1] + filler[:lead] + passage + filler[lead:] + cue + passage
+        weights = [1.0] * length
+        weights[-told + 2:] = [2.0] * (told - 2)  # By then the place is known.
+        return ids, weights
+
+    def text(self, room):
+        ids = []
+        while len(ids) < room:
+            for sentence in self.random.choice(self.stories):
+                ids += self.encode(sentence)
+        return ids
 
     def facts(self, count):
         """[(statement, question, answer)], one kind a row."""
@@ -46,7 +73,9 @@ class FarKeys:
     def row(self, length):
         """ids [length + 1], and weights [length] of the predictions: answers count more."""
         rng = self.random
-        facts = self.facts(rng.randrange(4, 17))
+        if rng.random() < TWICE:
+            return self.twice(length)
+        facts = self.facts(rng.randrange(4, 25))
         begin = "There is a pass key in this text. Remember it. " if "pass key" in facts[0][0] else ""
         ask = [(q, a) for _, q, a in facts]
         rng.shuffle(ask)

@@ -37,12 +37,15 @@ class Config:
 
 @dataclasses.dataclass
 class Attention:
-    """What attention computes. theta, epsilon and k belong to ALCCA."""
+    """What attention computes. theta, epsilon, k, search and tree_* belong to ALCCA."""
 
     mode: str = "alcca"
     k: int = 8
     theta: float | list = 0.0  # Or one for each layer and query head, [layers][heads].
     epsilon: float = 0.05
+    search: str = "exact"  # Or "tree", by the server's own index; the fast kernel alone has it.
+    tree_distances: int = 11
+    tree_recent: int = 6
     window: int = 8  # Of mode "window": softmax over the most recent keys.
     near: list = dataclasses.field(default_factory=list)  # Near share, an entry a layer and call.
 
@@ -84,6 +87,8 @@ def alcca_attention(q, k, v, a: Attention):
     query head: the k nearest causal keys (all, where there are fewer), weighted by
     1 / (distance + epsilon), normalised. near_gate answers the others.
     """
+    if a.search != "exact":
+        raise ValueError(f"search {a.search} is the fast kernel's alone: pass fast=True")
     T = q.shape[-2]
     # Differences, not |q|^2 - 2 q.k + |k|^2, which cancels; cdist would choose that for speed.
     d = torch.cdist(q, k, compute_mode="donot_use_mm_for_euclid_dist")
@@ -96,15 +101,17 @@ def alcca_attention(q, k, v, a: Attention):
 
 
 def _kernel(head_dim):
-    """alcca_attention.cc, compiled for this machine on first use."""
-    source = pathlib.Path(__file__).with_name("alcca_attention.cc")
-    tag = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    """alcca_attention.cc and the server's tree, compiled for this machine on first use."""
+    root = pathlib.Path(__file__).resolve().parents[2]
+    sources = [pathlib.Path(__file__).with_name("alcca_attention.cc"),
+               root / "kernels/cpu/key_index_tree.cc"]
+    tag = hashlib.sha256(b"".join(s.read_bytes() for s in sources)).hexdigest()[:12]
     lib = pathlib.Path(tempfile.gettempdir()) / f"alcca_attention_{os.getuid()}_{head_dim}_{tag}.so"
     if not lib.exists():
         part = lib.with_suffix(f".{os.getpid()}")
-        subprocess.run(["c++", "-O3", "-march=native", "-ffast-math", "-fno-finite-math-only",
-                        "-shared", "-fPIC", f"-DHEAD_DIM={head_dim}", str(source), "-o", str(part)],
-                       check=True)
+        subprocess.run(["c++", "-std=c++20", "-O3", "-march=native", "-ffast-math",
+                        "-fno-finite-math-only", "-shared", "-fPIC", f"-DHEAD_DIM={head_dim}",
+                        f"-I{root}", *map(str, sources), "-o", str(part)], check=True)
         part.replace(lib)
     return ctypes.CDLL(str(lib))
 
@@ -120,16 +127,17 @@ class FastAlcca(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, q, k, v, top, epsilon):
+    def forward(ctx, q, k, v, a):
         q, k, v = (t.float().contiguous() for t in (q, k, v))
         N, G, T, D = q.shape
-        out, index = torch.empty_like(q), torch.empty(N, G, T, top, dtype=torch.int32)
-        weight = torch.empty(N, G, T, top)
+        out, index = torch.empty_like(q), torch.empty(N, G, T, a.k, dtype=torch.int32)
+        weight = torch.empty(N, G, T, a.k)
         ctx.lib = _kernel(D)
-        ctx.lib.alcca_forward(*map(_pointer, (q, k, v, out, index, weight)), N, G, T, top,
-                              ctypes.c_float(epsilon), ctypes.c_float(DELTA**2))
+        ctx.lib.alcca_forward(*map(_pointer, (q, k, v, out, index, weight)), N, G, T, a.k,
+                              ctypes.c_float(a.epsilon), ctypes.c_float(DELTA**2),
+                              a.tree_distances if a.search == "tree" else 0, a.tree_recent)
         ctx.save_for_backward(q, k, v, out, index, weight)
-        ctx.top, ctx.epsilon = top, epsilon
+        ctx.top, ctx.epsilon = a.k, a.epsilon
         return out
 
     @staticmethod
@@ -140,7 +148,7 @@ class FastAlcca(torch.autograd.Function):
         grad = grad.float().contiguous()
         ctx.lib.alcca_backward(*map(_pointer, (q, k, v, out, index, weight, grad, gq, gk, gv)),
                                N, G, T, ctx.top, ctypes.c_float(ctx.epsilon))
-        return gq, gk, gv, None, None
+        return gq, gk, gv, None
 
 
 class RMSNorm(nn.Module):
@@ -176,7 +184,7 @@ class SelfAttention(nn.Module):
         by_kernel = a.mode == "alcca" and fast
         if by_kernel:
             out = FastAlcca.apply(q.reshape(-1, G, T, D), k.reshape(-1, T, D),
-                                  v.reshape(-1, T, D), a.k, a.epsilon).view(q.shape)
+                                  v.reshape(-1, T, D), a).view(q.shape)
         if not by_kernel or theta is not None:  # The others want a key head for each query head.
             k, v = k.repeat_interleave(G, 1), v.repeat_interleave(G, 1)
         if a.mode == "dense":
@@ -265,7 +273,7 @@ def load(path):
         config = json.loads((path / "config.json").read_text())
         config = Config(**{k: v for k, v in config.items() if k in known})
         alcca = json.loads((path / "alcca.json").read_text())
-        known = {"mode", "k", "theta", "epsilon"}
+        known = {"mode", "k", "theta", "epsilon", "search", "tree_distances", "tree_recent"}
         attention = Attention(**{k: v for k, v in alcca.items() if k in known})
         state = load_file(path / "model.safetensors")
     else:

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 import model as afia
 from far_keys import FarKeys
 
-EOS = 2
+EOS, INST, END_INST = 2, 3, 4
 BATCH_TOKENS = 4096
 LONG_FROM, LONG, SHORT = 0.5, 1024, 512  # Sequence length, by share of the tokens.
 FLAT_UNTIL = 0.35                        # Then the learning rate falls linearly to FLOOR.
@@ -53,6 +53,12 @@ def documents(bins, rng, shelf_share):
         yield from epoch
 
 
+def asked(document):
+    """True where the token belongs to what a user says: to be read, not to be learnt."""
+    inside = np.cumsum(document == INST) > np.cumsum(document == END_INST)
+    return inside | (document == END_INST)
+
+
 class Batches:
     """Documents one after another, cut into rows, which begin anywhere, as <s> marks the starts;
     and among them rows of far_keys.py."""
@@ -60,18 +66,20 @@ class Batches:
     def __init__(self, folder, seed, far_share, shelf_share):
         bins = {n: read_documents(folder / f"{n}.bin") for n in ("stories", "chat", "books", "shelf")}
         self.rng, self.far_share = random.Random(seed), far_share
-        self.stream, self.buffer = documents(bins, random.Random(seed), shelf_share), np.zeros(0, np.int64)
+        self.stream = documents(bins, random.Random(seed), shelf_share)
+        self.buffer = np.zeros((2, 0), np.int64)  # Ids, and whether they are asked.
         pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
         self.far = FarKeys(pieces.encode, pieces.decode, bins["stories"][:800], seed)
 
     def text(self, need):
-        parts, have = [self.buffer], len(self.buffer)
+        parts, have = [self.buffer], self.buffer.shape[1]
         while have < need:
-            parts.append(next(self.stream))
-            have += len(parts[-1])
-        flat = np.concatenate(parts)
-        self.buffer = flat[need:]
-        return flat[:need]
+            document = next(self.stream)
+            parts.append(np.stack([document, asked(document)]))
+            have += len(document)
+        flat = np.concatenate(parts, axis=1)
+        self.buffer = flat[:, need:]
+        return flat[:, :need]
 
     def next(self, length):
         """ids [rows, length + 1], weights [rows, length] of the predictions, is_text [rows]."""
@@ -79,8 +87,9 @@ class Batches:
         for _ in range(BATCH_TOKENS // length):
             is_text.append(self.rng.random() >= self.far_share)
             if is_text[-1]:
-                ids.append(torch.from_numpy(self.text(length + 1).copy()))
-                weights.append(torch.ones(length))
+                text, questions = torch.from_numpy(self.text(length + 1).copy())
+                ids.append(text)
+                weights.append(1.0 - questions[1:])
             else:
                 row, weight = self.far.row(length)
                 ids.append(torch.tensor(row))
@@ -123,6 +132,9 @@ def main():
     parser.add_argument("--lr", type=float, default=1.0, help="factor on both learning rates")
     parser.add_argument("--k", type=int, default=8)
     parser.add_argument("--epsilon", type=float, default=0.05)
+    parser.add_argument("--search", choices=("exact", "tree"), default="exact", help="of alcca")
+    parser.add_argument("--tree-recent", type=int, default=6,
+                        help="newest keys among the 11 that a query of the tree compares")
     parser.add_argument("--attention", choices=("alcca", "dense", "window"), default="alcca")
     parser.add_argument("--window", type=int, default=8, help="keys that --attention window sees")
     parser.add_argument("--far-share", type=float, default=FAR_SHARE, help="rows of far_keys.py")
@@ -136,7 +148,8 @@ def main():
     torch.manual_seed(args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
 
-    attention = afia.Attention(args.attention, args.k, 0.0, args.epsilon, window=args.window)
+    attention = afia.Attention(args.attention, args.k, 0.0, args.epsilon, args.search,
+                               tree_recent=args.tree_recent, window=args.window)
     if args.init:
         model, given = afia.load(args.init)
         model.train()
@@ -169,7 +182,8 @@ def main():
         torch.save(dict(model=model.state_dict(), muon=muon.state_dict(), adam=adam.state_dict(),
                         config=dataclasses.asdict(model.config), step=step, tokens=tokens,
                         attention=dict(mode=attention.mode, k=args.k, theta=attention.theta,
-                                       epsilon=args.epsilon, window=args.window),
+                                       epsilon=args.epsilon, search=args.search,
+                                       tree_recent=args.tree_recent, window=args.window),
                         after=after, seconds=spent()), part)
         os.replace(part, checkpoint)
 
@@ -205,7 +219,7 @@ def main():
         model.zero_grad(set_to_none=True)
         step += 1
         tokens += weight.numel()
-        average("text", losses.detach()[is_text])
+        average("text", losses.detach()[is_text[:, None] & (weight > 0)])
         average("far", losses.detach()[weight > 1])
         if step % 10 == 0:
             with log.open("a") as f:
