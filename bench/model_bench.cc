@@ -234,6 +234,7 @@ std::unique_ptr<MistralModel> LoadModel(const ModelConfig& config, const Args& a
   return Must(MistralModel::Load(*checkpoint, config, Must(MakeBenchBackend(args.device, rows)),
                                  {.weight_dtype = args.dtype == "f32"    ? WeightDType::kF32
                                                   : args.dtype == "bf16" ? WeightDType::kBF16
+                                                  : args.dtype == "fp8"  ? WeightDType::kFp8
                                                                          : WeightDType::kInt8,
                                   .max_batch_tokens = rows,
                                   .max_logit_rows = args.widest(),
@@ -292,7 +293,8 @@ int main(int argc, char** argv) {
   app.add_option("--device", args.device.name)
       ->check(CLI::IsMember({"cpu", "cuda", "emulated"}))
       ->capture_default_str();
-  app.add_option("--weight-dtype", args.dtype)->check(CLI::IsMember({"f32", "bf16", "int8"}));
+  app.add_option("--weight-dtype", args.dtype)
+      ->check(CLI::IsMember({"f32", "bf16", "int8", "fp8"}));
   app.add_option("--isa", args.device.isa)
       ->check(CLI::IsMember({"auto", "avx512", "avx2", "portable"}));
   app.add_option("--mode", args.mode)

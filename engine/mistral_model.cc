@@ -85,7 +85,7 @@ constexpr char kEmbedding[] = "model.embed_tokens.weight";
 
 // LLM.int8() leaves the output head at full precision: its errors reach the logits undamped.
 WeightDType HeadDType(WeightDType dtype) {
-  return dtype == WeightDType::kInt8 ? WeightDType::kBF16 : dtype;
+  return dtype == WeightDType::kInt8 || dtype == WeightDType::kFp8 ? WeightDType::kBF16 : dtype;
 }
 
 size_t WeightBytes(WeightDType dtype) {

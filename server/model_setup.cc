@@ -244,6 +244,11 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
         "whose exact search is the request's FAISS index already; leave exact_search out, or serve "
         "on a card with --device cuda");
   }
+  if (!plan.on_cuda && config.weight_dtype == "fp8") {
+    return absl::FailedPreconditionError(
+        "weight_dtype: fp8 is a choice of the CUDA device, and this daemon computes on the CPU; "
+        "take int8, which is as small, or serve on a card with --device cuda");
+  }
   const size_t available = plan.available_bytes;
   const int32_t kv_element_bytes = plan.on_cuda ? kCudaKvBytes : kHostKvBytes;
   ASSIGN_OR_RETURN(const MemoryPlan memory,

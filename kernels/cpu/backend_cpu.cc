@@ -62,6 +62,9 @@ class CpuBackend final : public Backend {
 
   absl::StatusOr<std::unique_ptr<Matrix>> MakeMatrix(std::span<const HostTensor> parts,
                                                      WeightDType dtype) override {
+    if (dtype == WeightDType::kFp8) {
+      return absl::UnimplementedError("CPUs do not multiply fp8 weights; int8 is their 8 bits");
+    }
     ASSIGN_OR_RETURN(std::unique_ptr<Matrix> matrix, PackedMatrix::Pack(pool_, parts, dtype));
     workspace_.Reserve(limits_.batch_tokens, matrix->cols(), dtype);
     return matrix;
