@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/attention_params.h"
 #include "kernels/batch.h"
+#include "kernels/sampling.h"
 #include "kernels/tensor.h"
 
 namespace alcca {
@@ -107,6 +108,7 @@ enum class Accumulate : uint8_t { kOverwrite, kAdd };
 
 struct BackendLimits {
   int32_t batch_tokens = 0;  // rows of the largest step
+  SamplingLimits sampling = {};
 };
 
 class Backend {
@@ -132,9 +134,9 @@ class Backend {
       const KvShape& shape, const AttentionParams& params) = 0;
 
   // --- The step --------------------------------------------------------------------------------
-  // Around the ops of one batch: what a device wants to know of it once, and the counters that it
-  // brings back. RopeAndStore and Attention are only called in between; a counter of the step's
-  // sequences is complete after EndStep.
+  // Around the ops of one batch: what a device wants to know of it once, and what it brings back.
+  // RopeAndStore, Attention and Sample are only called in between; a counter of the step's
+  // sequences and the results of Sample are complete after EndStep, which waits for the device.
   virtual void BeginStep(const Batch&) {}
   virtual void EndStep(const Batch&) {}
   // out[t] = table[token_ids[t]]; out [tokens, hidden].
@@ -160,6 +162,11 @@ class Backend {
   virtual void SwiGlu(TensorView out, TensorView gate_up) = 0;
   // out[i] = x[rows[i]].
   virtual void GatherRows(TensorView out, TensorView x, std::span<const int32_t> rows) = 0;
+  // results[i] = what rows[i] asks of logits[i]; logits [rows, vocab], left as they are. The
+  // contract is kernels/sampling.h. Spans, and what they point at, stay until EndStep. At most once
+  // a step.
+  virtual void Sample(std::span<SampledRow> results, TensorView logits,
+                      std::span<const SamplingRow> rows) = 0;
   // Copies to host memory and waits for everything enqueued before.
   virtual void Download(std::span<float> out, TensorView x) = 0;
 };

@@ -182,7 +182,14 @@ absl::Status ChooseDevice(const ServerConfig& config, ModelPlan* plan) {
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config,
                                                      const ModelPlan& plan) {
-  const BackendLimits limits{.batch_tokens = static_cast<int32_t>(config.max_batch_tokens)};
+  const int64_t row_ids = plan.max_context + config.max_logit_bias + kMaxStopTokenIds +
+                          static_cast<int64_t>(plan.config.eos_token_ids.size());
+  const BackendLimits limits{
+      .batch_tokens = static_cast<int32_t>(config.max_batch_tokens),
+      .sampling = {.rows = plan.options.max_logit_rows,
+                   .vocab = static_cast<int32_t>(plan.config.vocab_size),
+                   .row_ids = static_cast<int32_t>(row_ids),
+                   .row_alternatives = static_cast<int32_t>(config.max_logprobs)}};
   if (plan.on_cuda) {
     return MakeCudaBackend({.memory_bytes = plan.available_bytes,
                             .row_independent = config.row_independent,
