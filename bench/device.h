@@ -26,8 +26,9 @@ struct BenchDevice {
 };
 
 inline absl::StatusOr<std::unique_ptr<Backend>> MakeBenchBackend(const BenchDevice& device,
-                                                                 int32_t batch_tokens) {
-  const BackendLimits limits = {.batch_tokens = batch_tokens};
+                                                                 int32_t batch_tokens,
+                                                                 SamplingLimits sampling = {}) {
+  const BackendLimits limits = {.batch_tokens = batch_tokens, .sampling = sampling};
   if (device.name == "cpu") {
     return MakeCpuBackend({.threads = device.threads, .isa = device.isa, .limits = limits});
   }
@@ -43,8 +44,9 @@ inline absl::StatusOr<std::unique_ptr<Backend>> MakeBenchBackend(const BenchDevi
   return absl::InvalidArgumentError(absl::StrCat("no device '", device.name, "' in this build"));
 }
 
-// Random values of unit deviation, written by the op that reads a table's rows.
-inline void FillRandom(Backend& backend, const TensorView& out, uint64_t seed) {
+// Random values, near normal, written by the op that reads a table's rows.
+inline void FillRandom(Backend& backend, const TensorView& out, uint64_t seed,
+                       float deviation = 1.0f) {
   std::vector<float> values(static_cast<size_t>(out.rows) * static_cast<size_t>(out.cols));
   uint64_t state = seed * 0x9e3779b97f4a7c15ull + 1;
   for (float& value : values) {
@@ -53,7 +55,7 @@ inline void FillRandom(Backend& backend, const TensorView& out, uint64_t seed) {
       state = state * 6364136223846793005ull + 1442695040888963407ull;
       value += static_cast<float>(state >> 40) / static_cast<float>(1 << 24) - 0.5f;
     }
-    value *= 1.7320508f;
+    value *= 1.7320508f * deviation;
   }
   const HostTensor host = {reinterpret_cast<const std::byte*>(values.data()), DType::kF32, out.rows,
                            out.cols};

@@ -5,6 +5,8 @@
 // what the kernel reached of the nearer roof, taken in the same iteration: on a shared machine the
 // roofs move.
 //
+// And sampling, 64 rows of 32,000 logits (bench/sampling_bench.h), without a roof.
+//
 //   kernels_bench [--threads=N] [--isa=auto] [--benchmark_filter=int8]
 
 #include <immintrin.h>
@@ -20,6 +22,7 @@
 #include <vector>
 
 #include "bench/memory_roof.h"
+#include "bench/sampling_bench.h"
 #include "benchmark/benchmark.h"
 #include "kernels/backend.h"
 #include "kernels/check.h"
@@ -238,7 +241,11 @@ void Register(Setup& setup) {
 }
 
 int Main(int argc, char** argv) {
-  CpuOptions options = {.threads = 0, .isa = "auto", .limits = {.batch_tokens = 512}};
+  constexpr int32_t kSampledRows = 64, kVocab = 32000;
+  CpuOptions options = {
+      .threads = 0,
+      .isa = "auto",
+      .limits = {.batch_tokens = 512, .sampling = SamplingBenchLimits(kSampledRows, kVocab)}};
   benchmark::Initialize(&argc, argv);
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
@@ -264,6 +271,7 @@ int Main(int argc, char** argv) {
                                         ChooseCpuIsa(options.isa).value());
   setup.backend = *std::move(backend);
   Register(setup);
+  RegisterSampling(*setup.backend, kSampledRows, kVocab);
   benchmark::RunSpecifiedBenchmarks();
   return 0;
 }

@@ -155,14 +155,16 @@ class Run {
                                 .counters = &sequence.counters});
   }
   double Forward(const Batch& batch) {
+    rows_.assign(batch.logit_rows.size(), SamplingRow());  // greedy
     const auto start = BenchClock::now();
-    model_.Forward(batch);  // comes back with the logits
+    model_.Forward(batch, rows_);  // comes back with tokens
     return SecondsSince(start);
   }
 
   Model& model_;
   AttentionParams attention_;
   std::vector<Sequence> sequences_;
+  std::vector<SamplingRow> rows_;
 };
 
 // A figure as a line of JSON, for whoever collects them.
@@ -231,9 +233,13 @@ std::unique_ptr<MistralModel> LoadModel(const ModelConfig& config, const Args& a
     std::exit(1);
   }
   const int32_t rows = std::max({1, std::min(args.longest(), args.chunk), args.widest()});
-  return Must(MistralModel::Load(*checkpoint, config, Must(MakeBenchBackend(args.device, rows)),
+  const SamplingLimits sampling = {.rows = args.widest(),
+                                   .vocab = static_cast<int32_t>(config.vocab_size)};
+  return Must(MistralModel::Load(*checkpoint, config,
+                                 Must(MakeBenchBackend(args.device, rows, sampling)),
                                  {.weight_dtype = args.dtype == "f32"    ? WeightDType::kF32
                                                   : args.dtype == "bf16" ? WeightDType::kBF16
+                                                  : args.dtype == "fp8"  ? WeightDType::kFp8
                                                                          : WeightDType::kInt8,
                                   .max_batch_tokens = rows,
                                   .max_logit_rows = args.widest(),
@@ -292,7 +298,8 @@ int main(int argc, char** argv) {
   app.add_option("--device", args.device.name)
       ->check(CLI::IsMember({"cpu", "cuda", "emulated"}))
       ->capture_default_str();
-  app.add_option("--weight-dtype", args.dtype)->check(CLI::IsMember({"f32", "bf16", "int8"}));
+  app.add_option("--weight-dtype", args.dtype)
+      ->check(CLI::IsMember({"f32", "bf16", "int8", "fp8"}));
   app.add_option("--isa", args.device.isa)
       ->check(CLI::IsMember({"auto", "avx512", "avx2", "portable"}));
   app.add_option("--mode", args.mode)

@@ -62,7 +62,7 @@ Engine::Engine(const EngineOptions& options, std::unique_ptr<Model> model,
       scheduler_(
           options, model_->kv_shape(), tokenizer,
           [this](const AttentionParams& params) { return model_->MakeAttentionState(params); }),
-      sampler_(model_->vocab_size(), options.eos_token_ids) {
+      sampler_(options.eos_token_ids) {
   load_.kv_pages_total = model_->kv_shape().pages;
   load_.page_tokens = model_->kv_shape().page_tokens;
   load_.last_step = Clock::now();
@@ -90,11 +90,9 @@ void Engine::Step() {
   scheduler_.Cancel(TakeCancels());
   Plan& plan = scheduler_.MakePlan(now);
   Publish(scheduler_.Stats());
-  std::span<const float> logits;
   if (plan.batch.tokens() > 0) {
-    logits = model_->Forward(plan.batch);
+    Sampler::Take(model_->Forward(plan.batch, sampler_.Rows(plan)), plan);
   }
-  sampler_.Sample(logits, plan);
   Deliver(scheduler_.Commit(plan, Clock::now()), now);
 }
 

@@ -5,12 +5,12 @@
 #include <array>
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "kernels/attention_params.h"
+#include "kernels/sampling.h"
 
 namespace alcca {
 
@@ -39,12 +39,6 @@ constexpr const char* FinishReasonName(FinishReason reason) {
   }
   return "none";
 }
-
-struct TokenLogprob {
-  int32_t token = 0;
-  float logprob = 0.0f;  // natural log, after temperature-free softmax of the raw logits
-  std::vector<std::pair<int32_t, float>> top;  // best alternatives, descending
-};
 
 // Seconds on the engine's clock.
 struct Timings {

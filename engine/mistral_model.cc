@@ -85,7 +85,7 @@ constexpr char kEmbedding[] = "model.embed_tokens.weight";
 
 // LLM.int8() leaves the output head at full precision: its errors reach the logits undamped.
 WeightDType HeadDType(WeightDType dtype) {
-  return dtype == WeightDType::kInt8 ? WeightDType::kBF16 : dtype;
+  return dtype == WeightDType::kInt8 || dtype == WeightDType::kFp8 ? WeightDType::kBF16 : dtype;
 }
 
 size_t WeightBytes(WeightDType dtype) {
@@ -129,6 +129,8 @@ MistralFootprint EstimateFootprint(const ModelConfig& c, const MistralOptions& o
   const size_t key_bytes = std::max<size_t>(
       kTreeBytesPerKey, ClusterBytes(1, static_cast<int32_t>(c.head_dim)) / kBlockTokens);
   f.index_bytes = key_bytes * kv.layers * kv.kv_heads * kv.page_tokens * kv.pages;
+  // Beside the logits, as much again for Sample: adjusted logits on a device; on a CPU the scratch
+  // of its threads, which is less.
   f.activation_bytes =
       sizeof(float) * (options.max_batch_tokens * ActivationCols(c) +
                        int64_t{options.max_logit_rows} * (c.hidden_size + 2 * c.vocab_size));
@@ -208,11 +210,33 @@ absl::Status MistralModel::Allocate(const MistralOptions& options) {
   ASSIGN_OR_RETURN(act_.ffn, backend_->Allocate(rows, ffn));
   ASSIGN_OR_RETURN(act_.last, backend_->Allocate(options.max_logit_rows, hidden));
   ASSIGN_OR_RETURN(act_.logits, backend_->Allocate(options.max_logit_rows, vocab_size()));
-  host_logits_.resize(size_t{static_cast<uint32_t>(options.max_logit_rows)} * vocab_size());
+  sampled_.resize(static_cast<size_t>(options.max_logit_rows));
   return absl::OkStatus();
 }
 
-std::span<const float> MistralModel::Forward(const Batch& batch) {
+std::span<SampledRow> MistralModel::Forward(const Batch& batch, std::span<const SamplingRow> rows) {
+  const std::span<SampledRow> sampled = std::span(sampled_).first(rows.size());
+  backend_->BeginStep(batch);
+  const TensorView logits = RunLayers(batch);
+  if (!rows.empty()) {
+    backend_->Sample(sampled, logits, rows);
+  }
+  backend_->EndStep(batch);
+  return sampled;
+}
+
+std::span<const float> MistralModel::Logits(const Batch& batch) {
+  host_logits_.resize(batch.logit_rows.size() * static_cast<size_t>(vocab_size()));
+  backend_->BeginStep(batch);
+  const TensorView logits = RunLayers(batch);
+  if (!host_logits_.empty()) {
+    backend_->Download(host_logits_, logits);
+  }
+  backend_->EndStep(batch);
+  return host_logits_;
+}
+
+TensorView MistralModel::RunLayers(const Batch& batch) {
   const int32_t rows = batch.tokens();
   const float eps = static_cast<float>(config_.rms_norm_eps);
   Backend& b = *backend_;
@@ -220,7 +244,6 @@ std::span<const float> MistralModel::Forward(const Batch& batch) {
   const TensorView qkv = act_.qkv->view().Head(rows), heads = act_.heads->view().Head(rows);
   const TensorView gate_up = act_.gate_up->view().Head(rows), ffn = act_.ffn->view().Head(rows);
 
-  b.BeginStep(batch);
   b.Embed(x, *embedding_, batch.token_ids);
   for (int32_t i = 0; i < static_cast<int32_t>(layers_.size()); ++i) {
     const Layer& layer = layers_[i];
@@ -237,20 +260,14 @@ std::span<const float> MistralModel::Forward(const Batch& batch) {
   }
 
   const int32_t logit_rows = static_cast<int32_t>(batch.logit_rows.size());
-  if (logit_rows == 0) {
-    b.EndStep(batch);
-    return {};
-  }
   const TensorView last = act_.last->view().Head(logit_rows);
   const TensorView logits = act_.logits->view().Head(logit_rows);
-  b.GatherRows(last, x, batch.logit_rows);
-  b.RmsNorm(last, last, *final_norm_, eps);
-  b.MatMul(logits, last, *head_, Accumulate::kOverwrite);
-  const std::span<float> host(host_logits_.data(),
-                              size_t{static_cast<uint32_t>(logit_rows)} * vocab_size());
-  b.Download(host, logits);
-  b.EndStep(batch);
-  return host;
+  if (logit_rows > 0) {
+    b.GatherRows(last, x, batch.logit_rows);
+    b.RmsNorm(last, last, *final_norm_, eps);
+    b.MatMul(logits, last, *head_, Accumulate::kOverwrite);
+  }
+  return logits;
 }
 
 size_t MistralModel::weight_bytes() const {

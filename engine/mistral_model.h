@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "engine/model.h"
 #include "engine/model_config.h"
 #include "kernels/backend.h"
+#include "kernels/sampling.h"
 
 namespace alcca {
 
@@ -51,11 +53,15 @@ class MistralModel final : public Model {
 
   int32_t vocab_size() const override { return static_cast<int32_t>(config_.vocab_size); }
   const KvShape& kv_shape() const override { return kv_->shape(); }
-  std::span<const float> Forward(const Batch& batch) override;
+  std::span<SampledRow> Forward(const Batch& batch, std::span<const SamplingRow> rows) override;
   absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
       const AttentionParams& params) override {
     return backend_->MakeAttentionState(kv_->shape(), params);
   }
+
+  // The logits themselves, [logit_rows, vocab_size], valid until the next call: for measuring and
+  // tests. Serving has no use for them on the host.
+  std::span<const float> Logits(const Batch& batch);
 
   const Backend& backend() const { return *backend_; }
   size_t weight_bytes() const;  // as loaded
@@ -87,6 +93,9 @@ class MistralModel final : public Model {
   absl::Status LoadWeights(const Checkpoint& checkpoint, WeightDType dtype,
                            const LoadProgress& progress);
   absl::StatusOr<Layer> LoadLayer(const class WeightLoader& loader, int64_t layer);
+  // Between BeginStep and EndStep: the layers, then the head where a row asks for it. The logits
+  // are left in the backend's memory, [logit_rows, vocab].
+  TensorView RunLayers(const Batch& batch);
 
   ModelConfig config_;
   AttentionShape attention_;
@@ -98,7 +107,8 @@ class MistralModel final : public Model {
   std::unique_ptr<Matrix> head_;        // [vocab, hidden]
   std::unique_ptr<KvCache> kv_;
   Activations act_;
-  std::vector<float> host_logits_;  // [max_logit_rows * vocab]
+  std::vector<SampledRow> sampled_;  // [max_logit_rows]
+  std::vector<float> host_logits_;   // of Logits, grown by it
 };
 
 }  // namespace alcca

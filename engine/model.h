@@ -1,6 +1,6 @@
 #pragma once
 
-// The model as the engine sees it: batches in, logits out. MistralModel (mistral_model.h) is the
+// The model as the engine sees it: batches in, tokens out. MistralModel (mistral_model.h) is the
 // real one; scheduler and engine tests use a deterministic stand-in.
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
 #include "kernels/batch.h"
+#include "kernels/sampling.h"
 
 namespace alcca {
 
@@ -18,9 +19,9 @@ class Model {
   virtual ~Model() = default;
   virtual int32_t vocab_size() const = 0;
   virtual const KvShape& kv_shape() const = 0;
-  // Logits of batch.logit_rows: [logit_rows, vocab_size], f32, valid until the next call. All
-  // device work of the step; decides nothing.
-  virtual std::span<const float> Forward(const Batch& batch) = 0;
+  // What rows[i] asks of the logits of batch.logit_rows[i], as many as those; valid until the next
+  // call, and the caller's to move from. All device work of the step; decides nothing.
+  virtual std::span<SampledRow> Forward(const Batch& batch, std::span<const SamplingRow> rows) = 0;
   virtual absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
       const AttentionParams& params) = 0;
 };

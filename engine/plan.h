@@ -25,7 +25,7 @@ struct PlannedSequence {
   int32_t prompt_logits = 0;
   bool samples = false;
 
-  // The sampler's answer.
+  // The answer of Backend::Sample.
   bool failed = false;                        // NaN, infinite or wholly masked logits
   TokenLogprob choice;                        // if samples; log-probabilities only if asked for
   std::vector<TokenLogprob> prompt_logprobs;  // [prompt_logits]

@@ -1,8 +1,8 @@
 #include "engine/warm_up.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
+#include <span>
 #include <vector>
 
 #include "kernels/status_macros.h"
@@ -38,8 +38,9 @@ absl::Status WarmUp(Model& model, const AttentionParams& attention, int32_t max_
                                .attention = attention,
                                .state = state.get(),
                                .counters = &counters});
-    const auto logits = model.Forward(batch);
-    if (!std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); })) {
+    // As a request samples; that its logits are numbers is seen on the way.
+    const SamplingRow row = {.temperature = 1, .top_logprobs = 0};
+    if (model.Forward(batch, {&row, 1})[0].failed) {
       return absl::InternalError(
           "warm-up: the model's logits are not finite numbers; its weights are damaged, or are "
           "not those of its config.json");

@@ -10,8 +10,8 @@
 // Row independence, which batching relies on: every op computes a row of its output from the same
 // row of its input (and the sequence's own cache) in an order of operations that does not depend on
 // how many other rows are in the call. So a token's logits are bit-identical alone and in any
-// batch, and however its prompt was cut into chunks. One exception, by choice of speed: bf16
-// weights on CUDA without CudaOptions::row_independent.
+// batch, and however its prompt was cut into chunks. One exception, by choice of speed: bf16 and
+// fp8 weights on CUDA without CudaOptions::row_independent.
 
 #include <cstddef>
 #include <cstdint>
@@ -22,13 +22,24 @@
 #include "absl/status/statusor.h"
 #include "kernels/attention_params.h"
 #include "kernels/batch.h"
+#include "kernels/sampling.h"
 #include "kernels/tensor.h"
 
 namespace alcca {
 
-enum class WeightDType : uint8_t { kF32, kBF16, kInt8 };
+enum class WeightDType : uint8_t { kF32, kBF16, kInt8, kFp8 };
 constexpr const char* WeightDTypeName(WeightDType dtype) {
-  return dtype == WeightDType::kF32 ? "f32" : dtype == WeightDType::kBF16 ? "bf16" : "int8";
+  switch (dtype) {
+    case WeightDType::kF32:
+      return "f32";
+    case WeightDType::kBF16:
+      return "bf16";
+    case WeightDType::kInt8:
+      return "int8";
+    case WeightDType::kFp8:
+      return "fp8";
+  }
+  return "f32";
 }
 
 // Owned backend memory for activations; view() is stable for its life.
@@ -97,6 +108,7 @@ enum class Accumulate : uint8_t { kOverwrite, kAdd };
 
 struct BackendLimits {
   int32_t batch_tokens = 0;  // rows of the largest step
+  SamplingLimits sampling = {};
 };
 
 class Backend {
@@ -107,6 +119,8 @@ class Backend {
   // --- Start-up only ---------------------------------------------------------------------------
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int32_t rows, int32_t cols) = 0;
   // Stacks `parts` along rows (q, k, v projections become one matrix), converts and packs.
+  // UNIMPLEMENTED: a type that the device does not multiply (kFp8 on CPUs and on cards before
+  // compute capability 9.0).
   virtual absl::StatusOr<std::unique_ptr<Matrix>> MakeMatrix(std::span<const HostTensor> parts,
                                                              WeightDType dtype) = 0;
   // A table of rows for Embed [vocab, hidden]; kept in the source's type.
@@ -120,9 +134,9 @@ class Backend {
       const KvShape& shape, const AttentionParams& params) = 0;
 
   // --- The step --------------------------------------------------------------------------------
-  // Around the ops of one batch: what a device wants to know of it once, and the counters that it
-  // brings back. RopeAndStore and Attention are only called in between; a counter of the step's
-  // sequences is complete after EndStep.
+  // Around the ops of one batch: what a device wants to know of it once, and what it brings back.
+  // RopeAndStore, Attention and Sample are only called in between; a counter of the step's
+  // sequences and the results of Sample are complete after EndStep, which waits for the device.
   virtual void BeginStep(const Batch&) {}
   virtual void EndStep(const Batch&) {}
   // out[t] = table[token_ids[t]]; out [tokens, hidden].
@@ -132,6 +146,8 @@ class Backend {
   // out[t] (+)= weight . x[t]; out [tokens, weight.rows], x [tokens, weight.cols].
   // kInt8: LLM.int8() (Dettmers et al. 2022): vector-wise absmax, outlier features (|x| > 6.0 in
   // this token) kept out of the int8 product.
+  // kFp8: e4m3 (Micikevicius et al. 2022), one scale for each row of `weight`. A device may round x
+  // to e4m3 too, one scale a row, where many rows are multiplied; for few, x is not below bf16.
   virtual void MatMul(TensorView out, TensorView x, const Matrix& weight, Accumulate mode) = 0;
   // Rotates q and k of `qkv` [tokens, qkv_cols] in place (rotate-half pairs i, i + d/2) and writes
   // k, v of every row to the sequence's pages of `layer`.
@@ -146,6 +162,11 @@ class Backend {
   virtual void SwiGlu(TensorView out, TensorView gate_up) = 0;
   // out[i] = x[rows[i]].
   virtual void GatherRows(TensorView out, TensorView x, std::span<const int32_t> rows) = 0;
+  // results[i] = what rows[i] asks of logits[i]; logits [rows, vocab], left as they are. The
+  // contract is kernels/sampling.h. Spans, and what they point at, stay until EndStep. At most once
+  // a step.
+  virtual void Sample(std::span<SampledRow> results, TensorView logits,
+                      std::span<const SamplingRow> rows) = 0;
   // Copies to host memory and waits for everything enqueued before.
   virtual void Download(std::span<float> out, TensorView x) = 0;
 };
@@ -165,8 +186,8 @@ struct CudaOptions {
   // what is free.
   size_t memory_bytes = 0;
   DType kv_dtype = DType::kBF16;  // of cached keys and values: kBF16 or kF32
-  // bf16 products of many rows by our own kernels alone, whose sums do not depend on the number of
-  // rows; else by cuBLASLt, and row independence holds for int8 and f32 weights only.
+  // bf16 and fp8 products of many rows by our own kernels alone, whose sums do not depend on the
+  // number of rows; else by cuBLASLt, and row independence holds for int8 and f32 weights only.
   bool row_independent = false;
   // Who finds the nearest keys of alcca's exact search: faiss::gpu::bfKnn over each request's keys,
   // or our fused kernels. The same neighbours, outputs and counters. FAILED_PRECONDITION in a

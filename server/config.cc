@@ -54,10 +54,12 @@ const std::vector<Key>& Keys() {
       {"model",
        "weight_dtype",
        &C::weight_dtype,
-       "auto: bf16 (f32 for an f32 checkpoint), int8 if that does not fit in memory",
+       "auto: bf16 (f32 for an f32 checkpoint), int8 if that does not fit in memory; fp8: CUDA "
+       "from "
+       "compute capability 9.0 on",
        0,
        0,
-       {"auto", "f32", "bf16", "int8"}},
+       {"auto", "f32", "bf16", "int8", "fp8"}},
       {"model", "device_memory_bytes", &C::device_memory_bytes,
        "CUDA: all that is taken of the card; 0: nine tenths of what is free", 0, 1e15},
       {"model", "row_independent", &C::row_independent,

@@ -182,7 +182,14 @@ absl::Status ChooseDevice(const ServerConfig& config, ModelPlan* plan) {
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config,
                                                      const ModelPlan& plan) {
-  const BackendLimits limits{.batch_tokens = static_cast<int32_t>(config.max_batch_tokens)};
+  const int64_t row_ids = plan.max_context + config.max_logit_bias + kMaxStopTokenIds +
+                          static_cast<int64_t>(plan.config.eos_token_ids.size());
+  const BackendLimits limits{
+      .batch_tokens = static_cast<int32_t>(config.max_batch_tokens),
+      .sampling = {.rows = plan.options.max_logit_rows,
+                   .vocab = static_cast<int32_t>(plan.config.vocab_size),
+                   .row_ids = static_cast<int32_t>(row_ids),
+                   .row_alternatives = static_cast<int32_t>(config.max_logprobs)}};
   if (plan.on_cuda) {
     return MakeCudaBackend({.memory_bytes = plan.available_bytes,
                             .row_independent = config.row_independent,
@@ -243,6 +250,11 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
         "exact_search: faiss is a choice of the CUDA device, and this daemon computes on the CPU, "
         "whose exact search is the request's FAISS index already; leave exact_search out, or serve "
         "on a card with --device cuda");
+  }
+  if (!plan.on_cuda && config.weight_dtype == "fp8") {
+    return absl::FailedPreconditionError(
+        "weight_dtype: fp8 is a choice of the CUDA device, and this daemon computes on the CPU; "
+        "take int8, which is as small, or serve on a card with --device cuda");
   }
   const size_t available = plan.available_bytes;
   const int32_t kv_element_bytes = plan.on_cuda ? kCudaKvBytes : kHostKvBytes;

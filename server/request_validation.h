@@ -16,6 +16,8 @@
 
 namespace alcca {
 
+inline constexpr int32_t kMaxStopTokenIds = 256;  // of a request
+
 // What applies where a request is silent, and how far it may go.
 struct RequestRules {
   const Tokenizer* tokenizer = nullptr;

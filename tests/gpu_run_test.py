@@ -79,8 +79,9 @@ def expect_dry_run(binaries, folder):
     assert all(s == "ok" or n in may_lack and s == "skipped" for n, s in status.items()), status
     rows = results["rows"]
     count = {g: sum(row["group"] == g for row in rows) for g in {row["group"] for row in rows}}
-    assert count["decode"] == 4 and count["prefill"] == 4 and count["faiss"] == 1, count
+    assert count["decode"] == 6 and count["prefill"] == 6 and count["faiss"] == 1, count
     assert count["attention"] == 8 and count["serving"] == 3 and count["roof"] == 7, count
+    assert count["sampling"] == 5, count
     assert all(row["value"] is not None and row["value"] >= 0 for row in rows), rows
     assert all(row["share"] > 0 for row in rows if row["group"] in ("decode", "prefill")), rows
     (table,) = folder.glob("*-emulated.md")

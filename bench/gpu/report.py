@@ -9,6 +9,7 @@ import subprocess
 TITLES = {
     "roof": "What the card can do", "decode": "Decode", "prefill": "Prefill",
     "attention": "Decode attention of one layer (32 heads over 8 KV heads of 128), one sequence",
+    "sampling": "Sampling, logits to tokens on the host",
     "faiss": "Exact search through FAISS, one KV head", "serving": "End to end through gRPC",
     "peers": "Peers on the same card", "checks": "Checks"}
 

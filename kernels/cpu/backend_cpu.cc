@@ -17,6 +17,7 @@
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/norm.h"
 #include "kernels/cpu/rope.h"
+#include "kernels/cpu/sampling.h"
 #include "kernels/cpu/swiglu.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/half.h"
@@ -40,7 +41,11 @@ class CpuBuffer final : public Buffer {
 class CpuBackend final : public Backend {
  public:
   CpuBackend(CpuIsa isa, int32_t threads, const BackendLimits& limits)
-      : isa_(isa), limits_(limits), kernels_(MatMulKernelsFor(isa)), pool_(threads) {}
+      : isa_(isa),
+        limits_(limits),
+        kernels_(MatMulKernelsFor(isa)),
+        pool_(threads),
+        sampler_(pool_, limits.sampling) {}
 
   std::string Describe() const override {
     return absl::StrCat("cpu (", CpuIsaName(isa_), ", ", pool_.threads(),
@@ -62,6 +67,9 @@ class CpuBackend final : public Backend {
 
   absl::StatusOr<std::unique_ptr<Matrix>> MakeMatrix(std::span<const HostTensor> parts,
                                                      WeightDType dtype) override {
+    if (dtype == WeightDType::kFp8) {
+      return absl::UnimplementedError("CPUs do not multiply fp8 weights; int8 is their 8 bits");
+    }
     ASSIGN_OR_RETURN(std::unique_ptr<Matrix> matrix, PackedMatrix::Pack(pool_, parts, dtype));
     workspace_.Reserve(limits_.batch_tokens, matrix->cols(), dtype);
     return matrix;
@@ -119,6 +127,11 @@ class CpuBackend final : public Backend {
     GatherRowsCpu(out, x, rows);
   }
 
+  void Sample(std::span<SampledRow> results, TensorView logits,
+              std::span<const SamplingRow> rows) override {
+    sampler_.Sample(results, logits, rows);
+  }
+
   void Download(std::span<float> out, TensorView x) override {
     ALCCA_CHECK(out.size() == static_cast<size_t>(x.rows) * static_cast<size_t>(x.cols));
     std::memcpy(out.data(), x.f32(), out.size_bytes());
@@ -130,6 +143,7 @@ class CpuBackend final : public Backend {
   const MatMulKernels& kernels_;
   ThreadPool pool_;
   MatMulWorkspace workspace_;
+  SamplerCpu sampler_;
 };
 
 }  // namespace

@@ -25,6 +25,8 @@ size_t PanelBytes(int32_t cols, WeightDType dtype) {
       return k * features * 2;
     case WeightDType::kInt8:
       return (k + 3) / 4 * 4 * features;
+    case WeightDType::kFp8:
+      break;  // refused by MakeMatrix
   }
   return 0;
 }

@@ -18,6 +18,7 @@
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/rope.h"
+#include "kernels/cuda/sampling.h"
 #include "kernels/cuda/swiglu.h"
 #include "kernels/half.h"
 #include "kernels/operands.h"
@@ -104,6 +105,9 @@ class BackendCuda final : public Backend {
     RETURN_IF_ERROR(ids_.Reserve(device_, 4 * device_.batch_tokens));
     RETURN_IF_ERROR(places_.Reserve(device_, 3 * device_.batch_tokens));
     RETURN_IF_ERROR(frequencies_.Reserve(device_, kHeadDimMax / 2));
+    if (options_.limits.sampling.rows > 0) {
+      ASSIGN_OR_RETURN(sampler_, SamplerCuda::Make(device_, options_.limits.sampling));
+    }
     return absl::OkStatus();
   }
 
@@ -177,6 +181,9 @@ class BackendCuda final : public Backend {
       attention_->EndStep(batch);
     }
     Synchronize(device_.stream);  // what was uploaded for this step may be overwritten now
+    if (sampler_ != nullptr) {
+      sampler_->Finish();
+    }
   }
 
   void Embed(TensorView out, const Matrix& table, std::span<const int32_t> token_ids) override {
@@ -233,6 +240,12 @@ class BackendCuda final : public Backend {
       ALCCA_CHECK(row >= 0 && row < x.rows);
     }
     CopyRows(out, x.f32(), DType::kF32, rows);
+  }
+
+  void Sample(std::span<SampledRow> results, TensorView logits,
+              std::span<const SamplingRow> rows) override {
+    ALCCA_CHECK(sampler_ != nullptr);  // BackendLimits::sampling
+    sampler_->Sample(results, logits, rows);
   }
 
   void Download(std::span<float> out, TensorView x) override {
@@ -296,6 +309,7 @@ class BackendCuda final : public Backend {
   const DeviceContext device_;
   std::unique_ptr<MatMulCuda> matmul_;
   std::unique_ptr<AttentionCuda> attention_;  // of the last cache made
+  std::unique_ptr<SamplerCuda> sampler_;      // or null: no limits for it
   Upload ids_, places_, frequencies_;
   const RowPlace* device_places_ = nullptr;
   int32_t placed_page_tokens_ = 0;  // 0: not yet in this step

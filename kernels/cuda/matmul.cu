@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "kernels/check.h"
 #include "kernels/cuda/quantize.h"
 #include "kernels/status_macros.h"
@@ -32,14 +33,24 @@ absl::StatusOr<std::unique_ptr<MatMulCuda>> MatMulCuda::Make(const DeviceContext
 absl::Status MatMulCuda::Register(const MatrixCuda& weight) {
   const size_t rows = static_cast<size_t>(device_.batch_tokens);
   const size_t stride = static_cast<size_t>(weight.stride());
-  if (weight.dtype() == WeightDType::kBF16) {
-    kinds_[weight.cols()].bf16 = true;
-    return Grow(device_, rows * stride * sizeof(BFloat16), "bf16 activations", &bf16_);
-  }
-  if (weight.dtype() != WeightDType::kInt8) {
+  if (weight.dtype() == WeightDType::kF32) {
     return absl::OkStatus();
   }
-  kinds_[weight.cols()].int8 = true;
+  readers_[weight.cols()].insert(weight.dtype());
+  if (weight.dtype() == WeightDType::kFp8 && fp8_.bytes() == 0) {
+    if (absl::Status status = gemm_->CheckFloat8s(); !status.ok()) {
+      return absl::UnimplementedError(
+          absl::StrCat("fp8 weights need a card of compute capability 9.0; serve int8 or bf16: ",
+                       status.message()));
+    }
+  }
+  if (weight.dtype() == WeightDType::kFp8) {
+    RETURN_IF_ERROR(Grow(device_, rows * stride, "fp8 activations", &fp8_));
+    RETURN_IF_ERROR(Grow(device_, rows * sizeof(float), "activation scales", &fp8_scales_));
+  }
+  if (weight.dtype() != WeightDType::kInt8) {
+    return Grow(device_, rows * stride * sizeof(BFloat16), "bf16 activations", &bf16_);
+  }
   int32_rows_ = std::min(device_.batch_tokens, kSumRowsMax);
   int32_outputs_ = std::max(int32_outputs_, weight.padded_rows());
   const size_t outputs = static_cast<size_t>(int32_outputs_);
@@ -61,6 +72,10 @@ RowOperands MatMulCuda::Operands(int32_t cols, const Kinds& kinds) const {
   if (kinds.bf16) {
     operands.bf16 = bf16_.as<BFloat16>();
   }
+  if (kinds.fp8) {
+    operands.fp8 = fp8_.as<Float8>();
+    operands.fp8_scales = fp8_scales_.as<float>();
+  }
   if (kinds.int8) {
     operands.int8 = int8_.as<int8_t>();
     operands.scales = scales_.as<float>();
@@ -70,14 +85,33 @@ RowOperands MatMulCuda::Operands(int32_t cols, const Kinds& kinds) const {
   return operands;
 }
 
+bool MatMulCuda::IsSkinny(int32_t rows, WeightDType dtype) const {
+  return rows <= kSkinnyRows || (row_independent_ && dtype != WeightDType::kInt8);
+}
+
+MatMulCuda::Kinds MatMulCuda::KindsFor(WeightDType dtype, bool skinny) {
+  if (dtype == WeightDType::kInt8) {
+    return {.int8 = true};
+  }
+  const bool fp8 = dtype == WeightDType::kFp8 && !skinny;
+  return {.bf16 = !fp8, .fp8 = fp8};
+}
+
 RowOperands MatMulCuda::OperandsFor(const void* out, int32_t rows, int32_t cols) {
   Forget(out);
-  const auto kinds = kinds_.find(cols);
-  if (kinds == kinds_.end() || rows > device_.batch_tokens) {
+  const auto readers = readers_.find(cols);
+  if (readers == readers_.end() || rows > device_.batch_tokens) {
     return {.stride = PaddedCols(cols)};
   }
-  held_ = {out, rows, cols, kinds->second};
-  return Operands(cols, kinds->second);
+  Kinds kinds;
+  for (const WeightDType dtype : readers->second) {
+    const Kinds wanted = KindsFor(dtype, IsSkinny(rows, dtype));
+    kinds.bf16 |= wanted.bf16;
+    kinds.int8 |= wanted.int8;
+    kinds.fp8 |= wanted.fp8;
+  }
+  held_ = {out, rows, cols, kinds};
+  return Operands(cols, kinds);
 }
 
 void MatMulCuda::Forget(const void* data) {
@@ -93,10 +127,12 @@ void MatMulCuda::Run(float* out, const float* x, int32_t rows, const MatrixCuda&
     MatMulFloat(device_, {.out = out, .x = x, .operands = {}, .m = rows, .add = add}, weight);
     return;
   }
-  const Kinds kinds = {.bf16 = weight.dtype() == WeightDType::kBF16,
-                       .int8 = weight.dtype() == WeightDType::kInt8};
-  const bool held = held_.data == x && held_.cols == cols && held_.rows >= rows &&
-                    (kinds.bf16 ? held_.kinds.bf16 : held_.kinds.int8);
+  // The library wants fp8's outputs in sixteens; a model's are.
+  const bool odd = weight.dtype() == WeightDType::kFp8 && weight.rows() % 16 != 0;
+  const bool skinny = odd || IsSkinny(rows, weight.dtype());
+  const Kinds kinds = KindsFor(weight.dtype(), skinny);
+  const bool held =
+      held_.data == x && held_.cols == cols && held_.rows >= rows && held_.kinds.covers(kinds);
   const int32_t piece_max = device_.batch_tokens;
   for (int32_t first = 0; first < rows; first += piece_max) {
     const Product product = {.out = out + size_t(first) * weight.rows(),
@@ -108,20 +144,24 @@ void MatMulCuda::Run(float* out, const float* x, int32_t rows, const MatrixCuda&
       held_ = {};
       QuantizeRows(device_, product.x, product.m, cols, product.operands);
     }
-    RunPiece(product, weight);
+    RunPiece(product, weight, skinny);
   }
   Forget(out);
 }
 
-void MatMulCuda::RunPiece(const Product& product, const MatrixCuda& weight) {
-  const bool is_int8 = weight.dtype() == WeightDType::kInt8;
-  if (product.m <= kSkinnyRows || (row_independent_ && !is_int8)) {
+void MatMulCuda::RunPiece(const Product& product, const MatrixCuda& weight, bool skinny) {
+  if (skinny) {
     MatMulSkinny(device_, product, weight);
     return;
   }
   Gemm::Shape shape = {
       .m = product.m, .n = weight.rows(), .k = weight.cols(), .stride = weight.stride()};
-  if (!is_int8) {
+  if (weight.dtype() == WeightDType::kFp8) {
+    gemm_->Float8s(product.out, product.operands.fp8, product.operands.fp8_scales,
+                   weight.data<Float8>(), weight.scales(), shape, product.add);
+    return;
+  }
+  if (weight.dtype() == WeightDType::kBF16) {
     gemm_->BFloat16s(product.out, product.operands.bf16, weight.data<BFloat16>(), shape,
                      product.add);
     return;

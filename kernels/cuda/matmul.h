@@ -9,10 +9,13 @@
 // | int8    | more    | cuBLASLt to int32, then matmul_int8: the same bits                       |
 // | bf16    | <= 96   | our own on tensor cores (matmul_skinny)                                  |
 // | bf16    | more    | cuBLASLt: other bits than with few rows, unless `row_independent` is set |
+// | fp8     | <= 96   | our own on tensor cores, x in bf16 (matmul_skinny)                        |
+// | fp8     | more    | cuBLASLt, x in e4m3: as for bf16                                          |
 
 #include <array>
 #include <map>
 #include <memory>
+#include <set>
 
 #include "absl/status/statusor.h"
 #include "kernels/cuda/gemm.h"
@@ -43,17 +46,23 @@ class MatMulCuda {
 
  private:
   struct Kinds {
-    bool bf16 = false, int8 = false;
+    bool bf16 = false, int8 = false, fp8 = false;
+    bool covers(const Kinds& o) const {
+      return (bf16 || !o.bf16) && (int8 || !o.int8) && (fp8 || !o.fp8);
+    }
   };
   MatMulCuda(const DeviceContext& device, bool row_independent)
       : device_(device), row_independent_(row_independent) {}
-  void RunPiece(const Product& product, const MatrixCuda& weight);
+  // Whether products of `rows` rows with such weights are our own, and what they read.
+  bool IsSkinny(int32_t rows, WeightDType dtype) const;
+  static Kinds KindsFor(WeightDType dtype, bool skinny);
+  void RunPiece(const Product& product, const MatrixCuda& weight, bool skinny);
   RowOperands Operands(int32_t cols, const Kinds& kinds) const;
 
   const DeviceContext& device_;
   const bool row_independent_;
   std::unique_ptr<Gemm> gemm_;
-  std::map<int32_t, Kinds> kinds_;  // by columns
+  std::map<int32_t, std::set<WeightDType>> readers_;  // of rows of so many columns
   // Whose operands are in the workspace.
   struct {
     const void* data = nullptr;
@@ -62,7 +71,7 @@ class MatMulCuda {
   } held_;
   int32_t int32_rows_ = 0;  // of sums_, and outputs
   int32_t int32_outputs_ = 0;
-  DeviceArray bf16_, int8_, scales_, outlier_counts_, outliers_;
+  DeviceArray bf16_, fp8_, fp8_scales_, int8_, scales_, outlier_counts_, outliers_;
   DeviceArray sums_, slots_, columns_, count_, gathered_;
 };
 

@@ -20,8 +20,8 @@ struct Product {
 // f32 weights: for checking, not for speed.
 void MatMulFloat(const DeviceContext& device, const Product& product, const MatrixCuda& weight);
 
-// bf16 or int8 weights on tensor cores, weights read once for up to 64 rows. A row's bits depend
-// neither on m nor on its neighbours.
+// bf16, fp8 or int8 weights on tensor cores, weights read once for up to 64 rows. A row's bits
+// depend neither on m nor on its neighbours.
 void MatMulSkinny(const DeviceContext& device, const Product& product, const MatrixCuda& weight);
 
 // What the int8 product of many rows needs beside the library: room for the columns that outliers

@@ -6,7 +6,8 @@
 // bytes of a row each in turn, and add up in order at the end. A lane loads 16 bytes of a weight
 // row and as many of an x row, which are the fragments of two mma steps as they stand: which column
 // is which k does not matter as long as both operands agree. So nothing is repacked, and there is
-// no shared memory but for the final sum.
+// no shared memory but for the final sum. Of fp8 weights 16 bytes are four steps in bf16, with 32
+// bytes of x.
 //
 // The order in which an output is summed depends on the number of columns alone.
 
@@ -26,14 +27,21 @@ constexpr int32_t kMmaRows = 16, kMmaColumns = 8;
 constexpr int32_t kTokenTilesMax = 8;
 
 template <typename W>
-struct Traits;
+struct Traits;  // X: what x is read as
 template <>
 struct Traits<BFloat16> {
   using Sum = float;
+  using X = BFloat16;
+};
+template <>
+struct Traits<Float8> {
+  using Sum = float;
+  using X = BFloat16;
 };
 template <>
 struct Traits<int8_t> {
   using Sum = int32_t;
+  using X = int8_t;
 };
 
 __device__ __forceinline__ uint4 Load16(const void* base, size_t row, size_t row_bytes,
@@ -52,17 +60,17 @@ struct Arguments {
   float* out;
   const float* x;
   RowOperands operands;
-  const void* operand = nullptr;  // x as W
+  const void* operand = nullptr;  // x as Traits<W>::X
   const void* weights = nullptr;
   const float* scales;
   int32_t m, n, k;
-  size_t row_bytes = 0;
+  size_t row_bytes = 0;  // of the weights
   bool add;
 };
 
-// Output [token, feature] from its integer sum.
+// Output [token, feature] from its sum.
 __device__ __forceinline__ float Finish(const Arguments& a, int32_t token, int32_t feature,
-                                        int32_t dot) {
+                                        int32_t dot, int8_t) {
   const RowOperands& o = a.operands;
   const auto* w = static_cast<const int8_t*>(a.weights) + size_t(feature) * a.row_bytes;
   const uint16_t* columns = o.outliers + static_cast<size_t>(token) * o.stride;
@@ -72,13 +80,40 @@ __device__ __forceinline__ float Finish(const Arguments& a, int32_t token, int32
   }
   return Dequantize(dot, outliers, o.scales[token], a.scales[feature]);
 }
-__device__ __forceinline__ float Finish(const Arguments&, int32_t, int32_t, float sum) {
+__device__ __forceinline__ float Finish(const Arguments&, int32_t, int32_t, float sum, BFloat16) {
   return sum;
+}
+__device__ __forceinline__ float Finish(const Arguments& a, int32_t, int32_t feature, float sum,
+                                        Float8) {
+  return a.scales[feature] * sum;
+}
+
+// sum += the products of 16 bytes of two weight rows, 8 apart, with what they meet of an x row.
+template <typename W>
+__device__ __forceinline__ void Multiply(typename Traits<W>::Sum (&sum)[4], const uint4& low,
+                                         const uint4& high, const uint4* x) {
+  if constexpr (std::is_same_v<W, Float8>) {
+    const uint32_t lows[4] = {low.x, low.y, low.z, low.w};
+    const uint32_t highs[4] = {high.x, high.y, high.z, high.w};
+    const uint32_t xs[8] = {x[0].x, x[0].y, x[0].z, x[0].w, x[1].x, x[1].y, x[1].z, x[1].w};
+#pragma unroll
+    for (int32_t i = 0; i < 4; ++i) {
+      const uint2 l = ToBFloat16s(lows[i]), h = ToBFloat16s(highs[i]);
+      const uint32_t a[4] = {l.x, h.x, l.y, h.y}, b[2] = {xs[2 * i], xs[2 * i + 1]};
+      Mma(sum, a, b, BFloat16());
+    }
+  } else {
+    const uint32_t a0[4] = {low.x, high.x, low.y, high.y}, b0[2] = {x->x, x->y};
+    const uint32_t a1[4] = {low.z, high.z, low.w, high.w}, b1[2] = {x->z, x->w};
+    Mma(sum, a0, b0, W());
+    Mma(sum, a1, b1, W());
+  }
 }
 
 template <typename W, int R, int T>
 __global__ void __launch_bounds__(kThreads) MatMulSkinnyKernel(Arguments a) {
   using Sum = typename Traits<W>::Sum;
+  constexpr int32_t kWide = sizeof(typename Traits<W>::X) / sizeof(W);  // bytes of x to one of w
   ALCCA_DYNAMIC_SHARED(Sum, partial);  // [kWarps][8 * T tokens][16 features]
   const int32_t warp = static_cast<int32_t>(threadIdx.x) / kWarp;
   const int32_t lane = static_cast<int32_t>(threadIdx.x) % kWarp;
@@ -105,14 +140,14 @@ __global__ void __launch_bounds__(kThreads) MatMulSkinnyKernel(Arguments a) {
 #pragma unroll
     for (int32_t tile = 0; tile < T; ++tile) {
       const int32_t token = min(first_token + tile * kMmaColumns + g, a.m - 1);
-      const uint4 x = Load16(a.operand, token, a.row_bytes, offset);
-      const uint32_t b0[2] = {x.x, x.y}, b1[2] = {x.z, x.w};
+      uint4 x[kWide];
+#pragma unroll
+      for (int32_t i = 0; i < kWide; ++i) {
+        x[i] = Load16(a.operand, token, kWide * a.row_bytes, kWide * offset + 16 * i);
+      }
 #pragma unroll
       for (int32_t r = 0; r < R; ++r) {
-        const uint32_t a0[4] = {low[r].x, high[r].x, low[r].y, high[r].y};
-        const uint32_t a1[4] = {low[r].z, high[r].z, low[r].w, high[r].w};
-        Mma(sums[r][tile], a0, b0, W());
-        Mma(sums[r][tile], a1, b1, W());
+        Multiply<W>(sums[r][tile], low[r], high[r], x);
       }
     }
   }
@@ -139,7 +174,7 @@ __global__ void __launch_bounds__(kThreads) MatMulSkinnyKernel(Arguments a) {
       for (int32_t w = 1; w < kWarps; ++w) {
         sum += partial[w * kOutputs + i];
       }
-      const float y = Finish(a, token, feature, sum);
+      const float y = Finish(a, token, feature, sum, W());
       float& out = a.out[static_cast<size_t>(token) * a.n + feature];
       out = a.add ? out + y : y;
     }
@@ -208,6 +243,11 @@ void MatMulSkinny(const DeviceContext& device, const Product& product, const Mat
     arguments.weights = weight.data<int8_t>();
     arguments.row_bytes = static_cast<size_t>(weight.stride());
     StartTiles<int8_t>(device, arguments);
+  } else if (weight.dtype() == WeightDType::kFp8) {
+    arguments.operand = product.operands.bf16;
+    arguments.weights = weight.data<Float8>();
+    arguments.row_bytes = static_cast<size_t>(weight.stride());
+    StartTiles<Float8>(device, arguments);
   } else {
     ALCCA_CHECK(weight.dtype() == WeightDType::kBF16);
     arguments.operand = product.operands.bf16;

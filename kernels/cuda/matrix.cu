@@ -18,8 +18,15 @@ constexpr size_t kPieceBytes = size_t{8} << 20;
 // A column is a uint16 in lists of outliers, and a row of floats must fit shared memory.
 constexpr int32_t kColsMax = 40960;
 
+__device__ __forceinline__ int8_t Quantized(float scaled, int8_t) {
+  return static_cast<int8_t>(__float2int_rn(scaled));
+}
+__device__ __forceinline__ Float8 Quantized(float scaled, Float8) {
+  return ToFloat8(scaled);
+}
+
 // Row blockIdx.x of `source` [*, cols] becomes row `first` + blockIdx.x of `out` [*, stride]. For
-// int8 a row that is not finite sets *bad.
+// 8 bits a row that is not finite sets *bad.
 template <typename E, typename W>
 __global__ void ConvertRows(W* out, float* scales, int32_t* bad, const E* source, int32_t first,
                             int32_t cols, int32_t stride) {
@@ -27,7 +34,8 @@ __global__ void ConvertRows(W* out, float* scales, int32_t* bad, const E* source
   const int32_t threads = static_cast<int32_t>(blockDim.x);
   const E* from = source + static_cast<size_t>(blockIdx.x) * cols;
   W* to = out + (static_cast<size_t>(first) + blockIdx.x) * stride;
-  if constexpr (std::is_same_v<W, int8_t>) {
+  if constexpr (sizeof(W) == 1) {
+    constexpr float kLargest = std::is_same_v<W, int8_t> ? 127.0f : kFloat8Max;
     float absmax = 0.0f;
     bool finite = true;
     for (int32_t k = tid; k < cols; k += threads) {
@@ -39,13 +47,13 @@ __global__ void ConvertRows(W* out, float* scales, int32_t* bad, const E* source
     if (!finite) {
       *bad = 1;
     }
-    const float inverse = absmax < kAbsMaxMin ? 0.0f : 127.0f / absmax;
+    const float inverse = absmax < kAbsMaxMin ? 0.0f : kLargest / absmax;
     for (int32_t k = tid; k < stride; k += threads) {
       const float w = k < cols && finite ? ToFloat(from[k]) : 0.0f;
-      to[k] = static_cast<int8_t>(absmax < INFINITY ? __float2int_rn(w * inverse) : 0);
+      to[k] = Quantized(absmax < INFINITY ? w * inverse : 0.0f, W());
     }
     if (tid == 0) {
-      scales[first + blockIdx.x] = absmax < kAbsMaxMin ? 0.0f : absmax / 127.0f;
+      scales[first + blockIdx.x] = absmax < kAbsMaxMin ? 0.0f : absmax / kLargest;
     }
   } else {
     for (int32_t k = tid; k < stride; k += threads) {
@@ -77,6 +85,8 @@ void Convert(const DeviceContext& device, WeightDType dtype, const DeviceArray& 
       return Convert<E, BFloat16>(device, out, scales, bad, source, first, rows, cols, stride);
     case WeightDType::kInt8:
       return Convert<E, int8_t>(device, out, scales, bad, source, first, rows, cols, stride);
+    case WeightDType::kFp8:
+      return Convert<E, Float8>(device, out, scales, bad, source, first, rows, cols, stride);
   }
 }
 
@@ -100,7 +110,7 @@ absl::StatusOr<std::unique_ptr<MatrixCuda>> MatrixCuda::Make(const DeviceContext
   ASSIGN_OR_RETURN(m.data_, device.budget->Allocate(bytes, "a weight matrix"));
   const size_t used = size_t(m.rows_) * m.stride_ * ElementBytes(dtype);
   FillBytes(device.stream, m.data_.as<std::byte>() + used, 0, bytes - used);
-  if (dtype == WeightDType::kInt8) {
+  if (dtype == WeightDType::kInt8 || dtype == WeightDType::kFp8) {
     ASSIGN_OR_RETURN(m.scales_, device.budget->Allocate(size_t(m.padded_rows_) * 4, "scales"));
     FillBytes(device.stream, m.scales_.get(), 0, size_t(m.padded_rows_) * 4);
   }
@@ -132,7 +142,8 @@ absl::StatusOr<std::unique_ptr<MatrixCuda>> MatrixCuda::Make(const DeviceContext
   CopyOut(device.stream, &is_bad, bad.get(), 4);
   Synchronize(device.stream);
   if (is_bad != 0) {
-    return absl::InvalidArgumentError("int8 needs finite weights; a row has NaN or infinity");
+    return absl::InvalidArgumentError(
+        absl::StrCat(WeightDTypeName(dtype), " needs finite weights; a row has NaN or infinity"));
   }
   return matrix;
 }

@@ -15,7 +15,7 @@ namespace alcca::ALCCA_GPU {
 // there is one copy.
 class MatrixCuda final : public Matrix {
  public:
-  // Stacks `parts`; rounds (bf16) or quantises (int8: one scale a row) on the device.
+  // Stacks `parts`; rounds (bf16) or quantises (int8, fp8: one scale a row) on the device.
   static absl::StatusOr<std::unique_ptr<MatrixCuda>> Make(const DeviceContext& device,
                                                           std::span<const HostTensor> parts,
                                                           WeightDType dtype);
@@ -30,7 +30,7 @@ class MatrixCuda final : public Matrix {
   const W* data() const {
     return data_.as<W>();
   }
-  const float* scales() const { return scales_.as<float>(); }  // [padded_rows]; int8 alone
+  const float* scales() const { return scales_.as<float>(); }  // [padded_rows]; int8 and fp8
 
  private:
   int32_t rows_ = 0, cols_ = 0, stride_ = 0, padded_rows_ = 0;

@@ -1,21 +1,26 @@
 #pragma once
 
-// Activations in the forms that matrix products read: rounded to bf16, and split by LLM.int8()
-// (Dettmers et al. 2022) into integers with one scale a row, and outliers. Written beside the f32
-// row by the op that makes it, so that no product starts with a pass of its own over its input.
+// Activations in the forms that matrix products read: rounded to bf16, to e4m3 with one scale a
+// row, and split by LLM.int8() (Dettmers et al. 2022) into integers with one scale a row, and
+// outliers. Written beside the f32 row by the op that makes it, so that no product starts with a
+// pass of its own over its input.
 
 #include "kernels/cuda/block.h"
 
 namespace alcca::ALCCA_GPU {
 
-inline constexpr float kOutlier = 6.0f;      // |x| above this stays out of the int8 product
+inline constexpr float kOutlier = 6.0f;  // |x| above this stays out of the int8 product
+inline constexpr float kFloat8Max = 448.0f;
 inline constexpr float kAbsMaxMin = 1e-30f;  // below this a row counts as zero
 
-// Rows of the two forms in device memory, padded with zeros to `stride` columns. Null: not wanted.
+// Rows of the three forms in device memory, padded with zeros to `stride` columns. Null: not
+// wanted.
 struct RowOperands {
-  BFloat16* bf16 = nullptr;  // [rows, stride]
-  int8_t* int8 = nullptr;    // [rows, stride]; outliers are 0
-  float* scales = nullptr;   // [rows]: x = scale * int8, where it is no outlier
+  BFloat16* bf16 = nullptr;     // [rows, stride]
+  Float8* fp8 = nullptr;        // [rows, stride]
+  float* fp8_scales = nullptr;  // [rows]: x = scale * fp8, about
+  int8_t* int8 = nullptr;       // [rows, stride]; outliers are 0
+  float* scales = nullptr;      // [rows]: x = scale * int8, where it is no outlier
   // [rows], [rows, stride]: columns of the outliers, ascending. Their values are in the f32 row.
   int32_t* outlier_counts = nullptr;
   uint16_t* outliers = nullptr;
@@ -43,6 +48,20 @@ __device__ __forceinline__ void WriteOperands(const float* row, int32_t cols, in
   if (operands.bf16 != nullptr) {
     for (int32_t k = first; k < operands.stride; k += threads) {
       operands.bf16[begin + k] = ToBFloat16(k < cols ? row[k] : 0.0f);
+    }
+  }
+  if (operands.fp8 != nullptr) {
+    float absmax = 0.0f;
+    for (int32_t k = first; k < cols; k += threads) {
+      absmax = fmaxf(absmax, fabsf(row[k]));  // passes over NaN, which stays NaN below
+    }
+    absmax = BlockMax(absmax);
+    const float inverse = absmax < kAbsMaxMin ? 0.0f : kFloat8Max / absmax;
+    for (int32_t k = first; k < operands.stride; k += threads) {
+      operands.fp8[begin + k] = ToFloat8(k < cols ? row[k] * inverse : 0.0f);
+    }
+    if (first == 0) {
+      operands.fp8_scales[r] = absmax < kAbsMaxMin ? 0.0f : absmax / kFloat8Max;
     }
   }
   if (operands.int8 == nullptr) {

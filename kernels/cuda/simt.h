@@ -68,10 +68,23 @@ __device__ __forceinline__ BFloat16 ToBFloat16(float f) {
 __device__ __forceinline__ Float8 ToFloat8(float f) {
   return {__nv_cvt_float_to_fp8(f, __NV_SATFINITE, __NV_E4M3)};
 }
+// Four finite Float8s to bf16, in order; exact. A Float8's bits, moved to where bf16 has them, are
+// its value at another bias, which one multiplication of two corrects, subnormals included.
+__device__ __forceinline__ uint2 ToBFloat16s(uint32_t fours) {
+  const auto pair = [](uint32_t high_bytes) {
+    const uint32_t bits = (high_bytes & 0x80008000u) | (high_bytes & 0x7f007f00u) >> 4;
+    const __nv_bfloat162 rebias = __halves2bfloat162(__ushort_as_bfloat16(0x7b80),  // 2^120
+                                                     __ushort_as_bfloat16(0x7b80));
+    const __nv_bfloat162 value = __hmul2(*reinterpret_cast<const __nv_bfloat162*>(&bits), rebias);
+    return *reinterpret_cast<const uint32_t*>(&value);
+  };
+  return {pair(__byte_perm(fours, 0, 0x1404)), pair(__byte_perm(fours, 0, 0x3424))};
+}
 #else
 float ToFloat(BFloat16 h);
 BFloat16 ToBFloat16(float f);
 Float8 ToFloat8(float f);
+uint2 ToBFloat16s(uint32_t fours);
 #endif
 __device__ __forceinline__ float ToFloat(float f) {
   return f;

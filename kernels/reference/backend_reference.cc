@@ -13,6 +13,7 @@
 #include "kernels/reference/attention_reference.h"
 #include "kernels/reference/matmul_reference.h"
 #include "kernels/reference/rope_reference.h"
+#include "kernels/reference/sampling_reference.h"
 #include "kernels/status_macros.h"
 
 namespace alcca {
@@ -134,6 +135,11 @@ class ReferenceBackend final : public Backend {
         RowOf(out, i)[k] = RowOf(x, from)[k];
       }
     }
+  }
+
+  void Sample(std::span<SampledRow> results, TensorView logits,
+              std::span<const SamplingRow> rows) override {
+    SampleReference(results, logits, rows);
   }
 
   void Download(std::span<float> out, TensorView x) override {

@@ -25,6 +25,19 @@ float Quantize(std::span<float> row) {
   return absmax < kAbsMaxMin ? 0.0f : absmax / 127.0f;
 }
 
+// Each value becomes the e4m3 number next to it at the row's scale, absmax / 448, times that scale.
+void RoundToFloat8(std::span<float> row) {
+  float absmax = 0.0f;
+  for (const float v : row) {
+    absmax = std::fmax(absmax, std::fabs(v));
+  }
+  for (float& v : row) {
+    v = absmax < kAbsMaxMin
+            ? 0.0f
+            : Float8ToFloat(FloatToFloat8(v * (kFloat8Max / absmax))) * (absmax / kFloat8Max);
+  }
+}
+
 double Dot(const float* a, const float* b, int32_t count) {
   double sum = 0.0;
   for (int32_t k = 0; k < count; ++k) {
@@ -74,15 +87,20 @@ absl::StatusOr<std::unique_ptr<MatrixReference>> MatrixReference::Make(
       v = BFloat16ToFloat(FloatToBFloat16(v));
     }
   }
-  for (size_t begin = 0; dtype == WeightDType::kInt8 && begin < matrix->values_.size();
-       begin += cols) {
+  const bool int8 = dtype == WeightDType::kInt8, fp8 = dtype == WeightDType::kFp8;
+  for (size_t begin = 0; (int8 || fp8) && begin < matrix->values_.size(); begin += cols) {
     const std::span<float> row(matrix->values_.data() + begin, cols);
     for (const float v : row) {
       if (!std::isfinite(v)) {
-        return absl::InvalidArgumentError("int8 needs finite weights");
+        return absl::InvalidArgumentError(
+            absl::StrCat(WeightDTypeName(dtype), " needs finite weights"));
       }
     }
-    matrix->scales_.push_back(Quantize(row));
+    if (int8) {
+      matrix->scales_.push_back(Quantize(row));
+    } else {
+      RoundToFloat8(row);
+    }
   }
   return matrix;
 }

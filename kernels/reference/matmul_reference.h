@@ -23,7 +23,7 @@ class MatrixReference final : public Matrix {
   size_t bytes() const override { return (values_.size() + scales_.size()) * sizeof(float); }
 
   WeightDType dtype() const { return dtype_; }
-  // f32 and bf16: the weights as rounded. int8: integers in [-127, 127], to be scaled per row.
+  // f32, bf16 and fp8: the weights as rounded. int8: integers in [-127, 127], to be scaled per row.
   const float* row(int32_t r) const { return values_.data() + static_cast<size_t>(r) * cols_; }
   float scale(int32_t r) const { return scales_[static_cast<size_t>(r)]; }
 

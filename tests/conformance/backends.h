@@ -70,12 +70,13 @@ inline std::vector<BackendCase> ExactSearchCases() {
 
 // FAILED_PRECONDITION or UNIMPLEMENTED: not on this machine, or not in this build.
 inline absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendCase& c,
-                                                            int32_t batch_tokens = 64) {
+                                                            int32_t batch_tokens = 64,
+                                                            SamplingLimits sampling = {}) {
+  const BackendLimits limits = {.batch_tokens = batch_tokens, .sampling = sampling};
   if (!c.is_cuda()) {
-    return MakeCpuBackend(
-        {.threads = c.threads, .isa = c.isa, .limits = {.batch_tokens = batch_tokens}});
+    return MakeCpuBackend({.threads = c.threads, .isa = c.isa, .limits = limits});
   }
-  CudaOptions options = {.limits = {.batch_tokens = batch_tokens}};
+  CudaOptions options = {.limits = limits};
   if (c.is_exact()) {
     options.kv_dtype = DType::kF32;
     options.row_independent = true;
@@ -175,8 +176,10 @@ inline void ExpectNear(const Host& actual, const Host& expected, const Host& mag
 // card.
 class ConformanceTest : public ::testing::TestWithParam<BackendCase> {
  protected:
+  explicit ConformanceTest(SamplingLimits sampling = {}) : sampling_(sampling) {}
+
   void SetUp() override {
-    auto backend = MakeBackend(GetParam());
+    auto backend = MakeBackend(GetParam(), 64, sampling_);
     if (absl::IsFailedPrecondition(backend.status()) || absl::IsUnimplemented(backend.status())) {
       GTEST_SKIP() << backend.status().message();
     }
@@ -184,6 +187,7 @@ class ConformanceTest : public ::testing::TestWithParam<BackendCase> {
     backend_ = *std::move(backend);
   }
 
+  const SamplingLimits sampling_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Backend> reference_ = MakeReferenceBackend();
 };

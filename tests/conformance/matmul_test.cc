@@ -5,19 +5,51 @@
 #include <string>
 #include <vector>
 
+#include "kernels/half.h"
 #include "tests/conformance/backends.h"
 
 namespace alcca {
 namespace {
 
-constexpr WeightDType kDTypes[] = {WeightDType::kF32, WeightDType::kBF16, WeightDType::kInt8};
+std::vector<WeightDType> DTypes(const BackendCase& backend) {
+  std::vector<WeightDType> dtypes = {WeightDType::kF32, WeightDType::kBF16, WeightDType::kInt8};
+  if (backend.is_cuda()) {
+    dtypes.push_back(WeightDType::kFp8);
+  }
+  return dtypes;
+}
 
-// Error relative to sum |w||x|: f32 accumulation against double, weights rounded by the same rule.
-// Tensor cores read x as bf16, up to 2^-8 away.
-double Tolerance(const BackendCase& backend, WeightDType dtype) {
-  return dtype == WeightDType::kInt8                        ? 1e-6
-         : backend.is_cuda() && dtype == WeightDType::kBF16 ? 0x1.01p-8
-                                                            : 2e-6;
+bool SumsDependOnRows(const BackendCase& backend, WeightDType dtype) {
+  return !backend.is_exact() && (dtype == WeightDType::kBF16 || dtype == WeightDType::kFp8);
+}
+
+// Whether the product rounds x to e4m3 too (kernels/cuda/matmul.h).
+bool RoundsToFp8(const BackendCase& backend, WeightDType dtype, int32_t rows, int32_t features) {
+  return dtype == WeightDType::kFp8 && !backend.is_exact() && rows > 96 && features % 16 == 0;
+}
+
+// x as such a product reads it: one scale a row.
+Host RoundedToFp8(Host x) {
+  for (int32_t t = 0; t < x.rows; ++t) {
+    float absmax = 0.0f;
+    for (int32_t k = 0; k < x.cols; ++k) {
+      absmax = std::fmax(absmax, std::fabs(x.at(t, k)));
+    }
+    for (int32_t k = 0; k < x.cols && absmax > 1e-30f; ++k) {
+      x.at(t, k) = Float8ToFloat(FloatToFloat8(x.at(t, k) * (448.0f / absmax))) * (absmax / 448.0f);
+    }
+  }
+  return x;
+}
+
+// Error relative to sum |w||x|: f32 accumulation against double, operands rounded by the same rule.
+// Tensor cores read x as bf16, up to 2^-8 away; those of fp8 keep about 13 bits of a sum.
+double Tolerance(const BackendCase& backend, WeightDType dtype, bool fp8_sums) {
+  if (fp8_sums) {
+    return backend.is_emulated() ? 2e-6 : 0x1p-10;
+  }
+  const bool bf16_x = dtype == WeightDType::kBF16 || dtype == WeightDType::kFp8;
+  return dtype == WeightDType::kInt8 ? 1e-6 : backend.is_cuda() && bf16_x ? 0x1.01p-8 : 2e-6;
 }
 
 struct Shape {
@@ -26,7 +58,7 @@ struct Shape {
 constexpr Shape kShapes[] = {{1, 1, 1},     {1, 8, 7},      {2, 33, 16},   {3, 96, 33},
                              {5, 257, 100}, {17, 8, 513},   {64, 33, 100}, {129, 96, 7},
                              {1, 1024, 33}, {12, 257, 64},  {13, 3, 32},   {23, 1024, 31},
-                             {129, 5, 1},   {1, 4099, 129}, {7, 130, 513}};
+                             {129, 5, 1},   {1, 4099, 129}, {7, 130, 513}, {99, 131, 48}};
 
 std::string Name(WeightDType dtype, const Shape& s) {
   return std::string(WeightDTypeName(dtype)) + " rows " + std::to_string(s.rows) + " cols " +
@@ -68,20 +100,23 @@ class MatMulConformance : public ConformanceTest {
     Host magnitude =
         MatMul(*reference_, Abs(x), *MakeMatrix(*reference_, Abs(w), WeightDType::kF32));
     const double absolute = 1e-30;
-    ExpectNear(MatMul(*backend_, x, *tuned), MatMul(*reference_, x, *plain), magnitude,
-               Tolerance(GetParam(), dtype), absolute, what);
+    const bool fp8_sums = RoundsToFp8(GetParam(), dtype, x.rows, w.rows);
+    const Host read = fp8_sums ? RoundedToFp8(x) : x;
+    const double tolerance = Tolerance(GetParam(), dtype, fp8_sums);
+    ExpectNear(MatMul(*backend_, x, *tuned), MatMul(*reference_, read, *plain), magnitude,
+               tolerance, absolute, what);
     const Host before = RandomHost(x.rows, w.rows, 99);
     for (size_t i = 0; i < magnitude.values.size(); ++i) {
       magnitude.values[i] += std::fabs(before.values[i]);
     }
     ExpectNear(MatMul(*backend_, x, *tuned, before, Accumulate::kAdd),
-               MatMul(*reference_, x, *plain, before, Accumulate::kAdd), magnitude,
-               Tolerance(GetParam(), dtype), absolute, what + " add");
+               MatMul(*reference_, read, *plain, before, Accumulate::kAdd), magnitude, tolerance,
+               absolute, what + " add");
   }
 };
 
 TEST_P(MatMulConformance, MatchesReference) {
-  for (const WeightDType dtype : kDTypes) {
+  for (const WeightDType dtype : DTypes(GetParam())) {
     for (const Shape& s : kShapes) {
       Compare(RandomHost(s.rows, s.cols, 1), RandomHost(s.features, s.cols, 2, 0.02f), dtype,
               Name(dtype, s));
@@ -130,28 +165,30 @@ TEST_P(MatMulConformance, ZeroRowsAndExtremes) {
     x.at(4, k) = 1e20f;
     x.at(5, k) = -0.0f;
   }
-  for (const WeightDType dtype : kDTypes) {
+  for (const WeightDType dtype : DTypes(GetParam())) {
     Compare(x, w, dtype, std::string("extremes ") + WeightDTypeName(dtype));
   }
 }
 
 TEST_P(MatMulConformance, NonFiniteActivationsStayInTheirRow) {
-  const Host w = RandomHost(40, 50, 7);
-  Host x = RandomHost(5, 50, 8), clean = x;
-  x.at(1, 7) = std::numeric_limits<float>::quiet_NaN();
-  x.at(3, 9) = std::numeric_limits<float>::infinity();
-  for (const WeightDType dtype : kDTypes) {
-    const auto matrix = MakeMatrix(*backend_, w, dtype);
-    const Host y = MatMul(*backend_, x, *matrix), expected = MatMul(*backend_, clean, *matrix);
-    for (const int32_t row : {0, 2, 4}) {
-      ExpectSameBits(y.RowRange(row, 1), expected.RowRange(row, 1), WeightDTypeName(dtype));
+  const Host w = RandomHost(48, 50, 7);
+  for (const int32_t rows : {5, 99}) {
+    Host x = RandomHost(rows, 50, 8), clean = x;
+    x.at(1, 7) = std::numeric_limits<float>::quiet_NaN();
+    x.at(3, 9) = std::numeric_limits<float>::infinity();
+    for (const WeightDType dtype : DTypes(GetParam())) {
+      const auto matrix = MakeMatrix(*backend_, w, dtype);
+      const Host y = MatMul(*backend_, x, *matrix), expected = MatMul(*backend_, clean, *matrix);
+      for (const int32_t row : {0, 2, 4}) {
+        ExpectSameBits(y.RowRange(row, 1), expected.RowRange(row, 1), WeightDTypeName(dtype));
+      }
+      EXPECT_TRUE(std::isnan(y.at(1, 0)));
+      EXPECT_FALSE(std::isfinite(y.at(3, 0)));
     }
-    EXPECT_TRUE(std::isnan(y.at(1, 0)));
-    EXPECT_FALSE(std::isfinite(y.at(3, 0)));
   }
 }
 
-TEST_P(MatMulConformance, Int8StaysCloseToFloat) {
+TEST_P(MatMulConformance, EightBitsStayCloseToFloat) {
   Host x = RandomHost(20, 512, 9);
   for (int32_t t = 0; t < 20; ++t) {
     x.at(t, t * 3) = 60.0f;  // would cost 60 / 127 of accuracy if it were quantised
@@ -159,7 +196,11 @@ TEST_P(MatMulConformance, Int8StaysCloseToFloat) {
   const Host w = RandomHost(96, 512, 10, 0.02f);
   const Host exact = MatMul(*reference_, x, *MakeMatrix(*reference_, w, WeightDType::kF32));
   for (const auto& [dtype, bound] :
-       {std::pair{WeightDType::kInt8, 0.02}, std::pair{WeightDType::kBF16, 0.004}}) {
+       {std::pair{WeightDType::kInt8, 0.02}, std::pair{WeightDType::kBF16, 0.004},
+        std::pair{WeightDType::kFp8, 0.04}}) {  // three bits of mantissa
+    if (dtype == WeightDType::kFp8 && !GetParam().is_cuda()) {
+      continue;
+    }
     const Host y = MatMul(*backend_, x, *MakeMatrix(*backend_, w, dtype));
     double error = 0.0, power = 0.0;
     for (size_t i = 0; i < y.values.size(); ++i) {
@@ -179,8 +220,8 @@ TEST_P(MatMulConformance, RowsDoNotDependOnTheBatch) {
   for (int32_t t = 0; t < x.rows; t += 3) {
     x.at(t, t) = 9.0f;
   }
-  for (const WeightDType dtype : kDTypes) {
-    if (dtype == WeightDType::kBF16 && !GetParam().is_exact()) {
+  for (const WeightDType dtype : DTypes(GetParam())) {
+    if (SumsDependOnRows(GetParam(), dtype)) {
       continue;  // docs/decisions.md, "CUDA": cuBLASLt's sums depend on the number of rows
     }
     const auto matrix = MakeMatrix(*backend_, w, dtype);
@@ -203,7 +244,7 @@ TEST_P(MatMulConformance, RowsDoNotDependOnThreads) {
     GTEST_SKIP() << "a device has no threads to choose";
   }
   const Host w = RandomHost(600, 1024, 14, 0.05f), x = RandomHost(30, 1024, 15);
-  for (const WeightDType dtype : kDTypes) {
+  for (const WeightDType dtype : DTypes(GetParam())) {
     const Host expected = MatMul(*backend_, x, *MakeMatrix(*backend_, w, dtype));
     for (const int32_t threads : {1, 2, 3, 5}) {
       const auto other = MakeBackend({GetParam().isa, threads}).value();
@@ -234,7 +275,7 @@ TEST_P(MatMulConformance, StacksPartsOfEverySourceType) {
       {reinterpret_cast<const std::byte*>(bf16.data()), DType::kBF16, 20, 37},
       {reinterpret_cast<const std::byte*>(rounded.values.data() + 20 * 37), DType::kF32, 17, 37},
       {reinterpret_cast<const std::byte*>(f16.data()), DType::kF16, 13, 37}};
-  for (const WeightDType dtype : kDTypes) {
+  for (const WeightDType dtype : DTypes(GetParam())) {
     const Host stacked = MatMul(*backend_, x, *backend_->MakeMatrix(parts, dtype).value());
     ExpectSameBits(stacked, MatMul(*backend_, x, *MakeMatrix(*backend_, rounded, dtype)),
                    WeightDTypeName(dtype));
@@ -254,6 +295,15 @@ TEST_P(MatMulConformance, BadMatricesAreRefused) {
         absl::IsInvalidArgument(backend->MakeMatrix({&absent, 1}, WeightDType::kF32).status()));
     EXPECT_TRUE(
         absl::IsInvalidArgument(backend->MakeMatrix({&bad, 1}, WeightDType::kInt8).status()));
+  }
+  const HostTensor good = a.tensor();
+  const absl::Status fp8 = backend_->MakeMatrix({&good, 1}, WeightDType::kFp8).status();
+  EXPECT_EQ(absl::IsUnimplemented(fp8), !GetParam().is_cuda()) << fp8;
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(reference_->MakeMatrix({&bad, 1}, WeightDType::kFp8).status()));
+  if (GetParam().is_cuda()) {
+    EXPECT_TRUE(
+        absl::IsInvalidArgument(backend_->MakeMatrix({&bad, 1}, WeightDType::kFp8).status()));
   }
 }
 

@@ -147,6 +147,18 @@ TEST(CudaBackend, MemoryBeyondTheBudgetIsRefusedByName) {
       MakeEmulatedCudaBackend({.memory_bytes = size_t{1} << 50, .limits = {}}).status()));
 }
 
+TEST(CudaBackend, SamplingTakesItsMemoryAtStart) {
+  const auto make = [](int32_t vocab) {
+    return MakeEmulatedCudaBackend({.memory_bytes = size_t{4} << 20,
+                                    .limits = {.sampling = {.rows = 64, .vocab = vocab}}})
+        .status();
+  };
+  EXPECT_TRUE(make(8192).ok());  // 2 MiB of adjusted logits
+  EXPECT_TRUE(absl::IsResourceExhausted(make(32000)));
+  EXPECT_NE(make(32000).message().find("adjusted logits"), std::string::npos);
+  EXPECT_TRUE(absl::IsInvalidArgument(make((1 << 19) + 1)));
+}
+
 TEST(CudaBackend, DescribesItself) {
   EXPECT_EQ(Make({.memory_bytes = size_t{64} << 20, .limits = {}})->Describe(),
             "cuda (emulated, sm_90, 64 MiB)");

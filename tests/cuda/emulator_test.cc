@@ -264,5 +264,18 @@ TEST(Words, Float8RoundsToTheNearest) {
   EXPECT_EQ(ToFloat8(std::numeric_limits<float>::quiet_NaN()).bits & 0x7f, 0x7f);
 }
 
+TEST(Words, Float8sBecomeTheSameBFloat16s) {
+  for (uint32_t bits = 0; bits < 256; bits += 4) {
+    const uint2 pairs = ToBFloat16s(bits | (bits + 1) << 8 | (bits + 2) << 16 | (bits + 3) << 24);
+    for (uint32_t i = 0; i < 4; ++i) {
+      const Float8 f = {static_cast<uint8_t>(bits + i)};
+      const auto half = static_cast<uint16_t>((i < 2 ? pairs.x : pairs.y) >> (16 * (i % 2)));
+      if ((f.bits & 0x7f) != 0x7f) {  // weights are finite
+        EXPECT_EQ(ToFloat(BFloat16{half}), ValueOf(f)) << bits + i;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace alcca::cuda_emulated

@@ -6,6 +6,7 @@
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
+#include <chrono>
 #include <fstream>
 #include <thread>
 
@@ -67,7 +68,11 @@ TEST(Probes, LivenessFailsWhileTheStepLoopIsStuckAndReadinessDoesNot) {
   Client client(daemon.grpc());
   Watch liveness(client.channel(), "liveness");
   EXPECT_EQ(liveness.Next(), HealthCheckResponse::SERVING);
-  const pid_t engine = ThreadOf(daemon.pid(), "alcca-step");
+  pid_t engine = 0;
+  for (int i = 0; i < 500 && engine == 0; ++i) {  // it has that name once it has run
+    engine = ThreadOf(daemon.pid(), "alcca-step");
+    std::this_thread::sleep_for(std::chrono::milliseconds(engine == 0 ? 10 : 0));
+  }
   ASSERT_NE(engine, 0);
   if (ptrace(PTRACE_SEIZE, engine, nullptr, nullptr) != 0) {
     GTEST_SKIP() << "this machine does not let us stop a thread (ptrace)";

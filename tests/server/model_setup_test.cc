@@ -27,5 +27,15 @@ TEST(ModelSetup, ExactSearchOfTheCardIsRefusedOnTheCpu) {
   }
 }
 
+TEST(ModelSetup, Fp8IsRefusedOnTheCpu) {
+  ServerConfig config = OnCpu();
+  config.weight_dtype = "fp8";
+  const absl::Status status = PlanModel(config).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  for (const char* part : {"weight_dtype", "take int8", "--device cuda"}) {
+    EXPECT_NE(status.message().find(part), std::string_view::npos) << part << ": " << status;
+  }
+}
+
 }  // namespace
 }  // namespace alcca

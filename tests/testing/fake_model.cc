@@ -117,7 +117,8 @@ void FakeModel::RowLogits(const Batch& batch, const BatchSequence& sequence, int
   }
 }
 
-std::span<const float> FakeModel::Forward(const Batch& batch) {
+std::span<SampledRow> FakeModel::Forward(const Batch& batch,
+                                         std::span<const SamplingRow> sampling) {
   if (options_.on_forward) {
     options_.on_forward(batch);
   }
@@ -141,7 +142,12 @@ std::span<const float> FakeModel::Forward(const Batch& batch) {
     RowLogits(batch, batch.sequences[i], row, out);
     out += options_.vocab_size;
   }
-  return logits_;
+  ALCCA_CHECK(sampling.size() == batch.logit_rows.size());
+  sampled_.resize(sampling.size());
+  const TensorView logits = {logits_.data(), DType::kF32, static_cast<int32_t>(sampling.size()),
+                             options_.vocab_size};
+  backend_->Sample(sampled_, logits, sampling);
+  return sampled_;
 }
 
 Tokenizer MakeByteTokenizer(const std::vector<std::string>& pieces) {

@@ -35,7 +35,7 @@ class FakeModel final : public Model {
 
   int32_t vocab_size() const override { return options_.vocab_size; }
   const KvShape& kv_shape() const override { return shape_; }
-  std::span<const float> Forward(const Batch& batch) override;
+  std::span<SampledRow> Forward(const Batch& batch, std::span<const SamplingRow> rows) override;
   absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
       const AttentionParams& params) override;
 
@@ -49,8 +49,10 @@ class FakeModel final : public Model {
 
   FakeModelOptions options_;
   KvShape shape_;
-  std::vector<uint64_t> memory_;  // [pages, page_tokens]
+  std::vector<uint64_t> memory_;                                     // [pages, page_tokens]
+  const std::unique_ptr<Backend> backend_ = MakeReferenceBackend();  // samples
   std::vector<float> logits_;
+  std::vector<SampledRow> sampled_;
 };
 
 // Ids 0 <unk>, 1 <s>, 2 </s>, 3 + b for each byte b, then `pieces`.

@@ -25,7 +25,9 @@ T Must(absl::StatusOr<T> value) {
 }
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const std::string& isa, int32_t threads) {
-  const BackendLimits limits = {.batch_tokens = kContext};
+  const BackendLimits limits = {
+      .batch_tokens = kContext,
+      .sampling = {.rows = 64, .vocab = 4096, .row_ids = kContext, .row_alternatives = 20}};
   const bool exact = isa == "cuda_emulated_exact";
   if (exact || isa == "cuda_emulated") {
     return MakeEmulatedCudaBackend({.memory_bytes = size_t{1} << 30,
@@ -53,7 +55,7 @@ std::unique_ptr<MistralModel> LoadModel(const std::string& dir, WeightDType dtyp
                                  nullptr));
 }
 
-ModelRunner::ModelRunner(Model& model, const AttentionParams& attention)
+ModelRunner::ModelRunner(MistralModel& model, const AttentionParams& attention)
     : model_(model), attention_(attention), state_(Must(model.MakeAttentionState(attention))) {
   const int32_t count = model.kv_shape().pages;
   for (int32_t i = 0; i < count; ++i) {
@@ -80,7 +82,7 @@ std::vector<float> ModelRunner::Feed(std::span<const int32_t> tokens, int32_t ch
                                .attention = attention_,
                                .state = state_.get(),
                                .counters = &counters_[static_cast<int>(Phase::kPrefill)]});
-    const auto rows = model_.Forward(batch);
+    const auto rows = model_.Logits(batch);
     logits.insert(logits.end(), rows.begin(), rows.end());
   }
   return logits;
@@ -105,7 +107,7 @@ int32_t ArgMax(std::span<const float> row) {
   return static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin());
 }
 
-std::vector<int32_t> Greedy(Model& model, const AttentionParams& attention,
+std::vector<int32_t> Greedy(MistralModel& model, const AttentionParams& attention,
                             const std::vector<int32_t>& prompt, int32_t count, int32_t chunk) {
   ModelRunner runner(model, attention);
   const size_t vocab = model.vocab_size();

@@ -20,14 +20,14 @@ std::unique_ptr<MistralModel> LoadModel(const std::string& dir, WeightDType dtyp
 class ModelRunner {
  public:
   // Pages are taken in a scattered order, so that a backend that ignores page ids fails.
-  ModelRunner(Model& model, const AttentionParams& attention);
+  ModelRunner(MistralModel& model, const AttentionParams& attention);
 
   // Logits of every token fed, in chunks of at most `chunk`: [tokens, vocab].
   std::vector<float> Feed(std::span<const int32_t> tokens, int32_t chunk);
   const PhaseCounters& counters() const { return counters_; }
 
  private:
-  Model& model_;
+  MistralModel& model_;
   AttentionParams attention_;
   std::unique_ptr<AttentionState> state_;
   PhaseCounters counters_{};
@@ -39,7 +39,7 @@ class ModelRunner {
 std::vector<float> LogSoftmax(std::span<const float> logits, int32_t vocab);
 int32_t ArgMax(std::span<const float> row);
 // The `count` tokens that greedy decoding continues `prompt` with.
-std::vector<int32_t> Greedy(Model& model, const AttentionParams& attention,
+std::vector<int32_t> Greedy(MistralModel& model, const AttentionParams& attention,
                             const std::vector<int32_t>& prompt, int32_t count, int32_t chunk);
 
 }  // namespace alcca::testing

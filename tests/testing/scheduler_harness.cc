@@ -33,7 +33,7 @@ SchedulerHarness::SchedulerHarness(const EngineOptions& options, FakeModelOption
       scheduler_(
           options, model_.kv_shape(), tokenizer,
           [this](const AttentionParams& params) { return model_.MakeAttentionState(params); }),
-      sampler_(model_.vocab_size(), options.eos_token_ids) {}
+      sampler_(options.eos_token_ids) {}
 
 void SchedulerHarness::Submit(Request request) {
   ALCCA_CHECK(scheduler_.CheckFits(request).ok());
@@ -49,11 +49,9 @@ StepStats SchedulerHarness::Step(const std::function<void(const Plan&)>& inspect
   if (inspect) {
     inspect(plan);
   }
-  std::span<const float> logits;
   if (plan.batch.tokens() > 0) {
-    logits = model_.Forward(plan.batch);
+    Sampler::Take(model_.Forward(plan.batch, sampler_.Rows(plan)), plan);
   }
-  sampler_.Sample(logits, plan);
   Scheduler::Outcome outcome = scheduler_.Commit(plan, now_);
   completions_.Take(std::move(outcome.events));
   return outcome.stats;

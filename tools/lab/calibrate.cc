@@ -250,7 +250,7 @@ absl::StatusOr<AttentionParams> Fit(LabModel* lab, std::span<const std::vector<i
     }
   }
   lab->backend->set_observer(&fitter);
-  lab->model->Forward(batch);
+  lab->model->Logits(batch);
   lab->backend->set_observer(nullptr);
   RETURN_IF_ERROR(fitter.status());
   return fitter.Params();

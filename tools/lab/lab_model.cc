@@ -103,7 +103,7 @@ std::span<const float> LabSequence::Feed(std::span<const int32_t> tokens, int32_
                              .attention = params_,
                              .state = state_.get(),
                              .counters = &(*counters_)[static_cast<int>(phase)]});
-  return lab_->model->Forward(batch);
+  return lab_->model->Logits(batch);
 }
 
 }  // namespace alcca::lab

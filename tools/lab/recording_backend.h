@@ -73,6 +73,10 @@ class RecordingBackend final : public Backend {
   void GatherRows(TensorView out, TensorView x, std::span<const int32_t> rows) override {
     inner_->GatherRows(out, x, rows);
   }
+  void Sample(std::span<SampledRow> results, TensorView logits,
+              std::span<const SamplingRow> rows) override {
+    inner_->Sample(results, logits, rows);
+  }
   void Download(std::span<float> out, TensorView x) override { inner_->Download(out, x); }
 
  private:

@@ -136,7 +136,7 @@ void AddSize(CLI::App* app, Run* run) {
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   command->add_option("--weight-dtype", q.limits.weight_dtype, "as alccad's")
-      ->check(CLI::IsMember({"auto", "f32", "bf16", "int8"}))
+      ->check(CLI::IsMember({"auto", "f32", "bf16", "int8", "fp8"}))
       ->capture_default_str();
   command->add_option("--kv-cache-bytes", q.limits.kv_cache_bytes, "0: what all the sequences take")
       ->check(CLI::Range(int64_t{0}, int64_t{1'000'000'000'000'000}));

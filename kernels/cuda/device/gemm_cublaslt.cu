@@ -6,6 +6,7 @@
 
 #include <cublasLt.h>
 
+#include <initializer_list>
 #include <map>
 #include <tuple>
 
@@ -20,7 +21,13 @@ namespace {
 constexpr size_t kWorkspaceBytes = size_t{32} << 20;  // what NVIDIA advises for Hopper
 constexpr size_t kAlgorithmsMax = 8192;
 
-enum class Kind : uint8_t { kBFloat16, kInt8 };
+enum class Kind : uint8_t { kBFloat16, kFloat8, kInt8 };
+
+// One scale for each row of x and of w, in f32.
+struct Scales {
+  const float* x = nullptr;
+  const float* w = nullptr;
+};
 
 void Check(cublasStatus_t status, const char* what) {
   if (status != CUBLAS_STATUS_SUCCESS) {
@@ -31,16 +38,26 @@ void Check(cublasStatus_t status, const char* what) {
 // Descriptors of one product, destroyed with it.
 class Descriptors {
  public:
-  Descriptors(Kind kind, const Gemm::Shape& s) {
-    const bool bf16 = kind == Kind::kBFloat16;
-    const cudaDataType_t in = bf16 ? CUDA_R_16BF : CUDA_R_8I;
-    const cudaDataType_t out = bf16 ? CUDA_R_32F : CUDA_R_32I;
-    Check(cublasLtMatmulDescCreate(&operation, bf16 ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32I, out),
+  Descriptors(Kind kind, const Gemm::Shape& s, const Scales& scales) {
+    const bool integers = kind == Kind::kInt8;
+    const cudaDataType_t in = kind == Kind::kBFloat16 ? CUDA_R_16BF
+                              : integers              ? CUDA_R_8I
+                                                      : CUDA_R_8F_E4M3;
+    const cudaDataType_t out = integers ? CUDA_R_32I : CUDA_R_32F;
+    Check(cublasLtMatmulDescCreate(&operation, integers ? CUBLAS_COMPUTE_32I : CUBLAS_COMPUTE_32F,
+                                   out),
           "MatmulDescCreate");
-    const cublasOperation_t transpose = CUBLAS_OP_T;
-    Check(cublasLtMatmulDescSetAttribute(operation, CUBLASLT_MATMUL_DESC_TRANSA, &transpose,
-                                         sizeof(transpose)),
-          "MatmulDescSetAttribute");
+    const auto set = [this](cublasLtMatmulDescAttributes_t attribute, const auto& value) {
+      Check(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof(value)),
+            "MatmulDescSetAttribute");
+    };
+    set(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
+    if (kind == Kind::kFloat8) {  // cuBLASLt's A is our w
+      set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F);
+      set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F);
+      set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, scales.w);
+      set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, scales.x);
+    }
     const auto layout = [](cublasLtMatrixLayout_t* at, cudaDataType_t type, int32_t rows,
                            int32_t cols, int32_t stride) {
       Check(cublasLtMatrixLayoutCreate(at, type, static_cast<uint64_t>(rows),
@@ -80,13 +97,22 @@ class GemmCublasLt final : public Gemm {
           absl::StrCat("cuBLASLt does not start: ", cublasLtGetStatusString(status)));
     }
     ASSIGN_OR_RETURN(workspace_, device_.budget->Allocate(kWorkspaceBytes, "cuBLASLt"));
-    return Probe();
+    return Probe({Kind::kBFloat16, Kind::kInt8});
   }
 
   void BFloat16s(float* out, const BFloat16* x, const BFloat16* w, const Shape& shape,
                  bool add) override {
     const float alpha = 1.0f, beta = add ? 1.0f : 0.0f;
     Check(Run(Kind::kBFloat16, shape, &alpha, &beta, x, w, out), "a bf16 product");
+  }
+
+  absl::Status CheckFloat8s() override { return Probe({Kind::kFloat8}); }
+
+  void Float8s(float* out, const Float8* x, const float* x_scales, const Float8* w,
+               const float* w_scales, const Shape& shape, bool add) override {
+    const float alpha = 1.0f, beta = add ? 1.0f : 0.0f;
+    Check(Run(Kind::kFloat8, shape, &alpha, &beta, x, w, out, {.x = x_scales, .w = w_scales}),
+          "an fp8 product");
   }
 
   void Int8s(int32_t* out, const int8_t* x, const int8_t* w, const Shape& shape) override {
@@ -99,22 +125,26 @@ class GemmCublasLt final : public Gemm {
 
   // What the device lacks is seen now, not in the first prompt: combinations that the heuristic
   // accepts may still be refused by the product itself.
-  absl::Status Probe() {
+  absl::Status Probe(std::initializer_list<Kind> kinds) {
     constexpr Shape kShape = {.m = 128, .n = 128, .k = 128, .stride = 128};
     constexpr size_t kElements = size_t{128} * 128;
     ASSIGN_OR_RETURN(const DeviceArray in, device_.budget->Allocate(2 * kElements, "a probe"));
     ASSIGN_OR_RETURN(const DeviceArray out, device_.budget->Allocate(4 * kElements, "a probe"));
+    ASSIGN_OR_RETURN(const DeviceArray scales, device_.budget->Allocate(4 * kShape.n, "a probe"));
     FillBytes(device_.stream, in.get(), 0, 2 * kElements);
+    FillBytes(device_.stream, scales.get(), 0, 4 * kShape.n);
     const float one = 1.0f, zero = 0.0f;
     const int32_t int_one = 1, int_zero = 0;
-    for (const Kind kind : {Kind::kBFloat16, Kind::kInt8}) {
-      const bool bf16 = kind == Kind::kBFloat16;
+    for (const Kind kind : kinds) {
+      const bool integers = kind == Kind::kInt8;
       const cublasStatus_t status =
-          Run(kind, kShape, bf16 ? static_cast<const void*>(&one) : &int_one,
-              bf16 ? static_cast<const void*>(&zero) : &int_zero, in.get(), in.get(), out.get());
+          Run(kind, kShape, integers ? static_cast<const void*>(&int_one) : &one,
+              integers ? static_cast<const void*>(&int_zero) : &zero, in.get(), in.get(), out.get(),
+              {.x = scales.as<float>(), .w = scales.as<float>()});
       if (status != CUBLAS_STATUS_SUCCESS) {
-        return absl::UnimplementedError(absl::StrCat("cuBLASLt refuses ", bf16 ? "bf16" : "int8",
-                                                     " products on ", device_.info.name, ": ",
+        const char* name = integers ? "int8" : kind == Kind::kFloat8 ? "fp8" : "bf16";
+        return absl::UnimplementedError(absl::StrCat("cuBLASLt refuses ", name, " products on ",
+                                                     device_.info.name, ": ",
                                                      cublasLtGetStatusString(status)));
       }
     }
@@ -123,8 +153,8 @@ class GemmCublasLt final : public Gemm {
   }
 
   cublasStatus_t Run(Kind kind, const Shape& shape, const void* alpha, const void* beta,
-                     const void* x, const void* w, void* out) {
-    const Descriptors descriptors(kind, shape);
+                     const void* x, const void* w, void* out, const Scales& scales = {}) {
+    const Descriptors descriptors(kind, shape, scales);
     const cublasLtMatmulAlgo_t* algorithm = nullptr;
     if (const cublasStatus_t status = Algorithm(kind, shape, descriptors, &algorithm);
         status != CUBLAS_STATUS_SUCCESS) {

@@ -1,6 +1,7 @@
 // The library's products as plain loops.
 
 #include "kernels/cuda/gemm.h"
+#include "kernels/half.h"
 
 namespace alcca::cuda_emulated {
 namespace {
@@ -20,6 +21,24 @@ class GemmEmulated final : public Gemm {
         }
         float& y = out[m * shape.n + n];
         y = add ? y + sum : sum;
+      });
+    });
+  }
+
+  absl::Status CheckFloat8s() override { return absl::OkStatus(); }
+
+  void Float8s(float* out, const Float8* x, const float* x_scales, const Float8* w,
+               const float* w_scales, const Shape& shape, bool add) override {
+    Enqueue(stream_, [=] {
+      ForEach(shape, [&](size_t m, size_t n) {
+        float sum = 0.0f;
+        for (int32_t k = shape.k - 1; k >= 0; --k) {
+          sum += Float8ToFloat(x[m * shape.stride + k].bits) *
+                 Float8ToFloat(w[n * shape.stride + k].bits);
+        }
+        const float scaled = sum * x_scales[m] * w_scales[n];
+        float& y = out[m * shape.n + n];
+        y = add ? y + scaled : scaled;
       });
     });
   }

@@ -20,18 +20,15 @@ BFloat16 ToBFloat16(float f) {
 }
 
 Float8 ToFloat8(float f) {
-  const uint8_t sign = std::signbit(f) ? 0x80 : 0;
-  const float magnitude = std::fabs(f);
-  if (std::isnan(f)) {
-    return {static_cast<uint8_t>(sign | 0x7f)};
+  return {FloatToFloat8(f)};
+}
+uint2 ToBFloat16s(uint32_t fours) {
+  uint32_t halves[2] = {};
+  for (int i = 0; i < 4; ++i) {
+    const float value = Float8ToFloat(static_cast<uint8_t>(fours >> (8 * i)));
+    halves[i / 2] |= uint32_t{FloatToBFloat16(value)} << (16 * (i % 2));
   }
-  if (magnitude >= 448.0f) {
-    return {static_cast<uint8_t>(sign | 0x7e)};
-  }
-  // A step is 2^(e - 3) in the binade of 2^e, and 2^-9 below 2^-6.
-  const int exponent = magnitude == 0.0f ? -6 : std::max(std::ilogb(magnitude), -6);
-  const int steps = static_cast<int>(std::nearbyint(std::ldexp(magnitude, 3 - exponent)));
-  return {static_cast<uint8_t>(sign | ((exponent + 6) * 8 + steps))};
+  return {halves[0], halves[1]};
 }
 
 namespace simt {

@@ -1,0 +1,33 @@
+#pragma once
+
+// Sampling on the host: rows over the pool's threads, each row by one thread.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/sampling.h"
+#include "kernels/tensor.h"
+
+namespace alcca {
+
+class RowSampler;  // of one thread: 24 bytes a token of the vocabulary
+
+class SamplerCpu {
+ public:
+  // A thread for every eight rows of the largest call, so that scratch stays below what the logits
+  // take. Without limits, scratch is taken by the first call.
+  SamplerCpu(ThreadPool& pool, const SamplingLimits& limits);
+  ~SamplerCpu();
+
+  // Backend::Sample.
+  void Sample(std::span<SampledRow> results, TensorView logits, std::span<const SamplingRow> rows);
+
+ private:
+  ThreadPool& pool_;
+  std::vector<std::unique_ptr<RowSampler>> workers_;
+};
+
+}  // namespace alcca
