@@ -91,15 +91,24 @@ class AttentionCudaAll final : public AttentionCuda {
     if (!planned_ || !plan_.counts_on_device()) {
       return;
     }
-    const size_t sequences = batch.sequences.size();
-    host_counts_.resize(sequences * kAttentionCounts);
-    CopyOut(device_.stream, host_counts_.data(), counts_.get(),
-            host_counts_.size() * sizeof(Count));
-    Synchronize(device_.stream);
+    const size_t bytes = batch.sequences.size() * kAttentionCounts * sizeof(Count);
+    if (host_counts_.bytes() < bytes) {
+      host_counts_ = PinnedArray::Allocate(std::max<size_t>(bytes * 2, 16384)).value();
+    }
+    CopyOut(device_.stream, host_counts_.as<Count>(), counts_.get(), bytes);
+    // Each count is handed over once.
+    FillBytes(device_.stream, counts_.get(), 0, bytes);
+    counted_ = true;
+  }
+
+  void Finish(const Batch& batch) override {
     in_flight_ = 0;
-    for (size_t i = 0; i < sequences; ++i) {
+    if (!std::exchange(counted_, false)) {
+      return;
+    }
+    for (size_t i = 0; i < batch.sequences.size(); ++i) {
       const auto count = [&](AttentionCount which) {
-        return static_cast<int64_t>(host_counts_[i * kAttentionCounts + which]);
+        return static_cast<int64_t>(host_counts_.as<Count>()[i * kAttentionCounts + which]);
       };
       AttentionCounters& c = *batch.sequences[i].counters;
       c.qk_exact += count(kCountQkExact);
@@ -115,8 +124,6 @@ class AttentionCudaAll final : public AttentionCuda {
       c.kv_bytes_read +=
           count(kCountKvRows) * limits_.kv.head_dim * static_cast<int64_t>(limits_.element_bytes);
     }
-    // Each count is handed over once.
-    FillBytes(device_.stream, counts_.get(), 0, host_counts_.size() * sizeof(Count));
   }
 
  private:
@@ -236,7 +243,8 @@ class AttentionCudaAll final : public AttentionCuda {
   std::array<Slot, kPlansInFlight> slots_;
   size_t slot_ = 0, in_flight_ = 0;
   DeviceArray counts_;
-  std::vector<Count> host_counts_;
+  PinnedArray host_counts_;
+  bool counted_ = false;  // host_counts_ is on its way
 };
 
 }  // namespace

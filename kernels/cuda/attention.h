@@ -28,8 +28,10 @@ class AttentionCuda {
   // As Backend::Attention. Enqueues only: no waiting for the device.
   virtual void Run(TensorView out, TensorView qkv, KvCacheCuda& kv, int32_t layer,
                    const Batch& batch, const AttentionShape& shape) = 0;
-  // Completes the counters of the step's sequences; may wait for the device.
+  // Enqueues the way back of what the device counted.
   virtual void EndStep(const Batch& batch) = 0;
+  // Once the stream has been waited for: completes the counters of the step's sequences.
+  virtual void Finish(const Batch& batch) = 0;
 };
 
 }  // namespace alcca::ALCCA_GPU

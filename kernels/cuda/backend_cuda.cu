@@ -181,6 +181,9 @@ class BackendCuda final : public Backend {
       attention_->EndStep(batch);
     }
     Synchronize(device_.stream);  // what was uploaded for this step may be overwritten now
+    if (attention_ != nullptr) {
+      attention_->Finish(batch);
+    }
     if (sampler_ != nullptr) {
       sampler_->Finish();
     }
