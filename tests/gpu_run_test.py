@@ -82,6 +82,7 @@ def expect_dry_run(binaries, folder):
     assert count["decode"] == 6 and count["prefill"] == 6 and count["faiss"] == 1, count
     assert count["attention"] == 8 and count["serving"] == 3 and count["roof"] == 7, count
     assert count["sampling"] == 5, count
+    assert sum(row["name"].startswith("greedy") for row in rows if row["group"] == "checks") == 12, rows
     assert all(row["value"] is not None and row["value"] >= 0 for row in rows), rows
     assert all(row["share"] > 0 for row in rows if row["group"] in ("decode", "prefill")), rows
     (table,) = folder.glob("*-emulated.md")
