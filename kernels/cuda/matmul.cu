@@ -37,14 +37,14 @@ absl::Status MatMulCuda::Register(const MatrixCuda& weight) {
     return absl::OkStatus();
   }
   readers_[weight.cols()].insert(weight.dtype());
-  if (weight.dtype() == WeightDType::kFp8 && fp8_.bytes() == 0) {
-    if (absl::Status status = gemm_->CheckFloat8s(); !status.ok()) {
-      return absl::UnimplementedError(
-          absl::StrCat("fp8 weights need a card of compute capability 9.0; serve int8 or bf16: ",
-                       status.message()));
-    }
-  }
   if (weight.dtype() == WeightDType::kFp8) {
+    if (fp8_.bytes() == 0) {  // the first such matrix
+      if (const absl::Status status = gemm_->CheckFloat8s(); !status.ok()) {
+        return absl::UnimplementedError(
+            absl::StrCat("fp8 weights need a card of compute capability 9.0; serve int8 or bf16: ",
+                         status.message()));
+      }
+    }
     RETURN_IF_ERROR(Grow(device_, rows * stride, "fp8 activations", &fp8_));
     RETURN_IF_ERROR(Grow(device_, rows * sizeof(float), "activation scales", &fp8_scales_));
   }

@@ -6,11 +6,11 @@
 // pass of its own over its input.
 
 #include "kernels/cuda/block.h"
+#include "kernels/half.h"
 
 namespace alcca::ALCCA_GPU {
 
-inline constexpr float kOutlier = 6.0f;  // |x| above this stays out of the int8 product
-inline constexpr float kFloat8Max = 448.0f;
+inline constexpr float kOutlier = 6.0f;      // |x| above this stays out of the int8 product
 inline constexpr float kAbsMaxMin = 1e-30f;  // below this a row counts as zero
 
 // Rows of the three forms in device memory, padded with zeros to `stride` columns. Null: not

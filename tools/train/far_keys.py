@@ -39,21 +39,25 @@ class FarKeys:
         """A passage, something between, and the passage again."""
         rng = self.random
         told = rng.randrange(length // 8, length * 2 // 5)
-        passage = self.text(told)[:told]
+        passage = sum(self.sentences(told), [])
         cue = self.encode("Tell it again:")
         room = length - len(cue) - 2 * told
-        filler, lead = self.text(room)[:room], rng.randrange(room + 1)
+        filler, lead = sum(self.sentences(room), []), rng.randrange(room + 1)
         ids = [1] + filler[:lead] + passage + filler[lead:] + cue + passage
         weights = [1.0] * length
         weights[-told + 2:] = [2.0] * (told - 2)  # By then the place is known.
         return ids, weights
 
-    def text(self, room):
-        ids = []
-        while len(ids) < room:
+    def sentences(self, room):
+        """Stories sentence by sentence, as ids, `room` of them in all."""
+        parts = []
+        while room > 0:
             for sentence in self.random.choice(self.stories):
-                ids += self.encode(sentence)
-        return ids
+                parts.append(self.encode(sentence)[:room])
+                room -= len(parts[-1])
+                if room <= 0:
+                    break
+        return parts
 
     def facts(self, count):
         """[(statement, question, answer)], one kind a row."""
@@ -90,13 +94,7 @@ class FarKeys:
         told = [self.encode(s) for s, _, _ in facts]
         room = length + 1 - len(head) - len(tail) - sum(map(len, told))
         rng.shuffle(told)
-        filler = []
-        while room > 0:
-            for sentence in rng.choice(self.stories):
-                filler.append(self.encode(sentence)[:room])
-                room -= len(filler[-1])
-                if room <= 0:
-                    break
+        filler = self.sentences(room)
         for fact in told:
             filler.insert(rng.randrange(len(filler) + 1), fact)
         ids = head + [t for part in filler for t in part] + tail

@@ -105,7 +105,8 @@ def _kernel(head_dim):
     root = pathlib.Path(__file__).resolve().parents[2]
     sources = [pathlib.Path(__file__).with_name("alcca_attention.cc"),
                root / "kernels/cpu/key_index_tree.cc"]
-    tag = hashlib.sha256(b"".join(s.read_bytes() for s in sources)).hexdigest()[:12]
+    read = [*sources, root / "kernels/key_index.h"]
+    tag = hashlib.sha256(b"".join(s.read_bytes() for s in read)).hexdigest()[:12]
     lib = pathlib.Path(tempfile.gettempdir()) / f"alcca_attention_{os.getuid()}_{head_dim}_{tag}.so"
     if not lib.exists():
         part = lib.with_suffix(f".{os.getpid()}")

@@ -13,14 +13,8 @@ class GemmEmulated final : public Gemm {
   void BFloat16s(float* out, const BFloat16* x, const BFloat16* w, const Shape& shape,
                  bool add) override {
     Enqueue(stream_, [=] {
-      // Backwards in k: its own order, as a library has.
       ForEach(shape, [&](size_t m, size_t n) {
-        float sum = 0.0f;
-        for (int32_t k = shape.k - 1; k >= 0; --k) {
-          sum += ToFloat(x[m * shape.stride + k]) * ToFloat(w[n * shape.stride + k]);
-        }
-        float& y = out[m * shape.n + n];
-        y = add ? y + sum : sum;
+        Write(out[m * shape.n + n], Dot(x + m * shape.stride, w + n * shape.stride, shape.k), add);
       });
     });
   }
@@ -31,14 +25,8 @@ class GemmEmulated final : public Gemm {
                const float* w_scales, const Shape& shape, bool add) override {
     Enqueue(stream_, [=] {
       ForEach(shape, [&](size_t m, size_t n) {
-        float sum = 0.0f;
-        for (int32_t k = shape.k - 1; k >= 0; --k) {
-          sum += Float8ToFloat(x[m * shape.stride + k].bits) *
-                 Float8ToFloat(w[n * shape.stride + k].bits);
-        }
-        const float scaled = sum * x_scales[m] * w_scales[n];
-        float& y = out[m * shape.n + n];
-        y = add ? y + scaled : scaled;
+        const float sum = Dot(x + m * shape.stride, w + n * shape.stride, shape.k);
+        Write(out[m * shape.n + n], sum * x_scales[m] * w_scales[n], add);
       });
     });
   }
@@ -56,6 +44,18 @@ class GemmEmulated final : public Gemm {
   }
 
  private:
+  static float Value(BFloat16 x) { return ToFloat(x); }
+  static float Value(Float8 x) { return Float8ToFloat(x.bits); }
+  // Backwards in k: its own order, as a library has.
+  template <typename E>
+  static float Dot(const E* x, const E* w, int32_t count) {
+    float sum = 0.0f;
+    for (int32_t k = count - 1; k >= 0; --k) {
+      sum += Value(x[k]) * Value(w[k]);
+    }
+    return sum;
+  }
+  static void Write(float& out, float value, bool add) { out = add ? out + value : value; }
   template <typename Body>
   static void ForEach(const Shape& shape, Body body) {
     for (int32_t m = 0; m < shape.m; ++m) {
