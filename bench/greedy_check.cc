@@ -28,6 +28,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "bench/device.h"
+#include "bench/load_model.h"
 #include "engine/mistral_model.h"
 #include "engine/tokenizer.h"
 
@@ -54,20 +55,13 @@ struct Args {
 };
 
 std::unique_ptr<MistralModel> Load(const Args& args, const BenchDevice& device, WeightDType dtype) {
-  const ModelConfig config = Must(LoadModelConfig(args.model));
-  const auto checkpoint = Must(Checkpoint::Open(args.model));
-  if (const absl::Status valid = checkpoint->Validate(config); !valid.ok()) {
-    std::fprintf(stderr, "greedy_check: %s\n", valid.ToString().c_str());
-    std::exit(2);
-  }
   const int32_t length = args.prompt + args.tokens;
-  return Must(MistralModel::Load(*checkpoint, config, Must(MakeBenchBackend(device, length)),
-                                 {.weight_dtype = dtype,
-                                  .max_batch_tokens = length,
-                                  .max_logit_rows = length,
-                                  .page_tokens = kPageTokens,
-                                  .kv_pages = (length + kPageTokens - 1) / kPageTokens},
-                                 nullptr));
+  return Must(LoadBenchModel(args.model, Must(LoadModelConfig(args.model)), device,
+                             {.weight_dtype = dtype,
+                              .max_batch_tokens = length,
+                              .max_logit_rows = length,
+                              .page_tokens = kPageTokens,
+                              .kv_pages = (length + kPageTokens - 1) / kPageTokens}));
 }
 
 // One sequence, from its first token.
@@ -83,21 +77,11 @@ class Sequence {
   std::span<const float> Feed(std::span<const int32_t> tokens, int32_t rows) {
     const auto count = static_cast<int32_t>(tokens.size());
     Batch batch;
-    for (int32_t i = 0; i < count; ++i) {
-      batch.token_ids.push_back(tokens[i]);
-      batch.positions.push_back(length_ + i);
-      if (i >= count - rows) {
-        batch.logit_rows.push_back(i);
-      }
+    batch.Append(tokens, length_, pages_.data(), attention_, state_.get(), &counters_);
+    for (int32_t i = count - rows; i < count; ++i) {
+      batch.logit_rows.push_back(i);
     }
     length_ += count;
-    batch.sequences.push_back({.query_start = 0,
-                               .query_count = count,
-                               .kv_len = length_,
-                               .pages = pages_.data(),
-                               .attention = attention_,
-                               .state = state_.get(),
-                               .counters = &counters_});
     return model_.Logits(batch);
   }
 
@@ -175,9 +159,7 @@ int Main(const Args& args) {
       {"dense", dense}, {"alcca", alcca}, {"tree", tree}, {"multipole", multipole}};
 
   const auto prompts = Prompts(args);
-  const WeightDType dtype = args.dtype == "int8"  ? WeightDType::kInt8
-                            : args.dtype == "fp8" ? WeightDType::kFp8
-                                                  : WeightDType::kBF16;
+  const WeightDType dtype = *WeightDTypeOf(args.dtype);
   const auto device = Load(args, args.device, dtype);
   // What is judged is the device, not the rounding of weights to fp8, which a CPU cannot follow.
   const auto cpu =

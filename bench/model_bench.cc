@@ -22,6 +22,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_format.h"
 #include "bench/device.h"
+#include "bench/load_model.h"
 #include "bench/memory_roof.h"
 #include "engine/mistral_model.h"
 #include "kernels/cpu/host_memory.h"
@@ -140,19 +141,13 @@ class Run {
     int32_t length = 0;
   };
   void Append(Batch* batch, Sequence& sequence, int32_t tokens) {
-    const int32_t start = batch->tokens();
+    std::vector<int32_t> ids;
     for (int32_t i = 0; i < tokens; ++i) {
-      batch->token_ids.push_back((sequence.length + i) * 7919 % model_.vocab_size());
-      batch->positions.push_back(sequence.length + i);
+      ids.push_back((sequence.length + i) * 7919 % model_.vocab_size());
     }
+    batch->Append(ids, sequence.length, sequence.pages.data(), attention_, sequence.state.get(),
+                  &sequence.counters);
     sequence.length += tokens;
-    batch->sequences.push_back({.query_start = start,
-                                .query_count = tokens,
-                                .kv_len = sequence.length,
-                                .pages = sequence.pages.data(),
-                                .attention = attention_,
-                                .state = sequence.state.get(),
-                                .counters = &sequence.counters});
   }
   double Forward(const Batch& batch) {
     rows_.assign(batch.logit_rows.size(), SamplingRow());  // greedy
@@ -227,25 +222,16 @@ AttentionParams AttentionOf(const std::string& mode) {
 
 std::unique_ptr<MistralModel> LoadModel(const ModelConfig& config, const Args& args,
                                         int32_t kv_pages) {
-  const auto checkpoint = Must(Checkpoint::Open(args.model));
-  if (const absl::Status valid = checkpoint->Validate(config); !valid.ok()) {
-    std::fprintf(stderr, "model_bench: %s\n", valid.ToString().c_str());
-    std::exit(1);
-  }
   const int32_t rows = std::max({1, std::min(args.longest(), args.chunk), args.widest()});
   const SamplingLimits sampling = {.rows = args.widest(),
                                    .vocab = static_cast<int32_t>(config.vocab_size)};
-  return Must(MistralModel::Load(*checkpoint, config,
-                                 Must(MakeBenchBackend(args.device, rows, sampling)),
-                                 {.weight_dtype = args.dtype == "f32"    ? WeightDType::kF32
-                                                  : args.dtype == "bf16" ? WeightDType::kBF16
-                                                  : args.dtype == "fp8"  ? WeightDType::kFp8
-                                                                         : WeightDType::kInt8,
-                                  .max_batch_tokens = rows,
-                                  .max_logit_rows = args.widest(),
-                                  .page_tokens = 64,
-                                  .kv_pages = kv_pages},
-                                 nullptr));
+  return Must(LoadBenchModel(args.model, config, args.device,
+                             {.weight_dtype = *WeightDTypeOf(args.dtype),
+                              .max_batch_tokens = rows,
+                              .max_logit_rows = args.widest(),
+                              .page_tokens = 64,
+                              .kv_pages = kv_pages},
+                             sampling));
 }
 
 int Main(Args args) {

@@ -14,14 +14,9 @@ namespace {
 
 WeightDType ChooseWeights(const ModelConfig& model, const MemoryLimits& limits,
                           MistralOptions options) {
-  if (limits.weight_dtype == "f32")
-    return WeightDType::kF32;
-  if (limits.weight_dtype == "bf16")
-    return WeightDType::kBF16;
-  if (limits.weight_dtype == "int8")
-    return WeightDType::kInt8;
-  if (limits.weight_dtype == "fp8")
-    return WeightDType::kFp8;
+  if (const auto given = WeightDTypeOf(limits.weight_dtype)) {
+    return *given;
+  }
   options.weight_dtype = model.torch_dtype == "float32" ? WeightDType::kF32 : WeightDType::kBF16;
   const size_t wanted = EstimateFootprint(model, options).total();
   return wanted < limits.available_bytes / 10 * 9 ? options.weight_dtype : WeightDType::kInt8;

@@ -212,9 +212,9 @@ void Scheduler::AddRows(Sequence& sequence, int32_t count) {
   planned.phase = sequence.prefilling() ? Phase::kPrefill : Phase::kDecode;
   planned.logit_start = static_cast<int32_t>(batch.logit_rows.size());
   planned.samples = end == sequence.length();
+  batch.Append(sequence.tokens().subspan(begin, count), begin, sequence.pages().data(),
+               sequence.request().attention, sequence.state(), sequence.step_counters());
   for (int32_t position = begin; position < end; ++position) {
-    batch.token_ids.push_back(sequence.tokens()[position]);
-    batch.positions.push_back(position);
     // The logits of a position are about the token after it.
     const int32_t next = position + 1;
     const bool prompt_logit = sequence.wants_prompt_logprobs() && next < sequence.prompt_size() &&
@@ -224,13 +224,6 @@ void Scheduler::AddRows(Sequence& sequence, int32_t count) {
       batch.logit_rows.push_back(row + position - begin);
     }
   }
-  batch.sequences.push_back({.query_start = row,
-                             .query_count = count,
-                             .kv_len = end,
-                             .pages = sequence.pages().data(),
-                             .attention = sequence.request().attention,
-                             .state = sequence.state(),
-                             .counters = sequence.step_counters()});
 }
 
 Scheduler::Outcome Scheduler::Commit(Plan& plan, TimePoint now) {

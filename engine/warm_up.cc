@@ -24,20 +24,14 @@ absl::Status WarmUp(Model& model, const AttentionParams& attention, int32_t max_
     if (length + rows > cache) {
       break;
     }
-    Batch batch;
+    std::vector<int32_t> tokens;
     for (int32_t row = 0; row < rows; ++row) {
-      batch.token_ids.push_back((length + row) % model.vocab_size());
-      batch.positions.push_back(length + row);
+      tokens.push_back((length + row) % model.vocab_size());
     }
-    length += rows;
+    Batch batch;
+    batch.Append(tokens, length, pages.data(), attention, state.get(), &counters);
     batch.logit_rows = {rows - 1};
-    batch.sequences.push_back({.query_start = 0,
-                               .query_count = rows,
-                               .kv_len = length,
-                               .pages = pages.data(),
-                               .attention = attention,
-                               .state = state.get(),
-                               .counters = &counters});
+    length += rows;
     // As a request samples; that its logits are numbers is seen on the way.
     const SamplingRow row = {.temperature = 1, .top_logprobs = 0};
     if (model.Forward(batch, {&row, 1})[0].failed) {

@@ -16,8 +16,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "kernels/attention_params.h"
@@ -40,6 +42,17 @@ constexpr const char* WeightDTypeName(WeightDType dtype) {
       return "fp8";
   }
   return "f32";
+}
+
+// The type of this name, if there is one.
+constexpr std::optional<WeightDType> WeightDTypeOf(std::string_view name) {
+  for (const WeightDType dtype :
+       {WeightDType::kF32, WeightDType::kBF16, WeightDType::kInt8, WeightDType::kFp8}) {
+    if (name == WeightDTypeName(dtype)) {
+      return dtype;
+    }
+  }
+  return std::nullopt;
 }
 
 // Owned backend memory for activations; view() is stable for its life.

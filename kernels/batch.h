@@ -3,6 +3,7 @@
 // One step as flat arrays: what the scheduler decides and the backend executes.
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "kernels/attention_params.h"
@@ -30,6 +31,24 @@ struct Batch {
   std::vector<BatchSequence> sequences;  // rows of consecutive sequences are adjacent
   std::vector<int32_t> logit_rows;       // rows whose logits are wanted, ascending
   int32_t tokens() const { return static_cast<int32_t>(token_ids.size()); }
+  // The next rows of one sequence: `ids`, after the `before` tokens that its cache holds. Which of
+  // them have logits is the caller's to say.
+  void Append(std::span<const int32_t> ids, int32_t before, const int32_t* pages,
+              const AttentionParams& attention, AttentionState* state,
+              AttentionCounters* counters) {
+    const auto count = static_cast<int32_t>(ids.size());
+    sequences.push_back({.query_start = tokens(),
+                         .query_count = count,
+                         .kv_len = before + count,
+                         .pages = pages,
+                         .attention = attention,
+                         .state = state,
+                         .counters = counters});
+    token_ids.insert(token_ids.end(), ids.begin(), ids.end());
+    for (int32_t i = 0; i < count; ++i) {
+      positions.push_back(before + i);
+    }
+  }
   void Clear() {
     token_ids.clear();
     positions.clear();

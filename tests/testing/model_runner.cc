@@ -69,19 +69,12 @@ std::vector<float> ModelRunner::Feed(std::span<const int32_t> tokens, int32_t ch
   for (size_t begin = 0; begin < tokens.size(); begin += chunk) {
     const auto part = tokens.subspan(begin, std::min<size_t>(chunk, tokens.size() - begin));
     batch.Clear();
-    for (int32_t token : part) {
-      batch.logit_rows.push_back(batch.tokens());
-      batch.positions.push_back(length_ + batch.tokens());
-      batch.token_ids.push_back(token);
+    batch.Append(part, length_, pages_.data(), attention_, state_.get(),
+                 &counters_[static_cast<int>(Phase::kPrefill)]);
+    for (int32_t row = 0; row < batch.tokens(); ++row) {
+      batch.logit_rows.push_back(row);
     }
-    length_ += static_cast<int32_t>(part.size());
-    batch.sequences.push_back({.query_start = 0,
-                               .query_count = static_cast<int32_t>(part.size()),
-                               .kv_len = length_,
-                               .pages = pages_.data(),
-                               .attention = attention_,
-                               .state = state_.get(),
-                               .counters = &counters_[static_cast<int>(Phase::kPrefill)]});
+    length_ += batch.tokens();
     const auto rows = model_.Logits(batch);
     logits.insert(logits.end(), rows.begin(), rows.end());
   }

@@ -237,17 +237,8 @@ absl::StatusOr<AttentionParams> Fit(LabModel* lab, std::span<const std::vector<i
     }
     ASSIGN_OR_RETURN(auto state, lab->model->MakeAttentionState(base));
     states.push_back(std::move(state));
-    batch.sequences.push_back({.query_start = batch.tokens(),
-                               .query_count = count,
-                               .kv_len = count,
-                               .pages = pages.back().data(),
-                               .attention = base,
-                               .state = states.back().get(),
-                               .counters = &unread});
-    for (int32_t i = 0; i < count; ++i) {
-      batch.token_ids.push_back(ids[i]);
-      batch.positions.push_back(i);
-    }
+    batch.Append(std::span(ids).first(count), 0, pages.back().data(), base, states.back().get(),
+                 &unread);
   }
   lab->backend->set_observer(&fitter);
   lab->model->Logits(batch);

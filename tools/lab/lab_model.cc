@@ -14,10 +14,8 @@ namespace {
 constexpr int32_t kPageTokens = 16;
 
 WeightDType ChooseWeights(const std::string& name, const ModelConfig& config) {
-  if (name == "int8")
-    return WeightDType::kInt8;
-  const bool f32 = name == "f32" || (name == "auto" && config.torch_dtype == "float32");
-  return f32 ? WeightDType::kF32 : WeightDType::kBF16;
+  return WeightDTypeOf(name).value_or(config.torch_dtype == "float32" ? WeightDType::kF32
+                                                                      : WeightDType::kBF16);
 }
 
 int32_t Pages(int32_t tokens) {
@@ -88,21 +86,12 @@ std::span<const float> LabSequence::Feed(std::span<const int32_t> tokens, int32_
   ALCCA_CHECK(count > 0 && count <= lab_->limits.batch_tokens && logit_rows <= count);
   ALCCA_CHECK(Pages(length_ + count) <= static_cast<int32_t>(pages_.size()));
   Batch batch;
-  for (int32_t i = 0; i < count; ++i) {
-    batch.token_ids.push_back(tokens[i]);
-    batch.positions.push_back(length_ + i);
-    if (i >= count - logit_rows) {
-      batch.logit_rows.push_back(i);
-    }
+  batch.Append(tokens, length_, pages_.data(), params_, state_.get(),
+               &(*counters_)[static_cast<int>(phase)]);
+  for (int32_t i = count - logit_rows; i < count; ++i) {
+    batch.logit_rows.push_back(i);
   }
   length_ += count;
-  batch.sequences.push_back({.query_start = 0,
-                             .query_count = count,
-                             .kv_len = length_,
-                             .pages = pages_.data(),
-                             .attention = params_,
-                             .state = state_.get(),
-                             .counters = &(*counters_)[static_cast<int>(phase)]});
   return lab_->model->Logits(batch);
 }
 
