@@ -14,6 +14,7 @@
 #include <limits>
 
 #include "kernels/check.h"
+#include "kernels/cpu/exp.h"
 
 namespace alcca {
 namespace {
@@ -36,28 +37,15 @@ size_t DigitOf(float x) {
   return (order ^ 0x80000000u) >> (32 - kDigitBits);
 }
 
-// e^x for x <= 0 to 2 ulp, -inf included (Cephes expf). No branch and no comparison of floats, so
-// that its loops vectorise where those of std::exp do not.
+// e^x for x <= 0, -inf included.
 float ExpNegative(float x) {
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   constexpr int32_t kZero = std::bit_cast<int32_t>(110.0f);  // e^-110 is 0 as a float
   const int32_t magnitude = std::bit_cast<int32_t>(x) & 0x7FFFFFFF;
-  const float bounded = -std::bit_cast<float>(magnitude < kZero ? magnitude : kZero);
-  const float rounded = bounded * 1.44269504f + kRound;
-  const float n = rounded - kRound;
-  const float r = (bounded - n * 0.693359375f) + n * 2.12194440e-4f;
-  float e = 1.9875691500e-4f;
-  e = e * r + 1.3981999507e-3f;
-  e = e * r + 8.3334519073e-3f;
-  e = e * r + 4.1665795894e-2f;
-  e = e * r + 1.6666665459e-1f;
-  e = e * r + 5.0000001201e-1f;
-  e = e * r * r + r + 1.0f;
+  const ExpParts e = Exp(-std::bit_cast<float>(magnitude < kZero ? magnitude : kZero));
   // 2^n as two factors, since n may be below the smallest exponent.
-  const int32_t exponent = std::bit_cast<int32_t>(rounded) - std::bit_cast<int32_t>(kRound);
-  const int32_t half = exponent >> 1;
-  return e * std::bit_cast<float>((half + 127) << 23) *
-         std::bit_cast<float>((exponent - half + 127) << 23);
+  const int32_t half = e.exponent >> 1;
+  return e.mantissa * std::bit_cast<float>((half + 127) << 23) *
+         std::bit_cast<float>((e.exponent - half + 127) << 23);
 }
 
 double SumOf(std::span<const float> values) {

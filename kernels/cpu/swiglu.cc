@@ -6,13 +6,14 @@
 #include <cstdint>
 
 #include "kernels/check.h"
+#include "kernels/cpu/exp.h"
 
 namespace alcca {
 namespace {
 
 constexpr int32_t kColsPerTask = 2048;
 
-// x in [-87, 88], where e^x and what Exp does are normal floats. Compares bits: a comparison of
+// x in [-87, 88], where e^x and its factors are normal floats. Compares bits: a comparison of
 // floats may trap, which keeps compilers from vectorising.
 float Clamp(float x) {
   constexpr uint32_t kLow = std::bit_cast<uint32_t>(-87.0f);  // negatives below it are larger
@@ -21,20 +22,10 @@ float Clamp(float x) {
   return std::bit_cast<float>(std::min(bits, kHigh));
 }
 
-// e^x within 2 ulp for a clamped x. Cephes' expf: x = n ln 2 + r, and a polynomial in r.
-float Exp(float x) {
-  const float shifted = x * 1.44269504088896341f + 12582912.0f;  // n in the low bits
-  const float n = shifted - 12582912.0f;
-  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  const float e = (p * r * r + r) + 1.0f;
-  const int32_t exponent = (std::bit_cast<int32_t>(shifted) - 0x4b400000) + 127;
-  return e * std::bit_cast<float>(static_cast<uint32_t>(exponent) << 23);
+// e^x for a clamped x.
+float ExpClamped(float x) {
+  const ExpParts e = Exp(x);
+  return e.mantissa * std::bit_cast<float>(static_cast<uint32_t>(e.exponent + 127) << 23);
 }
 
 // Two passes, since a clamp and a polynomial in one loop are threaded into branches.
@@ -43,7 +34,7 @@ void Row(const float* gate, const float* up, int32_t count, float* out) {
     out[i] = Clamp(-gate[i]);
   }
   for (int32_t i = 0; i < count; ++i) {
-    out[i] = gate[i] / (1.0f + Exp(out[i])) * up[i];
+    out[i] = gate[i] / (1.0f + ExpClamped(out[i])) * up[i];
   }
 }
 
