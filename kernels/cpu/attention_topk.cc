@@ -1,80 +1,150 @@
 #include "kernels/cpu/attention_topk.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
+#include <cstring>
+#include <functional>
 #include <vector>
 
 namespace alcca {
 namespace {
 
-struct Scored {
-  float score = 0;  // q . k, not scaled
-  int32_t key = 0;
-};
+constexpr int32_t kOrderBits = 32, kBinBits = 11;
+constexpr int32_t kBlock = 64;  // kept values folded at once
 
-bool Better(const Scored& a, const Scored& b) {
-  return a.score > b.score || (a.score == b.score && a.key < b.key);
+// Greater for a greater score, equal for equal ones; NaN has its place too.
+uint32_t OrderOf(float score) {
+  const uint32_t bits = std::bit_cast<uint32_t>(score + 0.0f);  // not -0
+  return bits >> 31 != 0 ? ~bits : bits | 0x80000000u;
 }
 
-// All of [first, position], in order.
-void ScoreKeys(const AttentionTask& task, const float* q, int32_t first, int32_t position,
-               std::vector<Scored>* out) {
-  const int32_t page_tokens = task.kv.shape().page_tokens;
-  thread_local std::vector<float> scores;
-  scores.resize(page_tokens);
-  out->clear();
-  for (int32_t begin = first; begin <= position;) {
+// The last key that is kept: all of a greater order are, and the first `ties` of its own.
+struct Cut {
+  uint32_t order = 0;
+  int64_t ties = 0;
+};
+
+// One row's work; vectors keep their memory.
+class Row {
+ public:
+  // Scores all visible keys for every query head of the group, page by page, so that memory is
+  // read once for all.
+  void Score(const AttentionTask& task, int32_t row);
+  int64_t visible() const { return visible_; }
+  // Keeps the best of query head g.
+  void Choose(int32_t g, int64_t kept);
+  // Softmax over them, in ascending position, so that the sum is the same in any chunk.
+  void Attend(const AttentionTask& task, float* out);
+  // Keys that were kept for any head.
+  int64_t read() const { return std::count(read_.begin(), read_.end(), true); }
+
+ private:
+  Cut FindCut(int64_t kept);
+
+  int32_t first_ = 0;  // position of the first visible key
+  int64_t visible_ = 0;
+  std::vector<float> scores_;     // [group, visible], q . k, not scaled
+  std::vector<uint32_t> orders_;  // [visible], of one head
+  std::vector<uint32_t> bin_;
+  std::vector<int32_t> kept_;  // positions
+  std::vector<uint8_t> read_;  // [visible]
+  std::vector<float> kept_scores_;
+  std::vector<float> values_;  // [kBlock, d]
+};
+
+void Row::Score(const AttentionTask& task, int32_t row) {
+  const int32_t position = task.position(row), page_tokens = task.kv.shape().page_tokens;
+  first_ = task.FirstVisible(position);
+  visible_ = position + 1 - first_;
+  scores_.resize(size_t(task.group()) * visible_);
+  read_.assign(visible_, false);
+  for (int32_t begin = first_; begin <= position;) {
     const int32_t end = std::min(position + 1, (begin / page_tokens + 1) * page_tokens);
-    task.kernels.dots(scores.data(), q, task.Key(begin), end - begin, task.shape.head_dim);
-    for (int32_t t = begin; t < end; ++t) {
-      out->push_back({scores[t - begin], t});
+    for (int32_t g = 0; g < task.group(); ++g) {
+      task.kernels.dots(&scores_[g * visible_ + begin - first_], task.Query(row, g),
+                        task.Key(begin), end - begin, task.shape.head_dim);
     }
     begin = end;
   }
 }
 
-// The best first, then a softmax over them; in that order, so that the sum is the same in any
-// chunk.
-void Attend(const AttentionTask& task, const std::vector<Scored>& best, float* out) {
-  const int32_t d = task.shape.head_dim;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(d));
-  std::fill_n(out, d, 0.0f);
-  float sum = 0;
-  for (const Scored& key : best) {
-    const float weight = std::exp((key.score - best[0].score) * scale);
-    task.kernels.axpy(out, weight, task.Value(key.key), d);
-    sum += weight;
+// The order whose rank is `kept`, by a histogram of the orders' first bits and a selection among
+// those in its bin: a comparison sort of a tenth of the keys costs more than all products do.
+Cut Row::FindCut(int64_t kept) {
+  constexpr int32_t kShift = kOrderBits - kBinBits;
+  std::array<int32_t, 1 << kBinBits> counts{};
+  for (const uint32_t order : orders_) {
+    ++counts[order >> kShift];
   }
-  const float norm = 1.0f / sum;
-  std::transform(out, out + d, out, [&](float x) { return x * norm; });
+  uint32_t bin = counts.size() - 1;
+  for (; kept > counts[bin]; --bin) {
+    kept -= counts[bin];
+  }
+  bin_.clear();
+  for (const uint32_t order : orders_) {
+    if (order >> kShift == bin) {
+      bin_.push_back(order);
+    }
+  }
+  const auto last = bin_.begin() + (kept - 1);
+  std::nth_element(bin_.begin(), last, bin_.end(), std::greater<>());
+  const uint32_t order = *last;
+  return {order, std::count(bin_.begin(), last + 1, order)};
+}
+
+void Row::Choose(int32_t g, int64_t kept) {
+  const float* scores = &scores_[g * visible_];
+  orders_.resize(visible_);
+  std::transform(scores, scores + visible_, orders_.begin(), OrderOf);
+  Cut cut = FindCut(kept);
+  kept_.clear();
+  kept_scores_.clear();
+  for (int64_t i = 0; i < visible_; ++i) {
+    if (orders_[i] > cut.order || (orders_[i] == cut.order && cut.ties-- > 0)) {
+      kept_.push_back(first_ + static_cast<int32_t>(i));
+      kept_scores_.push_back(scores[i]);
+      read_[i] = true;
+    }
+  }
+}
+
+void Row::Attend(const AttentionTask& task, float* out) {
+  const int32_t d = task.shape.head_dim, kept = static_cast<int32_t>(kept_.size());
+  const float scale = 1.0f / std::sqrt(static_cast<float>(d));
+  std::transform(kept_scores_.begin(), kept_scores_.end(), kept_scores_.begin(),
+                 [scale](float x) { return x * scale; });
+  values_.resize(size_t(kBlock) * d);
+  std::fill_n(out, d, 0.0f);
+  SoftmaxState state;
+  for (int32_t begin = 0; begin < kept; begin += kBlock) {
+    const int32_t count = std::min(kBlock, kept - begin);
+    for (int32_t i = 0; i < count; ++i) {
+      std::memcpy(&values_[size_t(i) * d], task.Value(kept_[begin + i]), d * sizeof(float));
+    }
+    task.kernels.fold(out, &state, &kept_scores_[begin], values_.data(), count, d);
+  }
+  const float norm = 1.0f / state.sum;
+  std::transform(out, out + d, out, [norm](float x) { return x * norm; });
 }
 
 }  // namespace
 
 void AttentionTopK(const AttentionTask& task) {
   const int32_t d = task.shape.head_dim, group = task.group();
-  thread_local std::vector<Scored> scored;
-  thread_local std::vector<int32_t> read;  // positions whose value the group reads in this row
+  thread_local Row work;
   for (int32_t row = task.row_begin; row < task.row_end; ++row) {
-    const int32_t position = task.position(row), first = task.FirstVisible(position);
-    const int64_t visible = position + 1 - first;
-    const int64_t kept = TopKCount(task.sequence.attention.sparsity, visible);
-    read.clear();
+    work.Score(task, row);
+    const int64_t kept = TopKCount(task.sequence.attention.sparsity, work.visible());
     for (int32_t g = 0; g < group; ++g) {
-      ScoreKeys(task, task.Query(row, g), first, position, &scored);
-      std::partial_sort(scored.begin(), scored.begin() + kept, scored.end(), Better);
-      scored.resize(kept);
-      Attend(task, scored, task.Out(row, g));
-      for (const Scored& key : scored) {
-        read.push_back(key.key);
-      }
+      work.Choose(g, kept);
+      work.Attend(task, task.Out(row, g));
     }
-    std::sort(read.begin(), read.end());
-    const int64_t values = std::unique(read.begin(), read.end()) - read.begin();
-    task.counters->qk_exact += group * visible;
+    task.counters->qk_exact += group * work.visible();
     task.counters->pv_exact += group * kept;
-    task.counters->kv_bytes_read += (visible + values) * d * int64_t{sizeof(float)};
-    CountDenseEquivalent(task, position);
+    task.counters->kv_bytes_read += (work.visible() + work.read()) * d * int64_t{sizeof(float)};
+    CountDenseEquivalent(task, task.position(row));
   }
 }
 
