@@ -5,8 +5,8 @@
 #   make build && bench/embedded_models.sh [OUT_DIR] [LENGTHS]
 #
 # OUT_DIR (bench/results) gets JSON; LENGTHS (1000,4000,16000,32000) are the table's, the twin's the
-# first alone: counts do not depend on weights. Lengths beyond the models' 1,024 positions count
-# interactions, bytes and time; their losses say nothing.
+# first alone: counts do not depend on weights. Beyond the models' 1,024 positions losses are those of
+# a model that never saw such distances (docs/performance.md). All lengths take most of an hour on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-bench/results} lengths=${2:-1000,4000,16000,32000}

@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <functional>
 #include <vector>
@@ -14,10 +15,11 @@ namespace {
 constexpr int32_t kOrderBits = 32, kBinBits = 11;
 constexpr int32_t kBlock = 64;  // kept values folded at once
 
-// Greater for a greater score, equal for equal ones; NaN has its place too.
+// Greater for a greater score, equal for equal ones. NaN is above all: it breaks no order, is kept,
+// and shows in the output.
 uint32_t OrderOf(float score) {
   const uint32_t bits = std::bit_cast<uint32_t>(score + 0.0f);  // not -0
-  return bits >> 31 != 0 ? ~bits : bits | 0x80000000u;
+  return std::isnan(score) ? UINT32_MAX : bits >> 31 != 0 ? ~bits : bits | 0x80000000u;
 }
 
 // The last key that is kept: all of a greater order are, and the first `ties` of its own.
