@@ -38,7 +38,7 @@ def fidelity():
 
 
 def check_samples(plot) -> int:
-    expected = {"card": 3, "speed": 1, "loss": 3, "other": 0}
+    expected = {"card": 4, "speed": 1, "loss": 3, "other": 0}
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
         for name, data in (("card", card_table()), ("speed", benchmark()), ("loss", fidelity()),

@@ -5,13 +5,14 @@ What a file holds is known by its content:
                                                       NAME-cost-vs-context
   rows with n and interactions (alcca eval --card-table --json)
                                                       NAME-interactions, NAME-cost-vs-context,
-                                                      NAME-loss-vs-cost
+                                                      NAME-time-vs-context, NAME-loss-vs-cost
   Google Benchmark (attention_bench --benchmark_out)  NAME-time-vs-context
 Other JSON files are left alone.
 """
 
 import json
 import pathlib
+import re
 import sys
 
 from svg_chart import Axis, Series, bar_chart, line_chart
@@ -65,8 +66,18 @@ def plot_fidelity(data):
 
 
 def plot_card_table(rows):
-    def name(row):
-        return str(row.get("label") or row["mode"])
+    def name(row):  # short: what a row is for and how many neighbours it asks stand in the table
+        label = re.sub(r" \([^)]*\)$", "", str(row.get("label") or row["mode"]))
+        return re.sub(r"^ALCCA k=\d+, ", "ALCCA ", label)
+
+    def against_context(title, about, unit, figure):
+        points = {}
+        for row in rows:
+            # A window of another row's budget has another width at every n.
+            if not str(row.get("role")).startswith("window_") and row.get(figure) is not None:
+                points.setdefault(name(row), []).append((row["n"], row[figure]))
+        return line_chart(title, about, Axis("tokens", log=True), Axis(unit, log=True),
+                          [Series(label, sorted(p)) for label, p in points.items()])
 
     counts = sorted({row["n"] for row in rows})
     largest = counts[-1]
@@ -76,13 +87,12 @@ def plot_card_table(rows):
     yield "interactions", bar_chart(
         f"Interactions at n = {largest:,}", "per layer and query head, index build included", bars)
     if len(counts) > 1:
-        points = {}
-        for row in rows:
-            points.setdefault(name(row), []).append((row["n"], row["interactions_with_build"]))
-        yield "cost-vs-context", line_chart(
+        yield "cost-vs-context", against_context(
             "Cost against context", "per layer and query head, index build included",
-            Axis("tokens", log=True), Axis("interactions", log=True),
-            [Series(label, sorted(p)) for label, p in points.items()])
+            "interactions", "interactions_with_build")
+        if any(row.get("ms") is not None for row in rows):
+            yield "time-vs-context", against_context(
+                "Time of a prompt", "the whole model, one sequence", "milliseconds", "ms")
     scored = [row for row in table if row.get("nats_per_byte") is not None]
     if len(scored) > 1:
         yield "loss-vs-cost", line_chart(
