@@ -115,8 +115,10 @@ void Row::Choose(int32_t g, int64_t kept) {
 void Row::Attend(const AttentionTask& task, float* out) {
   const int32_t d = task.shape.head_dim, kept = static_cast<int32_t>(kept_.size());
   const float scale = 1.0f / std::sqrt(static_cast<float>(d));
+  // Less the best: scaled first, large scores would lose digits that the weights show.
+  const float best = *std::max_element(kept_scores_.begin(), kept_scores_.end());
   std::transform(kept_scores_.begin(), kept_scores_.end(), kept_scores_.begin(),
-                 [scale](float x) { return x * scale; });
+                 [scale, best](float x) { return (x - best) * scale; });
   values_.resize(size_t(kBlock) * d);
   std::fill_n(out, d, 0.0f);
   SoftmaxState state;
