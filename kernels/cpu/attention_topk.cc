@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <functional>
 #include <vector>
+
+#include "kernels/cpu/float_order.h"
 
 namespace alcca {
 namespace {
@@ -15,11 +16,9 @@ namespace {
 constexpr int32_t kOrderBits = 32, kBinBits = 11;
 constexpr int32_t kBlock = 64;  // kept values folded at once
 
-// Greater for a greater score, equal for equal ones. NaN is above all: it breaks no order, is kept,
-// and shows in the output.
-uint32_t OrderOf(float score) {
-  const uint32_t bits = std::bit_cast<uint32_t>(score + 0.0f);  // not -0
-  return std::isnan(score) ? UINT32_MAX : bits >> 31 != 0 ? ~bits : bits | 0x80000000u;
+// NaN is above all, whatever its sign: it is kept, and shows in the output.
+uint32_t OrderOfScore(float score) {
+  return std::isnan(score) ? UINT32_MAX : OrderOf(score);
 }
 
 // The last key that is kept: all of a greater order are, and the first `ties` of its own.
@@ -99,7 +98,7 @@ Cut Row::FindCut(int64_t kept) {
 void Row::Choose(int32_t g, int64_t kept) {
   const float* scores = &scores_[g * visible_];
   orders_.resize(visible_);
-  std::transform(scores, scores + visible_, orders_.begin(), OrderOf);
+  std::transform(scores, scores + visible_, orders_.begin(), OrderOfScore);
   Cut cut = FindCut(kept);
   kept_.clear();
   kept_scores_.clear();

@@ -15,6 +15,7 @@
 
 #include "kernels/check.h"
 #include "kernels/cpu/exp.h"
+#include "kernels/cpu/float_order.h"
 
 namespace alcca {
 namespace {
@@ -24,17 +25,11 @@ constexpr int32_t kIdMax = std::numeric_limits<int32_t>::max();
 constexpr size_t kBlock = 64;
 constexpr int32_t kRowsPerWorker = 8;
 
-// Orders numbers as floats do, -0 before 0; its own inverse.
-int32_t OrderOf(int32_t bits) {
-  return bits ^ ((bits >> 31) & 0x7FFFFFFF);
-}
-
 // The highest bits of a logit's order, of floats that are equal the same.
 constexpr int32_t kDigitBits = 11;
 constexpr size_t kBins = size_t{1} << kDigitBits;
 size_t DigitOf(float x) {
-  const auto order = static_cast<uint32_t>(OrderOf(std::bit_cast<int32_t>(x + 0.0f)));  // not -0
-  return (order ^ 0x80000000u) >> (32 - kDigitBits);
+  return OrderOf(x) >> (32 - kDigitBits);
 }
 
 // e^x for x <= 0, -inf included.
@@ -160,7 +155,7 @@ float RowSampler::Greatest(std::span<const float> x) {
     orders.fill(std::numeric_limits<int32_t>::min());
     const auto take = [&](size_t lane, float value) {
       const int32_t bits = std::bit_cast<int32_t>(value);
-      orders[lane] = std::max(orders[lane], OrderOf(bits));
+      orders[lane] = std::max(orders[lane], OrderOfBits(bits));
       magnitudes[lane] = std::max(magnitudes[lane], bits & 0x7FFFFFFF);
     };
     size_t i = 0;
@@ -172,7 +167,7 @@ float RowSampler::Greatest(std::span<const float> x) {
     for (; i < block.size(); ++i) {
       take(0, block[i]);
     }
-    maxima_[b] = std::bit_cast<float>(OrderOf(*std::max_element(orders.begin(), orders.end())));
+    maxima_[b] = std::bit_cast<float>(OrderOfBits(*std::max_element(orders.begin(), orders.end())));
     greatest = std::max(greatest, maxima_[b]);
   }
   const bool nan =
