@@ -3,7 +3,7 @@
 // The clusters of `multipole`: a Barnes-Hut hierarchy over one sequence's keys, per layer and KV
 // head. Old keys are closed in blocks of 256 tokens; within a segment of one, four or sixteen
 // blocks a binary tree of median splits, each across the principal axis of its keys, orders the
-// tokens so that every 16 neighbours form a fine cluster and every 256 a coarse one. Attention does
+// tokens so that every 8 neighbours form a fine cluster and every 256 a coarse one. Attention does
 // not ask where in a segment a key stands (RoPE is in it already), so the tokens are reordered in
 // their pages and a cluster is contiguous.
 //
@@ -15,6 +15,15 @@
 // scatter alike in all directions; p' the p of the newest segment, one for all. About 0 instead
 // (plain means) the one key of a cluster that all queries like, say a sink with no value to speak
 // of, would count for a sixteenth of itself, and the cluster's mean value for it.
+//
+// Both means are stored in int8, each with one scale, its largest magnitude / 127: a cluster costs
+// 2 d + 20 bytes beside the 64 d of its eight keys and values in f32, so that clusters can be
+// small. mu above is the stored one, so that the expansion is exact at p. A coarse cluster is made
+// of the stored fine ones.
+//
+// Which cluster to open first: the one of the largest root mean square of its mass, which is its
+// mass times exp(correction) where scores scatter like a normal distribution, times the spread of
+// its values, sqrt(sum_j w_j |v_j - mean|^2): what standing for its keys may cost the output.
 //
 // p is the mean, over the query heads of the group, of the queries in the last kQueryBlocks whole
 // blocks of 256 positions before the position at which the segment closes; 0 before the first.
@@ -30,7 +39,7 @@
 
 namespace alcca {
 
-inline constexpr int32_t kFineTokens = 16;
+inline constexpr int32_t kFineTokens = 8;
 inline constexpr int32_t kBlockTokens = 256;                        // of a coarse cluster
 inline constexpr int32_t kBlockFines = kBlockTokens / kFineTokens;  // fine clusters in it
 inline constexpr int32_t kSegmentBlocks = 16;                       // at most
@@ -69,24 +78,54 @@ constexpr int32_t SegmentBlocks(int32_t blocks) {
 }
 
 // Interactions of building a segment (docs/counting.md): a split costs each of its keys a mean, a
-// distance, kAxisIterations products and accumulations, and a projection; a fine cluster four per
-// key (its product with p, and its part in key, value and variance), a coarse one three per fine.
-// Beside that each query that enters an expansion point costs one.
+// distance, kAxisIterations products and accumulations, and a projection; a fine cluster five per
+// key (its product with p, and its part in key, value, variance and spread), a coarse one four per
+// fine. Beside that each query that enters an expansion point costs one.
 constexpr int64_t SegmentBuildInteractions(int32_t blocks) {
   const int64_t keys = int64_t{blocks} * kBlockTokens;
   int64_t splits = 0;
   for (int64_t tokens = keys; tokens > kFineTokens; tokens /= 2) {
     ++splits;
   }
-  return keys * splits * (3 + 2 * kAxisIterations) + 4 * keys + 3 * keys / kFineTokens;
+  return keys * splits * (3 + 2 * kAxisIterations) + 5 * keys + 4 * keys / kFineTokens;
 }
 
-// Memory of so many closed blocks: key, value, variance and offset (a - p . mu / sqrt(d)) of 16
-// fine clusters a block, and of the coarse clusters, room for 16 a segment.
+inline constexpr float kCentreSteps = 127.0f;  // of a stored mean: +-127 scales
+
+// Bytes that scoring a cluster reads: its mean key, that one's scale, offset (a - p . mu /
+// sqrt(d)), variance and spread; and what taking its mean value reads: that and its scale.
+ALCCA_HOST_DEVICE constexpr int64_t ClusterKeyBytes(int32_t head_dim) {
+  return head_dim + 4 * int64_t{sizeof(float)};
+}
+ALCCA_HOST_DEVICE constexpr int64_t ClusterValueBytes(int32_t head_dim) {
+  return head_dim + int64_t{sizeof(float)};
+}
+
+// `count` clusters side by side, in one piece of memory aligned to floats.
+struct ClusterRows {
+  unsigned char* base;
+  int32_t count, d;
+
+  ALCCA_HOST_DEVICE float* KeyScales() const { return reinterpret_cast<float*>(base); }
+  ALCCA_HOST_DEVICE float* Offsets() const { return KeyScales() + count; }
+  ALCCA_HOST_DEVICE float* Variances() const { return KeyScales() + 2 * count; }
+  ALCCA_HOST_DEVICE float* Spreads() const { return KeyScales() + 3 * count; }
+  ALCCA_HOST_DEVICE float* ValueScales() const { return KeyScales() + 4 * count; }
+  ALCCA_HOST_DEVICE int8_t* Key(int32_t row) const {
+    return reinterpret_cast<int8_t*>(KeyScales() + 5 * count) + size_t(row) * d;
+  }
+  ALCCA_HOST_DEVICE int8_t* Value(int32_t row) const { return Key(count + row); }
+};
+ALCCA_HOST_DEVICE constexpr size_t ClusterRowsBytes(int32_t count, int32_t head_dim) {
+  return size_t(count) *
+         static_cast<size_t>(ClusterKeyBytes(head_dim) + ClusterValueBytes(head_dim));
+}
+
+// Memory of so many closed blocks: their fine clusters, and of coarse ones room for 16 a segment.
 constexpr size_t ClusterBytes(int32_t blocks, int32_t head_dim) {
   const int32_t segments = (blocks + kSegmentBlocks - 1) / kSegmentBlocks;
-  return (size_t(blocks) * kBlockFines + size_t(segments) * kSegmentBlocks) *
-         (2 * size_t(head_dim) + 2) * sizeof(float);
+  return size_t(blocks) * ClusterRowsBytes(kBlockFines, head_dim) +
+         size_t(segments) * ClusterRowsBytes(kSegmentBlocks, head_dim);
 }
 
 }  // namespace alcca

@@ -21,6 +21,12 @@ inline Lanes Load(const float* p) {
   std::memcpy(&v, p, sizeof(v));
   return v;
 }
+inline Lanes Load(const int8_t* p) {
+  typedef int8_t Bytes __attribute__((vector_size(kLanes)));
+  Bytes v;
+  std::memcpy(&v, p, sizeof(v));
+  return __builtin_convertvector(v, Lanes);
+}
 inline void Store(float* p, Lanes v) {
   std::memcpy(p, &v, sizeof(v));
 }
@@ -98,34 +104,51 @@ struct SquaredDifference {
   }
 };
 
-// out[j] = sum_i Term(q[i], rows[j * d + i]), 16 rows at a time. A last group of fewer repeats its
-// last row, so that every row takes the same path and its result does not depend on its place.
-template <typename Term>
-void ReduceRows(float* out, const float* q, const float* rows, int32_t n, int32_t d) {
+// out[j] = sum_i Term(q[i], rows[j * d + i]), n <= kCount rows: fewer than kCount repeat
+// the last row, so that every row takes the same path and its result does not depend on its place.
+template <typename Term, int kCount, typename Element>
+void ReduceGroup(float* out, const float* q, const Element* rows, int32_t n, int32_t d) {
   constexpr Term term;
   const int32_t whole = d / kLanes * kLanes;
+  const Element* row[kCount];
+  Lanes sum[kLanes] = {};
+  for (int32_t r = 0; r < kCount; ++r) {
+    row[r] = rows + size_t(std::min(r, n - 1)) * d;
+  }
+  for (int32_t i = 0; i < whole; i += kLanes) {
+    const Lanes a = Load(q + i);
+    for (int32_t r = 0; r < kCount; ++r) {
+      sum[r] += term(a, Load(row[r] + i));
+    }
+  }
+  float total[kLanes];
+  Store(total, SumEach(sum));
+  for (int32_t r = 0; r < n; ++r) {
+    float tail = 0;
+    for (int32_t i = whole; i < d; ++i) {
+      tail += term(q[i], static_cast<float>(row[r][i]));
+    }
+    out[r] = total[r] + tail;
+  }
+}
+
+template <typename Term, typename Element>
+void ReduceRows(float* out, const float* q, const Element* rows, int32_t n, int32_t d) {
   for (int32_t begin = 0; begin < n; begin += kLanes) {
-    const float* row[kLanes];
-    Lanes sum[kLanes];
-    for (int32_t r = 0; r < kLanes; ++r) {
-      row[r] = rows + size_t(std::min(begin + r, n - 1)) * d;
-      sum[r] = Lanes{};
+    const int32_t left = std::min(kLanes, n - begin);
+    if (left > kLanes / 2) {
+      ReduceGroup<Term, kLanes>(out + begin, q, rows + size_t(begin) * d, left, d);
+    } else {
+      ReduceGroup<Term, kLanes / 2>(out + begin, q, rows + size_t(begin) * d, left, d);
     }
-    for (int32_t i = 0; i < whole; i += kLanes) {
-      const Lanes a = Load(q + i);
-      for (int32_t r = 0; r < kLanes; ++r) {
-        sum[r] += term(a, Load(row[r] + i));
-      }
-    }
-    float total[kLanes];
-    Store(total, SumEach(sum));
-    for (int32_t r = 0; r < std::min(kLanes, n - begin); ++r) {
-      float tail = 0;
-      for (int32_t i = whole; i < d; ++i) {
-        tail += term(q[i], row[r][i]);
-      }
-      out[begin + r] = total[r] + tail;
-    }
+  }
+}
+
+void DotsInt8(float* out, const float* q, const int8_t* rows, const float* scales, int32_t n,
+              int32_t d) {
+  ReduceRows<Product>(out, q, rows, n, d);
+  for (int32_t j = 0; j < n; ++j) {
+    out[j] *= scales[j];
   }
 }
 
@@ -141,8 +164,8 @@ void Axpy(float* acc, float w, const float* row, int32_t d) {
 
 // acc[0 .. count * 16) = acc * scale + sum_j weights[j] * values[j * stride ...], held in
 // registers.
-template <int kCount>
-void WeightedSlab(float* acc, float scale, const float* weights, const float* values, int32_t n,
+template <int kCount, typename Element>
+void WeightedSlab(float* acc, float scale, const float* weights, const Element* values, int32_t n,
                   int32_t stride) {
   Lanes sum[kCount];
   for (int c = 0; c < kCount; ++c) {
@@ -150,7 +173,7 @@ void WeightedSlab(float* acc, float scale, const float* weights, const float* va
   }
   for (int32_t j = 0; j < n; ++j) {
     const float w = weights[j];
-    const float* row = values + size_t(j) * stride;
+    const Element* row = values + size_t(j) * stride;
     for (int c = 0; c < kCount; ++c) {
       sum[c] += w * Load(row + c * kLanes);
     }
@@ -160,8 +183,8 @@ void WeightedSlab(float* acc, float scale, const float* weights, const float* va
   }
 }
 
-void Fold(float* acc, SoftmaxState* state, float* scores, const float* values, int32_t n,
-          int32_t d) {
+// Turns scores into weights in place; returns by how much what was accumulated before shrinks.
+float Weigh(SoftmaxState* state, float* scores, int32_t n) {
   float top = scores[0];
   for (int32_t j = 1; j < n; ++j) {
     top = std::max(top, scores[j]);
@@ -188,27 +211,50 @@ void Fold(float* acc, SoftmaxState* state, float* scores, const float* values, i
   }
   state->sum = state->sum * scale + sum;
   state->max = max;
+  return scale;
+}
 
+// acc = acc * scale + sum_j weights[j] * values[j]
+template <typename Element>
+void Accumulate(float* acc, float scale, const float* weights, const Element* values, int32_t n,
+                int32_t d) {
   int32_t i = 0;
   for (; i + 8 * kLanes <= d; i += 8 * kLanes) {
-    WeightedSlab<8>(acc + i, scale, scores, values + i, n, d);
+    WeightedSlab<8>(acc + i, scale, weights, values + i, n, d);
   }
   for (; i + kLanes <= d; i += kLanes) {
-    WeightedSlab<1>(acc + i, scale, scores, values + i, n, d);
+    WeightedSlab<1>(acc + i, scale, weights, values + i, n, d);
   }
   for (; i < d; ++i) {
     float a = acc[i] * scale;
     for (int32_t row = 0; row < n; ++row) {
-      a += scores[row] * values[size_t(row) * d + i];
+      a += weights[row] * values[size_t(row) * d + i];
     }
     acc[i] = a;
   }
 }
 
-constexpr AttentionKernels kKernels{.dots = ReduceRows<Product>,
+void Fold(float* acc, SoftmaxState* state, float* scores, const float* values, int32_t n,
+          int32_t d) {
+  const float scale = Weigh(state, scores, n);
+  Accumulate(acc, scale, scores, values, n, d);
+}
+
+void FoldInt8(float* acc, SoftmaxState* state, float* scores, const int8_t* values,
+              const float* scales, int32_t n, int32_t d) {
+  const float scale = Weigh(state, scores, n);
+  for (int32_t j = 0; j < n; ++j) {
+    scores[j] *= scales[j];
+  }
+  Accumulate(acc, scale, scores, values, n, d);
+}
+
+constexpr AttentionKernels kKernels{.dots = ReduceRows<Product, float>,
                                     .fold = Fold,
+                                    .dots_int8 = DotsInt8,
+                                    .fold_int8 = FoldInt8,
                                     .axpy = Axpy,
-                                    .squared_distances = ReduceRows<SquaredDifference>};
+                                    .squared_distances = ReduceRows<SquaredDifference, float>};
 
 }  // namespace
 }  // namespace alcca

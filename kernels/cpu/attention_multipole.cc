@@ -1,8 +1,8 @@
 // Softmax over real keys and clusters together (kernels/key_clusters.h). Sinks and everything not
-// yet clustered are real. Of the clusters, the one with the largest estimated mass is opened first,
-// a coarse one into its fine ones, a fine one into its keys, until real keys cover the wanted mass
-// or max_keys rows have been read; what stays closed enters as itself. One choice for all query
-// heads of the group, so that memory is read once for all: a cluster's mass is that for the head to
+// yet clustered are real. Of the clusters, the one that may cost the output most is opened first, a
+// coarse one into its fine ones, a fine one into its keys, until real keys cover the wanted mass or
+// max_keys rows have been read; what stays closed enters as itself. One choice for all query heads
+// of the group, so that memory is read once for all: a cluster counts as it does for the head to
 // which it matters most, and the wanted mass must be covered for every head.
 
 #include "kernels/cpu/attention_multipole.h"
@@ -18,11 +18,11 @@ namespace {
 
 // A closed cluster that might be opened.
 struct Candidate {
-  double mass = 0;   // largest over the group
+  double cost = 0;   // largest over the group
   int32_t node = 0;  // coarse: its block; fine: blocks + its index in Row::fine_of
 };
 bool Later(const Candidate& a, const Candidate& b) {
-  return a.mass < b.mass || (a.mass == b.mass && a.node > b.node);
+  return a.cost < b.cost || (a.cost == b.cost && a.node > b.node);
 }
 
 // One row's work; vectors keep their memory from row to row.
@@ -33,8 +33,11 @@ class Row {
  private:
   void Start(int32_t row);
   void ReadTokens(int32_t begin, int32_t end);
-  // Log-masses of n <= 16 clusters for every head: logits[g * stride + i].
-  void Score(const ClusterSpan& span, int32_t n, float* logits, int32_t stride);
+  // Log-masses of the first n clusters for every head: logits[g * stride + i].
+  void Score(const ClusterRows& rows, int32_t n, float* logits, int32_t stride);
+  float Correction(int32_t g, const ClusterRows& rows, int32_t i) const {
+    return std::min(correction_[g] * rows.Variances()[i], kClusterCorrectionMax);
+  }
   void ScoreCoarse();
   void Open();
   void OpenCoarse(int32_t block);
@@ -46,11 +49,12 @@ class Row {
     return std::exp(std::min(double{logit} - reference_[g], 500.0));
   }
   void UpdateCovered(int32_t g) { covered_[g] = states_[g].sum * Weight(g, states_[g].max); }
-  void Push(int32_t node, const float* logits, int32_t stride);
+  // Cluster i of `rows`, whose log-mass for head g is logits[g * stride].
+  void Push(int32_t node, const ClusterRows& rows, int32_t i, const float* logits, int32_t stride);
   void Take(const float* logits, int32_t stride);
-  // Runs of closed clusters of `span`, their logits beside them, into the output.
+  // Runs of closed clusters of `rows`, their logits beside them, into the output.
   template <typename IsOpen>
-  void Fold(const ClusterSpan& span, int32_t n, const float* logits, int32_t stride,
+  void Fold(const ClusterRows& rows, int32_t n, const float* logits, int32_t stride,
             IsOpen is_open);
 
   const AttentionTask* task_ = nullptr;
@@ -66,8 +70,8 @@ class Row {
   std::vector<float> coarse_logits_;  // [group, blocks]
   std::vector<uint8_t> coarse_open_;  // [blocks]
   std::vector<int32_t> opened_;       // blocks, in the order of their opening
-  std::vector<float> fine_logits_;    // [opened, group, 16]
-  std::vector<uint8_t> fine_open_;    // [opened, 16]
+  std::vector<float> fine_logits_;    // [opened, group, 32]
+  std::vector<uint8_t> fine_open_;    // [opened, 32]
   std::vector<Candidate> heap_;
   std::vector<float> scores_;
   int64_t real_ = 0, closed_rows_ = 0;
@@ -101,7 +105,7 @@ void Row::Start(int32_t row) {
 
 void Row::ReadTokens(int32_t begin, int32_t end) {
   const int32_t page_tokens = task_->kv.shape().page_tokens;
-  scores_.resize(std::max<size_t>(page_tokens, kSegmentBlocks));
+  scores_.resize(std::max({page_tokens, kSegmentBlocks, kBlockFines}));
   real_ += end - begin;
   while (begin < end) {
     const int32_t stop = std::min(end, (begin / page_tokens + 1) * page_tokens);
@@ -115,25 +119,26 @@ void Row::ReadTokens(int32_t begin, int32_t end) {
   }
 }
 
-void Row::Score(const ClusterSpan& span, int32_t n, float* logits, int32_t stride) {
+void Row::Score(const ClusterRows& rows, int32_t n, float* logits, int32_t stride) {
   for (int32_t g = 0; g < group_; ++g) {
     float* out = logits + size_t(g) * stride;
-    task_->kernels.dots(out, query_.data() + size_t(g) * d_, span.keys, n, d_);
+    task_->kernels.dots_int8(out, query_.data() + size_t(g) * d_, rows.Key(0), rows.KeyScales(), n,
+                             d_);
     for (int32_t i = 0; i < n; ++i) {
-      out[i] +=
-          span.offsets[i] + std::min(correction_[g] * span.variances[i], kClusterCorrectionMax);
+      out[i] += rows.Offsets()[i] + Correction(g, rows, i);
     }
   }
 }
 
-void Row::Push(int32_t node, const float* logits, int32_t stride) {
-  double mass = 0;
+void Row::Push(int32_t node, const ClusterRows& rows, int32_t i, const float* logits,
+               int32_t stride) {
+  double cost = 0;
   for (int32_t g = 0; g < group_; ++g) {
-    const double weight = Weight(g, logits[size_t(g) * stride]);
-    closed_[g] += weight;
-    mass = std::max(mass, weight);
+    const float logit = logits[size_t(g) * stride];
+    closed_[g] += Weight(g, logit);
+    cost = std::max(cost, Weight(g, logit + Correction(g, rows, i)));
   }
-  heap_.push_back({mass, node});
+  heap_.push_back({cost * rows.Spreads()[i], node});
 }
 
 void Row::Take(const float* logits, int32_t stride) {
@@ -162,7 +167,7 @@ void Row::ScoreCoarse() {
     UpdateCovered(g);
   }
   for (int32_t b = 0; b < blocks_; ++b) {
-    Push(b, coarse_logits_.data() + b, blocks_);
+    Push(b, clusters_->Coarse(b), b % kSegmentBlocks, coarse_logits_.data() + b, blocks_);
   }
   std::make_heap(heap_.begin(), heap_.end(), Later);
 }
@@ -183,9 +188,10 @@ void Row::OpenCoarse(int32_t block) {
   fine_logits_.resize(size_t(fine + kBlockFines) * group_);
   fine_open_.resize(fine + kBlockFines, 0);
   float* logits = fine_logits_.data() + size_t(fine) * group_;
-  Score(clusters_->Fine(block), kBlockFines, logits, kBlockFines);
+  const ClusterRows rows = clusters_->Fine(block);
+  Score(rows, kBlockFines, logits, kBlockFines);
   for (int32_t f = 0; f < kBlockFines; ++f) {
-    Push(blocks_ + fine + f, logits + f, kBlockFines);
+    Push(blocks_ + fine + f, rows, f, logits + f, kBlockFines);
     std::push_heap(heap_.begin(), heap_.end(), Later);
   }
 }
@@ -223,7 +229,7 @@ void Row::Open() {
 }
 
 template <typename IsOpen>
-void Row::Fold(const ClusterSpan& span, int32_t n, const float* logits, int32_t stride,
+void Row::Fold(const ClusterRows& rows, int32_t n, const float* logits, int32_t stride,
                IsOpen is_open) {
   for (int32_t begin = 0; begin < n;) {
     if (is_open(begin)) {
@@ -236,8 +242,8 @@ void Row::Fold(const ClusterSpan& span, int32_t n, const float* logits, int32_t 
     }
     for (int32_t g = 0; g < group_; ++g) {
       std::copy_n(logits + size_t(g) * stride + begin, end - begin, scores_.data());
-      task_->kernels.fold(task_->Out(row_, g), &states_[g], scores_.data(),
-                          span.values + size_t(begin) * d_, end - begin, d_);
+      task_->kernels.fold_int8(task_->Out(row_, g), &states_[g], scores_.data(), rows.Value(begin),
+                               rows.ValueScales() + begin, end - begin, d_);
     }
     closed_rows_ += end - begin;
     begin = end;
@@ -275,15 +281,15 @@ void Row::Answer(const AttentionTask& task, const KeyClusters& clusters, int32_t
     const float norm = 1.0f / states_[g].sum;
     std::transform(out, out + d_, out, [norm](float x) { return x * norm; });
   }
-  // Rows of one vector each: the expansion point and the clusters.
-  const int64_t centres = (blocks_ > 0 ? 1 : 0) + blocks_ + static_cast<int64_t>(fine_open_.size());
+  const int64_t points = blocks_ > 0 ? 1 : 0;
+  const int64_t centres = blocks_ + static_cast<int64_t>(fine_open_.size());
   AttentionCounters& counters = *task.counters;
   counters.qk_exact += group_ * real_;
   counters.pv_exact += group_ * real_;
-  counters.qk_centroid += group_ * centres;
+  counters.qk_centroid += group_ * (points + centres);
   counters.pv_centroid += group_ * closed_rows_;
-  counters.kv_bytes_read +=
-      (2 * real_ + centres + closed_rows_) * d_ * static_cast<int64_t>(sizeof(float));
+  counters.kv_bytes_read += (2 * real_ + points) * d_ * static_cast<int64_t>(sizeof(float)) +
+                            centres * ClusterKeyBytes(d_) + closed_rows_ * ClusterValueBytes(d_);
   CountDenseEquivalent(task, position_);
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <new>
 #include <numeric>
 
@@ -139,15 +140,99 @@ void WeightedMean(const AttentionKernels& kernels, const float* weights, const f
   }
 }
 
-// Of rows about their mean, averaged over dimensions.
-float WeightedVariance(const AttentionKernels& kernels, const float* weights, const float* mean,
-                       const float* rows, int32_t count, int32_t d) {
-  float squared[kFineTokens];
-  kernels.squared_distances(squared, mean, rows, count, d);
-  return std::inner_product(squared, squared + count, weights, 0.0f) / static_cast<float>(d);
+// A mean as it is stored; returns the scale, NaN where the mean is not finite, so that its readers
+// see that.
+float Store(const float* mean, int32_t d, int8_t* stored) {
+  float largest = 0;
+  bool is_finite = true;
+  for (int32_t i = 0; i < d; ++i) {
+    largest = std::max(largest, std::fabs(mean[i]));
+    is_finite = is_finite && std::isfinite(mean[i]);
+  }
+  const float steps = is_finite && largest > 0 ? kCentreSteps / largest : 0.0f;
+  for (int32_t i = 0; i < d; ++i) {
+    stored[i] = is_finite ? static_cast<int8_t>(std::nearbyint(mean[i] * steps)) : int8_t{0};
+  }
+  return is_finite ? largest / kCentreSteps : std::numeric_limits<float>::quiet_NaN();
 }
 
-static_assert(kBlockFines <= kFineTokens);
+// Rows that a cluster stands for: keys, or clusters one level below.
+struct Parts {
+  const float* keys;             // [n, d]
+  const float* values;           // [n, d]
+  const float* key_scatter;      // [n], own variance * d
+  const float* squared_spreads;  // [n], own
+};
+
+// Makes the clusters of a segment, block by block. All memory is taken when it is made.
+class ClusterMaker {
+ public:
+  ClusterMaker(const AttentionKernels& kernels, const float* point, int32_t d)
+      : kernels_(kernels),
+        point_(point),
+        d_(d),
+        mean_(d),
+        fine_keys_(size_t(kBlockFines) * d),
+        fine_values_(fine_keys_.size()) {}
+
+  // The fine clusters of a block from its tokens, keys and values [256, d], and its coarse one,
+  // number `row` of its segment, from those.
+  void MakeBlock(const float* keys, const float* values, const ClusterRows& fine,
+                 const ClusterRows& coarse, int32_t row) {
+    constexpr float kNone[kFineTokens] = {};
+    float log_masses[kBlockFines], scatter[kBlockFines], squared_spreads[kBlockFines];
+    for (int32_t f = 0; f < kBlockFines; ++f) {
+      const size_t at = size_t(f) * kFineTokens * d_;
+      float scores[kFineTokens];
+      kernels_.dots(scores, point_, keys + at, kFineTokens, d_);
+      log_masses[f] = Make<kFineTokens>(fine, f, scores, {keys + at, values + at, kNone, kNone});
+      const auto restore = [&](const int8_t* stored, float scale, std::vector<float>& to) {
+        std::transform(stored, stored + d_, &to[size_t(f) * d_],
+                       [scale](int8_t x) { return scale * static_cast<float>(x); });
+      };
+      restore(fine.Key(f), fine.KeyScales()[f], fine_keys_);
+      restore(fine.Value(f), fine.ValueScales()[f], fine_values_);
+      scatter[f] = fine.Variances()[f] * static_cast<float>(d_);
+      squared_spreads[f] = fine.Spreads()[f] * fine.Spreads()[f];
+    }
+    Make<kBlockFines>(coarse, row, log_masses,
+                      {fine_keys_.data(), fine_values_.data(), scatter, squared_spreads});
+  }
+
+ private:
+  // Overwrites log_masses, [n]; returns the cluster's.
+  template <int32_t n>
+  float Make(const ClusterRows& to, int32_t row, float* log_masses, const Parts& parts) {
+    const float log_mass = Normalise(log_masses, n);
+    const float* weights = log_masses;
+    WeightedMean(kernels_, weights, parts.keys, n, d_, mean_.data());
+    to.KeyScales()[row] = Store(mean_.data(), d_, to.Key(row));
+    to.Variances()[row] =
+        WeightedScatter<n>(weights, parts.keys, parts.key_scatter) / static_cast<float>(d_);
+    float shift;
+    kernels_.dots_int8(&shift, point_, to.Key(row), &to.KeyScales()[row], 1, d_);
+    to.Offsets()[row] = log_mass - shift;
+    WeightedMean(kernels_, weights, parts.values, n, d_, mean_.data());
+    to.ValueScales()[row] = Store(mean_.data(), d_, to.Value(row));
+    to.Spreads()[row] = std::sqrt(WeightedScatter<n>(weights, parts.values, parts.squared_spreads));
+    return log_mass;
+  }
+
+  // sum_i weights[i] (|rows[i] - mean|^2 + own[i])
+  template <int32_t n>
+  float WeightedScatter(const float* weights, const float* rows, const float* own) {
+    float squared[n];
+    kernels_.squared_distances(squared, mean_.data(), rows, n, d_);
+    std::transform(squared, squared + n, own, squared, std::plus<>());
+    return std::inner_product(squared, squared + n, weights, 0.0f);
+  }
+
+  const AttentionKernels& kernels_;
+  const float* const point_;
+  const int32_t d_;
+  std::vector<float> mean_;
+  std::vector<float> fine_keys_, fine_values_;  // of a block, as they are stored
+};
 
 }  // namespace
 
@@ -202,12 +287,11 @@ bool KeyClusters::Reserve(int32_t blocks) {
   if (bytes_max_ > 0 && ClusterBytes(blocks, head_dim_) > bytes_max_) {
     return false;
   }
-  const size_t floats = size_t(kRows) * (2 * size_t(head_dim_) + 2);
   while (static_cast<int32_t>(fine_.size()) < blocks) {
     if (fine_.size() % kSegmentBlocks == 0 && coarse_.size() == fine_.size() / kSegmentBlocks) {
-      coarse_.emplace_back(new float[floats]);
+      coarse_.emplace_back(new unsigned char[ClusterRowsBytes(kSegmentBlocks, head_dim_)]);
     }
-    fine_.emplace_back(new float[floats]);
+    fine_.emplace_back(new unsigned char[ClusterRowsBytes(kBlockFines, head_dim_)]);
   }
   return true;
 }
@@ -252,6 +336,7 @@ void KeyClusters::BuildSegment(const AttentionTask& task, int32_t first_block, i
     std::memcpy(t.Row(i), task.Key(first_token + i), d * sizeof(float));
     std::memcpy(&values[size_t(i) * d], task.Value(first_token + i), d * sizeof(float));
   }
+  ClusterMaker maker(task.kernels, point_.data(), d);
   Split(t, 0, count);  // nothing above this line writes what others see; nothing below can fail
   for (int32_t i = 0; i < count; ++i) {
     float* moved_value = &t.moved[size_t(i) * d];
@@ -260,48 +345,11 @@ void KeyClusters::BuildSegment(const AttentionTask& task, int32_t first_block, i
     std::memcpy(task.Value(first_token + i), moved_value, d * sizeof(float));
   }
 
-  const Rows& coarse = coarse_[first_block / kSegmentBlocks];
   for (int32_t b = 0; b < blocks; ++b) {
-    const Rows& fine = fine_[first_block + b];
-    float log_masses[kBlockFines];
-    for (int32_t f = 0; f < kBlockFines; ++f) {
-      const int32_t token = (b * kBlockFines + f) * kFineTokens;
-      MakeFine(task, t.Row(token), &t.moved[size_t(token) * d], fine, f, &log_masses[f]);
-    }
-    MakeCoarse(task, fine, log_masses, coarse, first_block % kSegmentBlocks + b);
+    const size_t at = size_t(b) * kBlockTokens * d;
+    maker.MakeBlock(t.Row(b * kBlockTokens), t.moved.data() + at, Fine(first_block + b),
+                    Coarse(first_block), first_block % kSegmentBlocks + b);
   }
-}
-
-void KeyClusters::MakeFine(const AttentionTask& task, const float* keys, const float* values,
-                           const Rows& fine, int32_t f, float* log_mass) {
-  const AttentionKernels& kernels = task.kernels;
-  const int32_t d = head_dim_;
-  float weights[kFineTokens], shift;
-  kernels.dots(weights, point_.data(), keys, kFineTokens, d);
-  *log_mass = Normalise(weights, kFineTokens);
-  WeightedMean(kernels, weights, keys, kFineTokens, d, Key(fine, f));
-  WeightedMean(kernels, weights, values, kFineTokens, d, Value(fine, f));
-  *Variance(fine, f) = WeightedVariance(kernels, weights, Key(fine, f), keys, kFineTokens, d);
-  kernels.dots(&shift, point_.data(), Key(fine, f), 1, d);
-  *Offset(fine, f) = *log_mass - shift;
-}
-
-// The moments of a block's keys from those of its fine clusters.
-void KeyClusters::MakeCoarse(const AttentionTask& task, const Rows& fine, const float* log_masses,
-                             const Rows& coarse, int32_t c) {
-  const AttentionKernels& kernels = task.kernels;
-  const int32_t d = head_dim_;
-  float weights[kBlockFines], shift;
-  std::copy_n(log_masses, kBlockFines, weights);
-  const float log_mass = Normalise(weights, kBlockFines);
-  WeightedMean(kernels, weights, Key(fine, 0), kBlockFines, d, Key(coarse, c));
-  WeightedMean(kernels, weights, Value(fine, 0), kBlockFines, d, Value(coarse, c));
-  // Within the fine clusters and between them.
-  *Variance(coarse, c) =
-      std::inner_product(weights, weights + kBlockFines, Variance(fine, 0), 0.0f) +
-      WeightedVariance(kernels, weights, Key(coarse, c), Key(fine, 0), kBlockFines, d);
-  kernels.dots(&shift, point_.data(), Key(coarse, c), 1, d);
-  *Offset(coarse, c) = log_mass - shift;
 }
 
 }  // namespace alcca

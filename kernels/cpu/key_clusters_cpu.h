@@ -14,15 +14,6 @@
 
 namespace alcca {
 
-// Clusters of one level, contiguous: their log-mass is
-// q . key / sqrt(d) + offset + min(|q - p'|^2 variance / (2 d), 2).
-struct ClusterSpan {
-  const float* keys = nullptr;       // [n, head_dim]
-  const float* values = nullptr;     // [n, head_dim]
-  const float* variances = nullptr;  // [n]
-  const float* offsets = nullptr;    // [n]
-};
-
 class KeyClusters {
  public:
   // bytes_max: 0 is no bound.
@@ -40,18 +31,17 @@ class KeyClusters {
   size_t bytes() const;
   double build_seconds() const { return build_seconds_; }
 
-  // Coarse clusters from block `first` (a multiple of 16) on: as many as its segment has closed.
-  ClusterSpan Coarse(int32_t first) const { return Span(coarse_[first / kSegmentBlocks]); }
-  // The 16 fine clusters of a block.
-  ClusterSpan Fine(int32_t block) const { return Span(fine_[block]); }
+  // Coarse clusters of the segment that `block` is in: as many as it has closed.
+  ClusterRows Coarse(int32_t block) const {
+    return {coarse_[block / kSegmentBlocks].get(), kSegmentBlocks, head_dim_};
+  }
+  // The fine clusters of a block.
+  ClusterRows Fine(int32_t block) const { return {fine_[block].get(), kBlockFines, head_dim_}; }
   // p' / sqrt(d), [head_dim].
   const float* expansion_point() const { return point_.data(); }
 
  private:
-  static constexpr int32_t kRows = kBlockFines;
-  static_assert(kSegmentBlocks == kRows);
-  // 16 clusters: float [kRows, d] keys, [kRows, d] values, [kRows] variances, [kRows] offsets.
-  using Rows = std::unique_ptr<float[]>;
+  using Memory = std::unique_ptr<unsigned char[]>;  // of ClusterRows
   // Of the queries of one block of 256 positions.
   struct QuerySum {
     int32_t block = -1;
@@ -61,22 +51,11 @@ class KeyClusters {
   bool Reserve(int32_t blocks);
   void SetExpansionPoint(const AttentionTask& task);
   void BuildSegment(const AttentionTask& task, int32_t first_block, int32_t blocks);
-  void MakeFine(const AttentionTask& task, const float* keys, const float* values, const Rows& fine,
-                int32_t f, float* log_mass);
-  void MakeCoarse(const AttentionTask& task, const Rows& fine, const float* log_masses,
-                  const Rows& coarse, int32_t c);
-  float* Key(const Rows& rows, int32_t row) const { return rows.get() + size_t(row) * head_dim_; }
-  float* Value(const Rows& rows, int32_t row) const { return Key(rows, kRows + row); }
-  float* Variance(const Rows& rows, int32_t row) const { return Key(rows, 2 * kRows) + row; }
-  float* Offset(const Rows& rows, int32_t row) const { return Variance(rows, kRows + row); }
-  ClusterSpan Span(const Rows& rows) const {
-    return {Key(rows, 0), Value(rows, 0), Variance(rows, 0), Offset(rows, 0)};
-  }
 
   const int32_t head_dim_;
   const size_t bytes_max_;
-  std::vector<Rows> coarse_;                           // a segment each
-  std::vector<Rows> fine_;                             // a block each
+  std::vector<Memory> coarse_;                         // a segment each
+  std::vector<Memory> fine_;                           // a block each
   std::array<QuerySum, kQueryBlocks + 1> query_sums_;  // of block b at b % size
   std::vector<float> point_;                           // [head_dim]
   int32_t blocks_ = 0;

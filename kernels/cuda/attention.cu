@@ -121,7 +121,8 @@ class AttentionCudaAll final : public AttentionCuda {
       c.error_checked += count(kCountErrorChecked);
       c.error_millionths += count(kCountErrorMillionths);
       c.kv_bytes_read +=
-          count(kCountKvRows) * limits_.kv.head_dim * static_cast<int64_t>(limits_.element_bytes);
+          count(kCountKvRows) * limits_.kv.head_dim * static_cast<int64_t>(limits_.element_bytes) +
+          count(kCountClusterBytes);
     }
   }
 

@@ -1,12 +1,12 @@
 // Softmax over real keys and clusters together (kernels/key_clusters.h), one online softmax over
-// the exact and the far part. The cluster of the largest estimated mass is opened next, until real
+// the exact and the far part. The cluster that may cost the output most is opened next, until real
 // keys cover the wanted mass for every query head, or max_keys rows have been read; the order of
-// openings follows from the estimates alone, so up to four fine clusters are read at once, and
+// openings follows from the estimates alone, so up to eight fine clusters are read at once, and
 // those behind the point where it was enough are thrown away.
 //
 // Bound by bytes and, at one sequence, by the latency of some dozen dependent reads: of each coarse
-// cluster 8 d bytes (mean key and value) and of an opened one 16 times that, of the sinks, the
-// recent keys and at most max_keys others 2 d elements, once for all query heads of a KV head.
+// cluster 2 d + 20 bytes and of an opened one 32 times that, of the sinks, the recent keys and at
+// most max_keys others 2 d elements, once for all query heads of a KV head.
 // Grid: tokens x KV heads, 128 threads.
 
 #include "kernels/cuda/attention_multipole.h"
@@ -51,8 +51,9 @@ class OpeningBlock {
         kv_head_(blockIdx.y) {
     auto* base =
         static_cast<unsigned char*>(scratch) + row.scratch + size_t(kv_head_) * shape_.Bytes();
-    mass_ = reinterpret_cast<double*>(base);
-    coarse_logits_ = reinterpret_cast<float*>(mass_ + shape_.nodes());
+    cost_ = reinterpret_cast<double*>(base);
+    block_cost_ = cost_ + shape_.nodes();
+    coarse_logits_ = reinterpret_cast<float*>(block_cost_ + shape_.opened_max);
     fine_logits_ = coarse_logits_ + size_t(group_) * row.blocks;
     opened_ =
         reinterpret_cast<int32_t*>(fine_logits_ + size_t(shape_.opened_max) * group_ * kBlockFines);
@@ -79,8 +80,7 @@ class OpeningBlock {
       AddClosed();
       centres = row_.blocks + int64_t{shared_.opened} * kBlockFines;
     }
-    // Rows of one vector each: the expansion point and the clusters.
-    Finish(real, (row_.blocks > 0 ? 1 : 0) + centres);
+    Finish(real, row_.blocks > 0 ? 1 : 0, centres);
   }
 
  private:
@@ -117,10 +117,9 @@ class OpeningBlock {
     ScoreTile(tile_, group_, count, d_);
     __syncthreads();
   }
-  // Weighs the scores that visible(r, j) lets through, and adds value rows value(j).
-  template <typename Value, typename Visible>
-  __device__ __forceinline__ void Fold(int32_t count, Value value, Visible visible) {
-    StageTile(tile_.tile, count, d_, value);
+  // Weighs the scores that visible(r, j) lets through, and adds the values in the tile.
+  template <typename Visible>
+  __device__ __forceinline__ void FoldStaged(int32_t count, Visible visible) {
     WeighTile(tile_, shared_.stats, group_, count, visible);
     __syncthreads();
     AccumulateTile(tile_, shared_.stats, part_, group_, count, d_);
@@ -128,9 +127,9 @@ class OpeningBlock {
   }
   template <typename Token>
   __device__ __forceinline__ void FoldKeys(int32_t count, Token token) {
-    Fold(
-        count, [&](int32_t j) { return kv_.values + kv_.Row(sequence_.pages, kv_head_, token(j)); },
-        [](int32_t, int32_t) { return true; });
+    StageTile(tile_.tile, count, d_,
+              [&](int32_t j) { return kv_.values + kv_.Row(sequence_.pages, kv_head_, token(j)); });
+    FoldStaged(count, [](int32_t, int32_t) { return true; });
   }
   __device__ __forceinline__ void ReadRange(int32_t begin, int32_t end) {
     for (; begin < end; begin += kTileKeys) {
@@ -141,17 +140,31 @@ class OpeningBlock {
   }
 
   __device__ __forceinline__ ClusterRows Coarse(int32_t block) const {
-    return ClustersAt(sequence_.state.coarses, block / kSegmentBlocks, kv_.layer, kv_.kv_heads,
-                      kv_head_, d_);
+    return ClustersAt(sequence_.state.coarses, block / kSegmentBlocks, kSegmentBlocks, kv_.layer,
+                      kv_.kv_heads, kv_head_, d_);
   }
   __device__ __forceinline__ ClusterRows Fine(int32_t block) const {
-    return ClustersAt(sequence_.state.fines, block, kv_.layer, kv_.kv_heads, kv_head_, d_);
+    return ClustersAt(sequence_.state.fines, block, kBlockFines, kv_.layer, kv_.kv_heads, kv_head_,
+                      d_);
+  }
+  __device__ __forceinline__ float Correction(int32_t g, const ClusterRows& rows,
+                                              int32_t row) const {
+    return fminf(shared_.correction[g] * rows.Variances()[row], kClusterCorrectionMax);
   }
   // The log-mass of a cluster whose key is row j of the tile.
-  __device__ __forceinline__ float Logit(int32_t g, int32_t j, const ClusterRows& clusters,
+  __device__ __forceinline__ float Logit(int32_t g, int32_t j, const ClusterRows& rows,
                                          int32_t row) const {
-    return tile_.weights[g * kTileKeys + j] + clusters.Offset(row) +
-           fminf(shared_.correction[g] * clusters.Variance(row), kClusterCorrectionMax);
+    return tile_.weights[g * kTileKeys + j] + rows.Offsets()[row] + Correction(g, rows, row);
+  }
+  // logit(g): its log-masses.
+  template <typename LogitOf>
+  __device__ __forceinline__ double Cost(const ClusterRows& rows, int32_t row,
+                                         LogitOf logit) const {
+    double cost = 0;
+    for (int32_t g = 0; g < group_; ++g) {
+      cost = fmax(cost, double{Weight(g, logit(g) + Correction(g, rows, row))});
+    }
+    return cost * rows.Spreads()[row];
   }
   // exp(logit - reference), as a share of the first estimate of all mass.
   __device__ __forceinline__ float Weight(int32_t g, float logit) const {
@@ -164,8 +177,10 @@ class OpeningBlock {
   __device__ __forceinline__ void ScoreCoarse() {
     for (int32_t first = 0; first < row_.blocks; first += kTileKeys) {
       const int32_t count = min(kTileKeys, row_.blocks - first);
-      StageTile(tile_.tile, count, d_,
-                [&](int32_t j) { return Coarse(first + j).Key((first + j) % kSegmentBlocks); });
+      StageTileInt8(
+          tile_.tile, count, d_,
+          [&](int32_t j) { return Coarse(first + j).Key((first + j) % kSegmentBlocks); },
+          [&](int32_t j) { return Coarse(first + j).KeyScales()[(first + j) % kSegmentBlocks]; });
       __syncthreads();
       ScoreTile(tile_, group_, count, d_);
       __syncthreads();
@@ -199,11 +214,8 @@ class OpeningBlock {
     }
     __syncthreads();
     for (int32_t b = threadIdx.x; b < row_.blocks; b += kAttentionThreads) {
-      double mass = 0;
-      for (int32_t g = 0; g < group_; ++g) {
-        mass = fmax(mass, double{Weight(g, coarse_logits_[size_t(g) * row_.blocks + b])});
-      }
-      mass_[b] = mass;
+      cost_[b] = Cost(Coarse(b), b % kSegmentBlocks,
+                      [&](int32_t g) { return coarse_logits_[size_t(g) * row_.blocks + b]; });
     }
     __syncthreads();
   }
@@ -217,30 +229,68 @@ class OpeningBlock {
     return sequence_.mass < 1.0f && share <= 1.0 - double{sequence_.mass};
   }
 
-  // By one warp: the closed node of the largest mass, the first of equals; -1: none.
-  __device__ __forceinline__ int32_t LargestNode() const {
-    const int32_t nodes = row_.blocks + shared_.opened * kBlockFines;
-    double mass = -1;
+  // By one warp, cost(i) for i < count: the largest that is not negative and its index, of equals
+  // the first; -1 and -1: none.
+  struct Largest {
+    double cost;
+    int32_t index;
+  };
+  template <typename CostOf>
+  __device__ __forceinline__ static Largest LargestOf(int32_t count, CostOf cost_of) {
+    double cost = -1;
     int32_t best = -1;
-    for (int32_t n = threadIdx.x; n < nodes; n += kWarp) {
-      if (mass_[n] > mass || (best < 0 && mass_[n] >= 0)) {
-        mass = mass_[n];
-        best = n;
+    for (int32_t i = threadIdx.x % kWarp; i < count; i += kWarp) {
+      const double now = cost_of(i);
+      if (now > cost || (best < 0 && now >= 0)) {
+        cost = now;
+        best = i;
       }
     }
 #pragma unroll
     for (int32_t offset = kWarp / 2; offset > 0; offset /= 2) {
-      const double other_mass = __shfl_xor_sync(kFullMask, mass, offset);
+      const double other_cost = __shfl_xor_sync(kFullMask, cost, offset);
       const int32_t other = __shfl_xor_sync(kFullMask, best, offset);
       const bool take =
-          other >= 0 && (best < 0 || other_mass > mass || (other_mass == mass && other < best));
-      mass = take ? other_mass : mass;
+          other >= 0 && (best < 0 || other_cost > cost || (other_cost == cost && other < best));
+      cost = take ? other_cost : cost;
       best = take ? other : best;
     }
-    return best;
+    return {cost, best};
+  }
+  __device__ __forceinline__ double* FineCosts(int32_t opened) const {
+    return cost_ + row_.blocks + opened * kBlockFines;
+  }
+  // By one warp: the closed node of the largest cost, coarse ones first of equals; -1: none.
+  __device__ __forceinline__ int32_t LargestNode() const {
+    const Largest coarse = LargestOf(row_.blocks, [this](int32_t i) { return cost_[i]; });
+    const Largest block = LargestOf(shared_.opened, [this](int32_t i) { return block_cost_[i]; });
+    if (block.index < 0 || (coarse.index >= 0 && coarse.cost >= block.cost)) {
+      return coarse.index;
+    }
+    return row_.blocks + block.index * kBlockFines + LargestFine(block.index).index;
+  }
+  __device__ __forceinline__ Largest LargestFine(int32_t opened) const {
+    const double* costs = cost_ + row_.blocks + opened * kBlockFines;
+    return LargestOf(kBlockFines, [costs](int32_t f) { return costs[f]; });
+  }
+  // By one warp: it counts as opened from now on.
+  __device__ __forceinline__ void Take(int32_t node) const {
+    __syncwarp();
+    if (threadIdx.x == 0) {
+      cost_[node] = -1;
+    }
+    __syncwarp();
+    if (node >= row_.blocks) {
+      const int32_t opened = (node - row_.blocks) / kBlockFines;
+      const Largest next = LargestFine(opened);
+      if (threadIdx.x == 0) {
+        block_cost_[opened] = next.cost;
+      }
+      __syncwarp();
+    }
   }
 
-  // What to open next: a block, or up to four fine clusters. False: nothing more.
+  // What to open next: a block, or up to eight fine clusters. False: nothing more.
   __device__ __forceinline__ bool Choose() {
     if (threadIdx.x < kWarp) {
       const int32_t most = sequence_.max_keys > 0 ? sequence_.max_keys / kFineTokens : 0x7fffffff;
@@ -251,17 +301,13 @@ class OpeningBlock {
           if (node < 0 || (node < row_.blocks && count > 0)) {
             break;  // a block's turn comes after those chosen already
           }
-          __syncwarp();
-          if (threadIdx.x == 0) {
-            mass_[node] = -1;
-            if (node >= row_.blocks) {
-              shared_.pending[count] = node - row_.blocks;
-            }
-          }
-          __syncwarp();
+          Take(node);
           if (node < row_.blocks) {
             coarse = node;
             break;
+          }
+          if (threadIdx.x == 0) {
+            shared_.pending[count] = node - row_.blocks;
           }
           ++count;
         }
@@ -278,7 +324,9 @@ class OpeningBlock {
   __device__ __forceinline__ void OpenCoarse() {
     const int32_t block = shared_.coarse, number = shared_.opened;
     const ClusterRows fine = Fine(block);
-    StageTile(tile_.tile, kBlockFines, d_, [&](int32_t j) { return fine.Key(j); });
+    StageTileInt8(
+        tile_.tile, kBlockFines, d_, [&](int32_t j) { return fine.Key(j); },
+        [&](int32_t j) { return fine.KeyScales()[j]; });
     __syncthreads();
     ScoreTile(tile_, group_, kBlockFines, d_);
     __syncthreads();
@@ -294,11 +342,15 @@ class OpeningBlock {
     }
     __syncthreads();
     for (int32_t f = threadIdx.x; f < kBlockFines; f += kAttentionThreads) {
-      double mass = 0;
-      for (int32_t g = 0; g < group_; ++g) {
-        mass = fmax(mass, double{Weight(g, FineLogits(number, g)[f])});
+      cost_[row_.blocks + number * kBlockFines + f] =
+          Cost(fine, f, [&](int32_t g) { return FineLogits(number, g)[f]; });
+    }
+    __syncthreads();
+    if (threadIdx.x < kWarp) {
+      const Largest largest = LargestFine(number);
+      if (threadIdx.x == 0) {
+        block_cost_[number] = largest.cost;
       }
-      mass_[row_.blocks + number * kBlockFines + f] = mass;
     }
     if (threadIdx.x == 0) {
       opened_[number] = block;
@@ -339,7 +391,7 @@ class OpeningBlock {
       shared_.accepted = p;
       shared_.done = p < shared_.pending_count ? 1 : 0;
       for (; p < shared_.pending_count; ++p) {
-        mass_[row_.blocks + shared_.pending[p]] = 0;  // closed after all
+        cost_[row_.blocks + shared_.pending[p]] = 0;  // closed after all
       }
     }
     __syncthreads();
@@ -348,11 +400,11 @@ class OpeningBlock {
     return keys;
   }
 
-  // The clusters of `nodes` [first, first + count) that are still closed.
-  template <typename LogitOf, typename Value>
+  // The clusters of nodes [first, first + count) that are still closed.
+  template <typename LogitOf, typename Value, typename Scale>
   __device__ __forceinline__ void FoldClosed(int32_t first, int32_t count, LogitOf logit,
-                                             Value value) {
-    const auto is_closed = [this, first](int32_t j) { return !(mass_[first + j] < 0); };
+                                             Value value, Scale scale) {
+    const auto is_closed = [this, first](int32_t j) { return !(cost_[first + j] < 0); };
     bool any = false;
     for (int32_t j = 0; j < count; ++j) {
       any = any || is_closed(j);
@@ -367,14 +419,16 @@ class OpeningBlock {
       atomicAdd(&shared_.closed_rows, 1);
     }
     __syncthreads();
-    Fold(count, value, [&](int32_t, int32_t j) { return is_closed(j); });
+    StageTileInt8(tile_.tile, count, d_, value, scale);
+    FoldStaged(count, [&](int32_t, int32_t j) { return is_closed(j); });
   }
   __device__ __forceinline__ void AddClosed() {
     for (int32_t first = 0; first < row_.blocks; first += kTileKeys) {
       FoldClosed(
           first, min(kTileKeys, row_.blocks - first),
           [&](int32_t g, int32_t j) { return coarse_logits_[size_t(g) * row_.blocks + first + j]; },
-          [&](int32_t j) { return Coarse(first + j).Value((first + j) % kSegmentBlocks); });
+          [&](int32_t j) { return Coarse(first + j).Value((first + j) % kSegmentBlocks); },
+          [&](int32_t j) { return Coarse(first + j).ValueScales()[(first + j) % kSegmentBlocks]; });
     }
     constexpr int32_t kBlocks = kTileKeys / kBlockFines;
     for (int32_t first = 0; first < shared_.opened; first += kBlocks) {
@@ -383,11 +437,14 @@ class OpeningBlock {
           [&](int32_t g, int32_t j) {
             return FineLogits(first + j / kBlockFines, g)[j % kBlockFines];
           },
-          [&](int32_t j) { return Fine(opened_[first + j / kBlockFines]).Value(j % kBlockFines); });
+          [&](int32_t j) { return Fine(opened_[first + j / kBlockFines]).Value(j % kBlockFines); },
+          [&](int32_t j) {
+            return Fine(opened_[first + j / kBlockFines]).ValueScales()[j % kBlockFines];
+          });
     }
   }
 
-  __device__ __forceinline__ void Finish(int64_t real, int64_t centres) {
+  __device__ __forceinline__ void Finish(int64_t real, int64_t points, int64_t centres) {
 #pragma unroll
     for (int32_t half = 0; half < 2; ++half) {
       const int32_t i = threadIdx.x + half * kAttentionThreads;
@@ -402,9 +459,12 @@ class OpeningBlock {
       const int64_t closed = shared_.closed_rows;
       AddCount(sequence_, kCountQkExact, group_ * real);
       AddCount(sequence_, kCountPvExact, group_ * real);
-      AddCount(sequence_, kCountQkCentroid, group_ * centres);
+      AddCount(sequence_, kCountQkCentroid, group_ * (points + centres));
       AddCount(sequence_, kCountPvCentroid, group_ * closed);
-      AddCount(sequence_, kCountKvRows, 2 * real + centres + closed);
+      AddCount(sequence_, kCountKvRows, 2 * real);
+      AddCount(sequence_, kCountClusterBytes,
+               points * d_ * static_cast<int64_t>(sizeof(float)) + centres * ClusterKeyBytes(d_) +
+                   closed * ClusterValueBytes(d_));
     }
   }
 
@@ -416,9 +476,10 @@ class OpeningBlock {
   const SoftmaxShared tile_;
   OpeningShared& shared_;
   const int32_t group_, d_, kv_head_;
-  // Nodes: coarse clusters by block, then 16 fine ones of each opened block, in the order of
-  // opening. The largest over the group; -1: opened.
-  double* mass_;
+  // Nodes: coarse clusters by block, then 32 fine ones of each opened block, in the order of
+  // opening. What closing it may cost, the largest over the group; -1: opened.
+  double* cost_;
+  double* block_cost_;  // of each opened block, the largest of its closed fine clusters, or -1
   float* coarse_logits_;
   float* fine_logits_;
   int32_t* opened_;

@@ -12,7 +12,8 @@ struct ClusterRow {
 };
 
 // Scratch of one token and KV head: logits of coarse clusters [group, blocks] and of the fine ones
-// of opened blocks [opened, group, 16], their masses, and which blocks they are.
+// of opened blocks [opened, group, 32], what closing them may cost, the largest of that in each
+// opened block, and which blocks they are.
 struct OpeningShape {
   int32_t group, blocks, opened_max;
   __host__ __device__ OpeningShape(int32_t group, int32_t blocks, int32_t max_keys)
@@ -25,7 +26,7 @@ struct OpeningShape {
     return size_t(blocks) + size_t(opened_max) * kBlockFines;
   }
   __host__ __device__ size_t Bytes() const {
-    const size_t bytes = nodes() * sizeof(double) + nodes() * group * sizeof(float) +
+    const size_t bytes = (nodes() + opened_max) * sizeof(double) + nodes() * group * sizeof(float) +
                          size_t(opened_max) * sizeof(int32_t);
     return (bytes + 15) / 16 * 16;
   }

@@ -531,8 +531,8 @@ AttentionPlan::Arrays AttentionPlan::WriteImage(std::byte* host, std::byte* devi
     const AttentionParams& p = batch_->sequences[i].attention;
     works[i].pages = pages + at.pages;
     works[i].state.chunks = reinterpret_cast<unsigned char* const*>(pieces + at.chunks);
-    works[i].state.fines = reinterpret_cast<float* const*>(pieces + at.fines);
-    works[i].state.coarses = reinterpret_cast<float* const*>(pieces + at.coarses);
+    works[i].state.fines = reinterpret_cast<unsigned char* const*>(pieces + at.fines);
+    works[i].state.coarses = reinterpret_cast<unsigned char* const*>(pieces + at.coarses);
     works[i].head_theta = p.head_theta == nullptr ? nullptr : thetas + at.thetas;
     works[i].head_k = p.head_k == nullptr ? nullptr : ks + at.ks;
     works[i].counts = counts + i * kAttentionCounts;

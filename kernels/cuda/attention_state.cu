@@ -123,15 +123,17 @@ bool AttentionStateCuda::ReserveTokens(const AttentionParams& params, int32_t he
 
 bool AttentionStateCuda::ReserveBlocks(const AttentionParams& params, int32_t blocks) {
   const size_t heads = size_t(shape_.layers) * shape_.kv_heads;
-  const size_t piece = heads * ClusterFloats(shape_.head_dim) * sizeof(float);
+  const size_t fine = heads * ClusterRowsBytes(kBlockFines, shape_.head_dim);
+  const size_t coarse = heads * ClusterRowsBytes(kSegmentBlocks, shape_.head_dim);
   // At least one byte: the bound of a head must not round to none.
   const size_t bytes_max =
       params.index_bytes_max > 0
           ? std::max<size_t>(1, static_cast<size_t>(params.index_bytes_max) / heads)
           : 0;
   if (failed_ || (bytes_max > 0 && ClusterBytes(blocks, shape_.head_dim) > bytes_max) ||
-      !Grow(fines_, static_cast<size_t>(blocks), piece) ||
-      !Grow(coarses_, static_cast<size_t>((blocks + kSegmentBlocks - 1) / kSegmentBlocks), piece)) {
+      !Grow(fines_, static_cast<size_t>(blocks), fine) ||
+      !Grow(coarses_, static_cast<size_t>((blocks + kSegmentBlocks - 1) / kSegmentBlocks),
+            coarse)) {
     Fail();
   }
   return !failed_;

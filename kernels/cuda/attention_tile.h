@@ -69,6 +69,31 @@ __device__ __forceinline__ void StageTile(float* tile, int32_t count, int32_t d,
   }
 }
 
+// The same of rows of int8: tile[j] = scale(j) row(j).
+template <typename Row, typename Scale>
+__device__ __forceinline__ void StageTileInt8(float* tile, int32_t count, int32_t d, Row row,
+                                              Scale scale) {
+  const int32_t lane = threadIdx.x % kWarp;
+  for (int32_t j = threadIdx.x / kWarp; j < count; j += kAttentionWarps) {
+    const int8_t* source = row(j);
+    const float step = scale(j);
+    float* to = tile + j * (d + 1);
+    if (d % 4 == 0) {  // then rows are aligned to four
+      for (int32_t i = lane; i < d / 4; i += kWarp) {
+        const char4 four = reinterpret_cast<const char4*>(source)[i];
+        to[4 * i] = step * static_cast<float>(four.x);
+        to[4 * i + 1] = step * static_cast<float>(four.y);
+        to[4 * i + 2] = step * static_cast<float>(four.z);
+        to[4 * i + 3] = step * static_cast<float>(four.w);
+      }
+    } else {
+      for (int32_t i = lane; i < d; i += kWarp) {
+        to[i] = step * static_cast<float>(source[i]);
+      }
+    }
+  }
+}
+
 // weights[r][j] = queries[r] . tile[j]. A thread takes one key and eight packed rows.
 __device__ __forceinline__ void ScoreTile(const SoftmaxShared& shared, int32_t packed,
                                           int32_t count, int32_t d) {

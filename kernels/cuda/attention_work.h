@@ -36,7 +36,8 @@ enum AttentionCount : int32_t {
   kCountRecallFound,
   kCountErrorChecked,
   kCountErrorMillionths,
-  kCountKvRows,  // key or value rows read, once per KV head
+  kCountKvRows,        // key or value rows read, once per KV head
+  kCountClusterBytes,  // of clusters' keys and values, and of expansion points, the same way
   kAttentionCounts
 };
 using Count = unsigned long long;
@@ -90,8 +91,10 @@ struct StateView {
   double* sums;
   int32_t* roots;                // [layers][kv_heads][2]: root link, its claim
   unsigned char* const* chunks;  // alcca: gate distances, then tree nodes
-  float* const* fines;           // multipole: by block, [layers][kv_heads][16 clusters]
-  float* const* coarses;         // by segment of 16 blocks, the same
+  // multipole (ClusterRows of kernels/key_clusters.h): by block, [layers][kv_heads][32 clusters];
+  // by segment of 16 blocks, [layers][kv_heads][16 clusters].
+  unsigned char* const* fines;
+  unsigned char* const* coarses;
   // multipole: sums of the queries of a block of 256 positions, block b at b % 5:
   // [layers][kv_heads][5][head_dim]; and the newest expansion point / sqrt(d):
   // [layers][kv_heads][head_dim].

@@ -212,58 +212,100 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
   }
 }
 
-// Weights of 16 rows whose log-masses these are, in place; returns the log of their sum.
-__device__ __forceinline__ float Normalise(float (&log_masses)[kClusterRows]) {
+// Weights of rows whose log-masses these are, in place; returns the log of their sum.
+template <int32_t kCount>
+__device__ __forceinline__ float Normalise(float (&log_masses)[kCount]) {
   float top = log_masses[0], sum = 0.0f;
 #pragma unroll
-  for (int32_t i = 1; i < kClusterRows; ++i) {
+  for (int32_t i = 1; i < kCount; ++i) {
     top = fmaxf(top, log_masses[i]);
   }
 #pragma unroll
-  for (int32_t i = 0; i < kClusterRows; ++i) {
+  for (int32_t i = 0; i < kCount; ++i) {
     log_masses[i] = expf(log_masses[i] - top);
     sum += log_masses[i];
   }
 #pragma unroll
-  for (int32_t i = 0; i < kClusterRows; ++i) {
+  for (int32_t i = 0; i < kCount; ++i) {
     log_masses[i] /= sum;
   }
   return top + logf(sum);
 }
 
-// One cluster of 16 rows key(i), value(i) of the given weights, by a warp. `log_mass`: at the
-// expansion point. Returns the variance about the mean.
-template <typename Key, typename Value>
-__device__ __forceinline__ float MakeCluster(const ClusterRows& to, int32_t row, int32_t d,
-                                             const LaneRow& point, float log_mass,
-                                             const float (&weights)[kClusterRows], Key key,
-                                             Value value) {
-  const int32_t lane = threadIdx.x % kWarp;
-  LaneRow mean_key = {}, mean_value = {};
-#pragma unroll
-  for (int32_t i = 0; i < kClusterRows; ++i) {
-    AddScaled(mean_key, LoadRow(key(i), d), weights[i]);
-    AddScaled(mean_value, LoadRow(value(i), d), weights[i]);
-  }
-  float squared = 0.0f;
-#pragma unroll
-  for (int32_t i = 0; i < kClusterRows; ++i) {
-    LaneRow centred = LoadRow(key(i), d);
-    AddScaled(centred, mean_key, -1.0f);
-    squared += weights[i] * WarpDot(centred, centred);
-  }
-  const float shift = WarpDot(point, mean_key);
+// A mean as it is stored, by a warp: returns the scale, NaN where the mean is not finite, so that
+// its readers see that. `mean` becomes what is stored.
+__device__ __forceinline__ float Store(LaneRow& mean, int32_t d, int8_t* stored) {
+  float largest = 0.0f;
+  bool is_finite = true;
 #pragma unroll
   for (int32_t c = 0; c < kLaneDims; ++c) {
-    if (lane + c * kWarp < d) {
-      to.Key(row)[lane + c * kWarp] = mean_key.x[c];
-      to.Value(row)[lane + c * kWarp] = mean_value.x[c];
+    largest = fmaxf(largest, fabsf(mean.x[c]));
+    is_finite = is_finite && fabsf(mean.x[c]) < INFINITY;
+  }
+  largest = WarpMax(largest);
+  is_finite = __all_sync(kFullMask, is_finite) != 0;
+  const float steps = is_finite && largest > 0.0f ? kCentreSteps / largest : 0.0f;
+  const float scale = is_finite ? largest / kCentreSteps : NAN;
+#pragma unroll
+  for (int32_t c = 0; c < kLaneDims; ++c) {
+    const int32_t i = threadIdx.x % kWarp + c * kWarp;
+    const float step = is_finite ? rintf(mean.x[c] * steps) : 0.0f;
+    if (i < d) {
+      stored[i] = static_cast<int8_t>(step);
     }
+    mean.x[c] = scale * step;
   }
-  if (lane == 0) {
-    to.Offset(row) = log_mass - shift;
+  return scale;
+}
+__device__ __forceinline__ LaneRow LoadStored(const int8_t* stored, float scale, int32_t d) {
+  LaneRow out;
+#pragma unroll
+  for (int32_t c = 0; c < kLaneDims; ++c) {
+    const int32_t i = threadIdx.x % kWarp + c * kWarp;
+    out.x[c] = i < d ? scale * static_cast<float>(stored[i]) : 0.0f;
   }
-  return squared / static_cast<float>(d);
+  return out;
+}
+
+// sum_i weights[i] row(i) to `mean`, and sum_i weights[i] (|row(i) - mean|^2 + own(i)).
+template <int32_t kCount, typename Row, typename Own>
+__device__ __forceinline__ float Moments(const float (&weights)[kCount], Row row, Own own,
+                                         LaneRow& mean) {
+  mean = {};
+#pragma unroll 8
+  for (int32_t i = 0; i < kCount; ++i) {
+    AddScaled(mean, row(i), weights[i]);
+  }
+  float scatter = 0.0f;
+#pragma unroll 8
+  for (int32_t i = 0; i < kCount; ++i) {
+    LaneRow centred = row(i);
+    AddScaled(centred, mean, -1.0f);
+    scatter += weights[i] * (WarpDot(centred, centred) + own(i));
+  }
+  return scatter;
+}
+
+// One cluster of the rows key(i), value(i) of the given weights, by a warp; key_scatter(i) and
+// value_scatter(i) are what lies within those already. `log_mass`: at the expansion point.
+template <int32_t kCount, typename Key, typename Value, typename KeyScatter, typename ValueScatter>
+__device__ __forceinline__ void MakeCluster(const ClusterRows& to, int32_t row,
+                                            const LaneRow& point, float log_mass,
+                                            const float (&weights)[kCount], Key key, Value value,
+                                            KeyScatter key_scatter, ValueScatter value_scatter) {
+  LaneRow mean;
+  const float keys = Moments(weights, key, key_scatter, mean);
+  const float key_scale = Store(mean, to.d, to.Key(row));
+  const float shift = WarpDot(point, mean);
+  const float values = Moments(weights, value, value_scatter, mean);
+  const float value_scale = Store(mean, to.d, to.Value(row));
+  if (threadIdx.x % kWarp == 0) {
+    to.KeyScales()[row] = key_scale;
+    to.ValueScales()[row] = value_scale;
+    to.Offsets()[row] = log_mass - shift;
+    to.Variances()[row] = keys / static_cast<float>(to.d);
+    to.Spreads()[row] = sqrtf(values);
+  }
 }
 
 // Fine and coarse clusters of block blockIdx.z.
@@ -271,9 +313,7 @@ template <typename E>
 __global__ void __launch_bounds__(kAttentionThreads, 1)
     ClusterMeansKernel(KvLayer<E> kv, const SequenceWork* sequences,
                        const ClosingSegment* segments) {
-  ALCCA_SHARED(float[kBlockFines], variances);
   ALCCA_SHARED(float[kBlockFines], log_masses);
-  static_assert(kFineTokens == kClusterRows);
   const ClosingSegment segment = segments[blockIdx.x];
   const SequenceWork& sequence = sequences[segment.sequence];
   const int32_t kv_head = blockIdx.y, d = kv.head_dim;
@@ -282,48 +322,42 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
   const LaneRow point =
       LoadRow(sequence.state.points + (size_t(kv.layer) * kv.kv_heads + kv_head) * d, d);
   const ClusterRows fine =
-      ClustersAt(sequence.state.fines, block, kv.layer, kv.kv_heads, kv_head, d);
+      ClustersAt(sequence.state.fines, block, kBlockFines, kv.layer, kv.kv_heads, kv_head, d);
+  const auto none = [](int32_t) { return 0.0f; };
   for (int32_t f = warp; f < kBlockFines; f += kAttentionWarps) {
     const int32_t token = sequence.sinks + block * kBlockTokens + f * kFineTokens;
     const auto row = [&](int32_t i) { return kv.Row(sequence.pages, kv_head, token + i); };
-    const auto key = [&](int32_t i) { return kv.keys + row(i); };
-    float weights[kClusterRows];
+    const auto key = [&](int32_t i) { return LoadRow(kv.keys + row(i), d); };
+    const auto value = [&](int32_t i) { return LoadRow(kv.values + row(i), d); };
+    float weights[kFineTokens];
 #pragma unroll
-    for (int32_t i = 0; i < kClusterRows; ++i) {
-      weights[i] = WarpDot(point, LoadRow(key(i), d));
+    for (int32_t i = 0; i < kFineTokens; ++i) {
+      weights[i] = WarpDot(point, key(i));
     }
     const float log_mass = Normalise(weights);
-    const float variance = MakeCluster(fine, f, d, point, log_mass, weights, key,
-                                       [&](int32_t i) { return kv.values + row(i); });
+    MakeCluster(fine, f, point, log_mass, weights, key, value, none, none);
     if (lane == 0) {
       log_masses[f] = log_mass;
-      variances[f] = variance;
-      fine.Variance(f) = variance;
     }
   }
   __syncthreads();
   if (warp != 0) {
     return;
   }
-  const ClusterRows coarse =
-      ClustersAt(sequence.state.coarses, block / kSegmentBlocks, kv.layer, kv.kv_heads, kv_head, d);
-  float weights[kClusterRows], within = 0.0f;
+  const ClusterRows coarse = ClustersAt(sequence.state.coarses, block / kSegmentBlocks,
+                                        kSegmentBlocks, kv.layer, kv.kv_heads, kv_head, d);
+  float weights[kBlockFines];
 #pragma unroll
   for (int32_t f = 0; f < kBlockFines; ++f) {
     weights[f] = log_masses[f];
   }
   const float log_mass = Normalise(weights);
-#pragma unroll
-  for (int32_t f = 0; f < kBlockFines; ++f) {
-    within += weights[f] * variances[f];
-  }
-  // Within the fine clusters and between them.
-  const float between = MakeCluster(
-      coarse, block % kSegmentBlocks, d, point, log_mass, weights,
-      [&](int32_t f) { return fine.Key(f); }, [&](int32_t f) { return fine.Value(f); });
-  if (lane == 0) {
-    coarse.Variance(block % kSegmentBlocks) = within + between;
-  }
+  MakeCluster(
+      coarse, block % kSegmentBlocks, point, log_mass, weights,
+      [&](int32_t f) { return LoadStored(fine.Key(f), fine.KeyScales()[f], d); },
+      [&](int32_t f) { return LoadStored(fine.Value(f), fine.ValueScales()[f], d); },
+      [&](int32_t f) { return fine.Variances()[f] * static_cast<float>(d); },
+      [&](int32_t f) { return fine.Spreads()[f] * fine.Spreads()[f]; });
 }
 
 // A thread a dimension, tokens in order, so that sums are the same however they were cut.

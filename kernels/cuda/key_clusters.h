@@ -8,25 +8,12 @@
 
 namespace alcca::ALCCA_GPU {
 
-// 16 clusters of one KV head, as floats: mean keys [16, d], mean values [16, d], variances [16],
-// offsets [16]; all means are weighted (kernels/key_clusters.h).
-inline constexpr int32_t kClusterRows = kBlockFines;
-static_assert(kClusterRows == kSegmentBlocks);
-__host__ __device__ constexpr size_t ClusterFloats(int32_t d) {
-  return size_t(kClusterRows) * (2 * size_t(d) + 2);
-}
-struct ClusterRows {
-  float* base;
-  int32_t d;
-  __device__ float* Key(int32_t row) const { return base + size_t(row) * d; }
-  __device__ float* Value(int32_t row) const { return Key(kClusterRows + row); }
-  __device__ float& Variance(int32_t row) const { return Key(2 * kClusterRows)[row]; }
-  __device__ float& Offset(int32_t row) const { return Key(2 * kClusterRows)[kClusterRows + row]; }
-};
-__device__ __forceinline__ ClusterRows ClustersAt(float* const* pieces, int32_t piece,
-                                                  int32_t layer, int32_t kv_heads, int32_t kv_head,
-                                                  int32_t d) {
-  return {pieces[piece] + (size_t(layer) * kv_heads + kv_head) * ClusterFloats(d), d};
+// Clusters of one layer and KV head in a piece of state that holds those of all.
+__device__ __forceinline__ ClusterRows ClustersAt(unsigned char* const* pieces, int32_t piece,
+                                                  int32_t count, int32_t layer, int32_t kv_heads,
+                                                  int32_t kv_head, int32_t d) {
+  return {pieces[piece] + (size_t(layer) * kv_heads + kv_head) * ClusterRowsBytes(count, d), count,
+          d};
 }
 
 // Blocks [first_block, first_block + blocks) of a sequence become one segment.

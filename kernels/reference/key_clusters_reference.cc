@@ -101,33 +101,60 @@ void SplitInHalves(const std::vector<Vector>& keys, std::vector<size_t>& tokens)
   }
 }
 
-ClusterReference MakeCluster(const std::vector<Vector>& keys, const std::vector<Vector>& values,
-                             const Vector& point, std::vector<size_t> members) {
-  const size_t d = keys[0].size();
+// Rounded to int8 by one scale.
+Vector Stored(Vector mean) {
+  double largest = 0;
+  for (const double x : mean) {
+    largest = std::max(largest, std::fabs(x));
+  }
+  for (double& x : mean) {
+    x = largest > 0 ? std::nearbyint(x / largest * kCentreSteps) * largest / kCentreSteps : 0;
+  }
+  return mean;
+}
+
+// A key and its value as the smallest of clusters.
+ClusterReference Leaf(const Vector& key, const Vector& value, const Vector& point, size_t token) {
+  ClusterReference leaf;
+  leaf.members = {token};
+  leaf.point = point;
+  leaf.log_mass = Dot(point, key) / std::sqrt(static_cast<double>(key.size()));
+  leaf.key = key;
+  leaf.value = value;
+  return leaf;
+}
+
+ClusterReference MakeCluster(const std::vector<ClusterReference>& parts) {
+  const size_t d = parts[0].key.size();
   ClusterReference cluster;
-  cluster.members = std::move(members);
-  cluster.point = point;
-  const auto score = [&](size_t t) { return Dot(point, keys[t]) / std::sqrt(double(d)); };
+  cluster.point = parts[0].point;
   double top = -std::numeric_limits<double>::infinity(), sum = 0;
-  for (const size_t t : cluster.members) {
-    top = std::max(top, score(t));
+  for (const ClusterReference& part : parts) {
+    cluster.members.insert(cluster.members.end(), part.members.begin(), part.members.end());
+    top = std::max(top, part.log_mass);
   }
-  for (const size_t t : cluster.members) {
-    sum += std::exp(score(t) - top);
+  for (const ClusterReference& part : parts) {
+    sum += std::exp(part.log_mass - top);
   }
-  cluster.log_mass = top + std::log(sum);
-  cluster.key.assign(d, 0.0);
-  cluster.value.assign(d, 0.0);
-  for (const size_t t : cluster.members) {
+  const double log_mass = top + std::log(sum);
+  Vector key(d, 0.0), value(d, 0.0);
+  for (const ClusterReference& part : parts) {
     for (size_t i = 0; i < d; ++i) {
-      cluster.key[i] += std::exp(score(t) - cluster.log_mass) * keys[t][i];
-      cluster.value[i] += std::exp(score(t) - cluster.log_mass) * values[t][i];
+      key[i] += std::exp(part.log_mass - log_mass) * part.key[i];
+      value[i] += std::exp(part.log_mass - log_mass) * part.value[i];
     }
   }
-  for (const size_t t : cluster.members) {
-    cluster.variance += std::exp(score(t) - cluster.log_mass) *
-                        SquaredDistance(keys[t], cluster.key) / static_cast<double>(d);
+  double squared_spread = 0;
+  for (const ClusterReference& part : parts) {
+    const double weight = std::exp(part.log_mass - log_mass);
+    cluster.variance +=
+        weight * (part.variance + SquaredDistance(part.key, key) / static_cast<double>(d));
+    squared_spread += weight * (part.spread * part.spread + SquaredDistance(part.value, value));
   }
+  cluster.log_mass = log_mass;
+  cluster.spread = std::sqrt(squared_spread);
+  cluster.key = Stored(std::move(key));
+  cluster.value = Stored(std::move(value));
   return cluster;
 }
 
@@ -137,11 +164,6 @@ Vector ExpansionPoint(const std::vector<Vector>& queries, int position, size_t d
   std::vector<size_t> late(std::min(end, kQueryBlocks * kBlockTokens));
   std::iota(late.begin(), late.end(), end - late.size());
   return late.empty() ? Vector(d, 0.0) : MeanOf(queries, late);
-}
-
-std::vector<size_t> Part(const std::vector<size_t>& all, size_t index, size_t size) {
-  return {all.begin() + static_cast<ptrdiff_t>(index * size),
-          all.begin() + static_cast<ptrdiff_t>((index + 1) * size)};
 }
 
 }  // namespace
@@ -177,12 +199,17 @@ std::vector<ClusterReference> ClustersReference(const std::vector<Vector>& keys,
   }
   std::vector<ClusterReference> clusters;
   for (int block = 0; block < done; ++block) {
-    const std::vector<size_t> members = Part(order, block, kBlockTokens);
-    clusters.push_back(MakeCluster(keys, values, points[block], members));
+    std::vector<ClusterReference> fines;
     for (int f = 0; f < kBlockFines; ++f) {
-      clusters.back().fines.push_back(
-          MakeCluster(keys, values, points[block], Part(members, f, kFineTokens)));
+      std::vector<ClusterReference> leaves;
+      for (int i = 0; i < kFineTokens; ++i) {
+        const size_t token = order[(block * kBlockFines + f) * kFineTokens + i];
+        leaves.push_back(Leaf(keys[token], values[token], points[block], token));
+      }
+      fines.push_back(MakeCluster(leaves));
     }
+    clusters.push_back(MakeCluster(fines));
+    clusters.back().fines = std::move(fines);
   }
   return clusters;
 }
@@ -194,11 +221,13 @@ std::vector<Vector> MultipoleReference(const std::vector<Vector>& queries,
                                        const AttentionParams& params) {
   const size_t heads = queries.size();
   const double root = std::sqrt(static_cast<double>(keys[0].size()));
+  const auto correction = [&](size_t h, const ClusterReference& c) {
+    return std::min(
+        SquaredDistance(queries[h], clusters.back().point) * c.variance / (2 * root * root),
+        double{kClusterCorrectionMax});
+  };
   const auto logit = [&](size_t h, const ClusterReference& c) {
-    const Vector& q = queries[h];
-    return c.log_mass + (Dot(q, c.key) - Dot(c.point, c.key)) / root +
-           std::min(SquaredDistance(q, clusters.back().point) * c.variance / (2 * root * root),
-                    double{kClusterCorrectionMax});
+    return c.log_mass + (Dot(queries[h], c.key) - Dot(c.point, c.key)) / root + correction(h, c);
   };
   std::vector<bool> clustered(keys.size(), false);
   std::vector<const ClusterReference*> closed;
@@ -229,10 +258,10 @@ std::vector<Vector> MultipoleReference(const std::vector<Vector>& queries,
       first[h] += std::exp(logit(h, *c));
     }
   }
-  const auto mass = [&](const ClusterReference& c) {
+  const auto cost = [&](const ClusterReference& c) {
     double largest = 0;
     for (size_t h = 0; h < heads; ++h) {
-      largest = std::max(largest, std::exp(logit(h, c)) / first[h]);
+      largest = std::max(largest, std::exp(logit(h, c) + correction(h, c)) / first[h] * c.spread);
     }
     return largest;
   };
@@ -251,7 +280,7 @@ std::vector<Vector> MultipoleReference(const std::vector<Vector>& queries,
     }
     const auto largest = std::max_element(
         closed.begin(), closed.end(),
-        [&](const ClusterReference* a, const ClusterReference* b) { return mass(*a) < mass(*b); });
+        [&](const ClusterReference* a, const ClusterReference* b) { return cost(*a) < cost(*b); });
     const ClusterReference* opened = *largest;
     closed.erase(largest);
     if (opened->fines.empty()) {

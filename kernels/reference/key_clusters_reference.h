@@ -11,9 +11,10 @@ struct ClusterReference {
   std::vector<size_t> members;  // positions
   std::vector<double> point;    // about which it is expanded
   double log_mass = 0;          // for the query `point`
-  std::vector<double> key;      // means, weighted by the softmax of that query
+  std::vector<double> key;      // means, weighted by the softmax of that query, as they are stored
   std::vector<double> value;
   double variance = 0;  // of the keys, averaged over dimensions
+  double spread = 0;    // of the values: root of their squared distance from their mean
   std::vector<ClusterReference> fines;
 };
 

@@ -40,19 +40,48 @@ std::string What(const AttentionParams& p) {
 
 class MultipoleConformance : public AttentionConformance {
  protected:
-  // The last `checked` of `count` tokens, prefilled in chunks of 100 and one decoded.
-  void CompareEnd(const Geometry& geometry, const Tokens& tokens, const AttentionParams& params,
-                  int32_t checked) {
+  // The last `checked` of `count` tokens, prefilled in chunks of 100 and one decoded. A stored mean
+  // that lies on the edge of two int8 may round either way, which a comparison with another order
+  // of additions must forgive: of two sets of tokens one must agree to rounding, and both must but
+  // for a step of one number.
+  void CompareEnd(const Geometry& geometry, int32_t count, uint64_t seed,
+                  const AttentionParams& params, int32_t checked) {
+    double gap = 0;
+    for (const uint64_t s : {seed, seed + 100}) {
+      gap = GapToReference(geometry, PeakyTokens(geometry, count, s), params, checked);
+      EXPECT_LT(gap, 1e-3) << What(params) << " seed " << s;
+      if (gap < 2e-6) {
+        return;
+      }
+    }
+    ADD_FAILURE() << What(params) << ": off by " << gap << " of the largest value";
+  }
+
+ private:
+  // Largest difference, of the largest value.
+  double GapToReference(const Geometry& geometry, const Tokens& tokens,
+                        const AttentionParams& params, int32_t checked) {
     const int32_t count = tokens[0].rows, pages = count / geometry.page_tokens + 2;
     Rig tuned(*backend_, geometry, pages | 1), plain(*reference_, geometry, pages | 1);
     tuned.RunAll(tuned.Add(tokens, params), 100, count - 1);
     plain.Store(plain.Add(tokens, params), count - checked);
     plain.Step({{0, checked}});
+    double gap = 0, largest = 0;
     for (int32_t layer = 0; layer < geometry.layers; ++layer) {
-      ExpectClose({tuned.outputs(0)[layer].RowRange(count - checked, checked)},
-                  {plain.outputs(0)[layer].RowRange(count - checked, checked)}, geometry, tokens,
-                  What(params));
+      for (int32_t t = 0; t < count; ++t) {
+        for (int32_t c = ValueColumn(geometry.shape, 0); c < geometry.shape.qkv_cols(); ++c) {
+          largest = std::max(largest, std::fabs(double{tokens[layer].at(t, c)}));
+        }
+      }
+      const Host &actual = tuned.outputs(0)[layer], &expected = plain.outputs(0)[layer];
+      for (int32_t t = count - checked; t < count; ++t) {
+        for (int32_t c = 0; c < actual.cols; ++c) {
+          const double now = std::fabs(double{actual.at(t, c)} - expected.at(t, c));
+          gap = now <= gap ? gap : now;  // NaN is no agreement
+        }
+      }
     }
+    return gap / largest;
   }
 };
 
@@ -61,10 +90,9 @@ TEST_P(MultipoleConformance, MatchesReference) {
        Some<std::tuple<int, int, int>>(1, {{3, 1, 20}, {2, 1, 16}, {4, 2, 32}})) {
     Geometry geometry = MakeGeometry(heads, kv_heads, dim);
     geometry.page_tokens = 16;
-    const Tokens tokens = PeakyTokens(geometry, 700, 3);
     for (const float mass : Some<float>(3, {0.6f, 0.0f, 1.0f, 0.95f})) {
       for (const int32_t max_keys : Some<int32_t>(2, {0, 160, 40})) {
-        CompareEnd(geometry, tokens, Multipole(mass, max_keys), 3);
+        CompareEnd(geometry, 700, 3, Multipole(mass, max_keys), 3);
       }
     }
   }
@@ -74,10 +102,9 @@ TEST_P(MultipoleConformance, WhateverTheSinksTheWindowAndThePages) {
   for (const int32_t page : Some<int32_t>(1, {7, 16, 300})) {
     Geometry geometry = MakeGeometry(2, 1, 16);
     geometry.page_tokens = page;
-    const Tokens tokens = PeakyTokens(geometry, 620, 4);
     for (const int32_t sinks : Some<int32_t>(2, {0, 50, 1, 16})) {
       for (const int32_t recent : Some<int32_t>(2, {1, 300, 64, 1000})) {
-        CompareEnd(geometry, tokens, Multipole(0.8f, 96, sinks, recent), 2);
+        CompareEnd(geometry, 620, 4, Multipole(0.8f, 96, sinks, recent), 2);
       }
     }
   }
@@ -89,7 +116,7 @@ TEST_P(MultipoleConformance, MergedSegments) {
   // 4 blocks merged, 5; 16 merged, 17.
   for (const int32_t blocks : Some<int32_t>(2, {5, 17, 4, 16})) {
     const int32_t count = 16 + 64 + blocks * kBlockTokens + 2;
-    CompareEnd(geometry, PeakyTokens(geometry, count, 5), Multipole(0.9f, 320), 2);
+    CompareEnd(geometry, count, 5, Multipole(0.9f, 320), 2);
   }
 }
 
@@ -99,8 +126,8 @@ TEST_P(MultipoleConformance, FirstClusteredBeyondDenseBelow) {
   const int32_t count = 1500;
   AttentionParams params = Multipole(0.9f, 160);
   params.dense_below = count - 2;  // five blocks close at once, four of them as one segment
+  CompareEnd(geometry, count, 6, params, 3);
   const Tokens tokens = PeakyTokens(geometry, count, 6);
-  CompareEnd(geometry, tokens, params, 3);
   params.dense_below = count;
   Rig rig(*backend_, geometry), dense(*backend_, geometry);
   rig.RunAll(rig.Add(tokens, params), 200, count - 1);
@@ -283,22 +310,24 @@ TEST_P(MultipoleCounting, NothingAndEverythingOpened) {
         const int64_t visible = position + 1;
         const int64_t blocks = std::max<int64_t>(0, (visible - 16 - 64) / 256);
         const int64_t real = mass == 0 ? visible - 256 * blocks : visible;
-        // The expansion point is one centre more.
-        const int64_t centres = (blocks > 0 ? 1 : 0) + (mass == 0 ? blocks : blocks * 17);
+        const int64_t points = blocks > 0 ? 1 : 0;
+        const int64_t centres = (mass == 0 ? blocks : blocks * 33);
         const int64_t closed = mass == 0 ? blocks : 0;
         c.qk_exact += heads * real;
         c.pv_exact += heads * real;
-        c.qk_centroid += heads * centres;
+        c.qk_centroid += heads * (points + centres);
         c.pv_centroid += heads * closed;
-        c.kv_bytes_read += kv * (2 * real + centres + closed) * row_bytes;
+        // A mean key in int8 comes with four floats, a mean value with one.
+        c.kv_bytes_read +=
+            kv * ((2 * real + points) * row_bytes + centres * (32 + 4 * 4) + closed * (32 + 4));
         c.queries += heads;
         c.dense_equivalent_qk += heads * visible;
         c.dense_equivalent_pv += heads * visible;
         if (visible >= 336 && (visible - 80) % 256 == 0) {
-          // Blocks 1 to 3 alone: 4 levels of splits at 11 interactions a key, then 4 + 3 / 16. The
-          // fourth merges 1,024 keys: 6 levels.
-          c.index_build += blocks == 4 ? kv * (1024 * 6 * 11 + 4 * 1024 + 3 * 64)
-                                       : kv * (256 * 4 * 11 + 4 * 256 + 3 * 16);
+          // Blocks 1 to 3 alone: 5 levels of splits at 11 interactions a key, then 5 + 4 / 8. The
+          // fourth merges 1,024 keys: 7 levels.
+          c.index_build += blocks == 4 ? kv * (1024 * 7 * 11 + 5 * 1024 + 4 * 128)
+                                       : kv * (256 * 5 * 11 + 5 * 256 + 4 * 32);
         }
         c.index_build += heads;  // the query, for expansion points
       }
@@ -313,18 +342,19 @@ TEST_P(MultipoleCounting, MaxKeysBoundsTheRowsOpened) {
   geometry.page_tokens = 16;
   const int32_t count = 16 + 64 + 3 * 256;
   const Tokens tokens = PeakyTokens(geometry, count, 15);
-  for (const int32_t max_keys : {15, 16, 100, 320}) {
+  for (const int32_t max_keys : {7, 8, 100, 320}) {
     Rig rig(*backend_, geometry);
     rig.RunAll(rig.Add(tokens, Multipole(1.0f, max_keys)), 100, count - 1);
     const AttentionCounters& c = rig.counters(0, Phase::kDecode);  // of the last token alone
-    const int64_t rows = c.qk_exact / 2 - (16 + 64) + c.qk_centroid / 2 - 1 - 3;
-    EXPECT_EQ(rows, max_keys / 16 * 16) << max_keys;
-    EXPECT_EQ(c.pv_exact, c.qk_exact);
     // Real keys and closed clusters are a partition of all tokens: each opening of a coarse one
-    // turns 1 into 16, each of a fine one takes 1 away.
-    const int64_t fine_openings = (c.qk_exact / 2 - (16 + 64)) / 16;
-    const int64_t coarse_openings = (c.qk_centroid / 2 - 1 - 3) / 16;
-    EXPECT_EQ(c.pv_centroid / 2, 3 + 15 * coarse_openings - fine_openings);
+    // turns 1 into 32, each of a fine one takes 1 away.
+    const int64_t fine_openings = (c.qk_exact / 2 - (16 + 64)) / 8;
+    const int64_t coarse_openings = (c.qk_centroid / 2 - 1 - 3) / 32;
+    EXPECT_EQ(fine_openings + coarse_openings, max_keys / 8) << max_keys;
+    EXPECT_EQ(c.qk_exact / 2, 16 + 64 + 8 * fine_openings);
+    EXPECT_EQ(c.qk_centroid / 2, 1 + 3 + 32 * coarse_openings);
+    EXPECT_EQ(c.pv_exact, c.qk_exact);
+    EXPECT_EQ(c.pv_centroid / 2, 3 + 31 * coarse_openings - fine_openings);
   }
 }
 

@@ -35,6 +35,9 @@ struct dim3 {
 struct int2 {
   int x, y;
 };
+struct alignas(4) char4 {
+  signed char x, y, z, w;
+};
 struct alignas(16) int4 {
   int x, y, z, w;
 };
