@@ -17,13 +17,14 @@
 // of, would count for a sixteenth of itself, and the cluster's mean value for it.
 //
 // Both means are stored in int8, each with one scale, its largest magnitude / 127: a cluster costs
-// 2 d + 20 bytes beside the 64 d of its eight keys and values in f32, so that clusters can be
+// 2 d + 16 bytes beside the 64 d of its eight keys and values in f32, so that clusters can be
 // small. mu above is the stored one, so that the expansion is exact at p. A coarse cluster is made
 // of the stored fine ones.
 //
-// Which cluster to open first: the one of the largest root mean square of its mass, which is its
-// mass times exp(correction) where scores scatter like a normal distribution, times the spread of
-// its values, sqrt(sum_j w_j |v_j - mean|^2): what standing for its keys may cost the output.
+// Which cluster to open first: not the one of the largest mass but of the largest root mean square
+// of it, mass times exp(correction) where scores scatter like a normal distribution: a cluster of
+// which little is known may matter more than one that is sure to be middling. Values have no say,
+// so that what is opened is a matter of queries and keys alone.
 //
 // p is the mean, over the query heads of the group, of the queries in the last kQueryBlocks whole
 // blocks of 256 positions before the position at which the segment closes; 0 before the first.
@@ -78,24 +79,24 @@ constexpr int32_t SegmentBlocks(int32_t blocks) {
 }
 
 // Interactions of building a segment (docs/counting.md): a split costs each of its keys a mean, a
-// distance, kAxisIterations products and accumulations, and a projection; a fine cluster five per
-// key (its product with p, and its part in key, value, variance and spread), a coarse one four per
-// fine. Beside that each query that enters an expansion point costs one.
+// distance, kAxisIterations products and accumulations, and a projection; a fine cluster four per
+// key (its product with p, and its part in key, value and variance), a coarse one three per fine.
+// Beside that each query that enters an expansion point costs one.
 constexpr int64_t SegmentBuildInteractions(int32_t blocks) {
   const int64_t keys = int64_t{blocks} * kBlockTokens;
   int64_t splits = 0;
   for (int64_t tokens = keys; tokens > kFineTokens; tokens /= 2) {
     ++splits;
   }
-  return keys * splits * (3 + 2 * kAxisIterations) + 5 * keys + 4 * keys / kFineTokens;
+  return keys * splits * (3 + 2 * kAxisIterations) + 4 * keys + 3 * keys / kFineTokens;
 }
 
 inline constexpr float kCentreSteps = 127.0f;  // of a stored mean: +-127 scales
 
 // Bytes that scoring a cluster reads: its mean key, that one's scale, offset (a - p . mu /
-// sqrt(d)), variance and spread; and what taking its mean value reads: that and its scale.
+// sqrt(d)) and variance; and what taking its mean value reads: that and its scale.
 ALCCA_HOST_DEVICE constexpr int64_t ClusterKeyBytes(int32_t head_dim) {
-  return head_dim + 4 * int64_t{sizeof(float)};
+  return head_dim + 3 * int64_t{sizeof(float)};
 }
 ALCCA_HOST_DEVICE constexpr int64_t ClusterValueBytes(int32_t head_dim) {
   return head_dim + int64_t{sizeof(float)};
@@ -109,10 +110,9 @@ struct ClusterRows {
   ALCCA_HOST_DEVICE float* KeyScales() const { return reinterpret_cast<float*>(base); }
   ALCCA_HOST_DEVICE float* Offsets() const { return KeyScales() + count; }
   ALCCA_HOST_DEVICE float* Variances() const { return KeyScales() + 2 * count; }
-  ALCCA_HOST_DEVICE float* Spreads() const { return KeyScales() + 3 * count; }
-  ALCCA_HOST_DEVICE float* ValueScales() const { return KeyScales() + 4 * count; }
+  ALCCA_HOST_DEVICE float* ValueScales() const { return KeyScales() + 3 * count; }
   ALCCA_HOST_DEVICE int8_t* Key(int32_t row) const {
-    return reinterpret_cast<int8_t*>(KeyScales() + 5 * count) + size_t(row) * d;
+    return reinterpret_cast<int8_t*>(KeyScales() + 4 * count) + size_t(row) * d;
   }
   ALCCA_HOST_DEVICE int8_t* Value(int32_t row) const { return Key(count + row); }
 };

@@ -1,5 +1,5 @@
 // Softmax over real keys and clusters together (kernels/key_clusters.h). Sinks and everything not
-// yet clustered are real. Of the clusters, the one that may cost the output most is opened first, a
+// yet clustered are real. Of the clusters, the one that may matter most is opened first, a
 // coarse one into its fine ones, a fine one into its keys, until real keys cover the wanted mass or
 // max_keys rows have been read; what stays closed enters as itself. One choice for all query heads
 // of the group, so that memory is read once for all: a cluster counts as it does for the head to
@@ -18,11 +18,11 @@ namespace {
 
 // A closed cluster that might be opened.
 struct Candidate {
-  double cost = 0;   // largest over the group
+  double rms = 0;    // of its mass, the largest over the group
   int32_t node = 0;  // coarse: its block; fine: blocks + its index in Row::fine_of
 };
 bool Later(const Candidate& a, const Candidate& b) {
-  return a.cost < b.cost || (a.cost == b.cost && a.node > b.node);
+  return a.rms < b.rms || (a.rms == b.rms && a.node > b.node);
 }
 
 // One row's work; vectors keep their memory from row to row.
@@ -132,13 +132,13 @@ void Row::Score(const ClusterRows& rows, int32_t n, float* logits, int32_t strid
 
 void Row::Push(int32_t node, const ClusterRows& rows, int32_t i, const float* logits,
                int32_t stride) {
-  double cost = 0;
+  double rms = 0;
   for (int32_t g = 0; g < group_; ++g) {
     const float logit = logits[size_t(g) * stride];
     closed_[g] += Weight(g, logit);
-    cost = std::max(cost, Weight(g, logit + Correction(g, rows, i)));
+    rms = std::max(rms, Weight(g, logit + Correction(g, rows, i)));
   }
-  heap_.push_back({cost * rows.Spreads()[i], node});
+  heap_.push_back({rms, node});
 }
 
 void Row::Take(const float* logits, int32_t stride) {

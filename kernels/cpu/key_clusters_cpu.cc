@@ -158,10 +158,9 @@ float Store(const float* mean, int32_t d, int8_t* stored) {
 
 // Rows that a cluster stands for: keys, or clusters one level below.
 struct Parts {
-  const float* keys;             // [n, d]
-  const float* values;           // [n, d]
-  const float* key_scatter;      // [n], own variance * d
-  const float* squared_spreads;  // [n], own
+  const float* keys;       // [n, d]
+  const float* values;     // [n, d]
+  const float* variances;  // [n], own
 };
 
 // Makes the clusters of a segment, block by block. All memory is taken when it is made.
@@ -180,23 +179,21 @@ class ClusterMaker {
   void MakeBlock(const float* keys, const float* values, const ClusterRows& fine,
                  const ClusterRows& coarse, int32_t row) {
     constexpr float kNone[kFineTokens] = {};
-    float log_masses[kBlockFines], scatter[kBlockFines], squared_spreads[kBlockFines];
+    float log_masses[kBlockFines];
     for (int32_t f = 0; f < kBlockFines; ++f) {
       const size_t at = size_t(f) * kFineTokens * d_;
       float scores[kFineTokens];
       kernels_.dots(scores, point_, keys + at, kFineTokens, d_);
-      log_masses[f] = Make<kFineTokens>(fine, f, scores, {keys + at, values + at, kNone, kNone});
+      log_masses[f] = Make<kFineTokens>(fine, f, scores, {keys + at, values + at, kNone});
       const auto restore = [&](const int8_t* stored, float scale, std::vector<float>& to) {
         std::transform(stored, stored + d_, &to[size_t(f) * d_],
                        [scale](int8_t x) { return scale * static_cast<float>(x); });
       };
       restore(fine.Key(f), fine.KeyScales()[f], fine_keys_);
       restore(fine.Value(f), fine.ValueScales()[f], fine_values_);
-      scatter[f] = fine.Variances()[f] * static_cast<float>(d_);
-      squared_spreads[f] = fine.Spreads()[f] * fine.Spreads()[f];
     }
     Make<kBlockFines>(coarse, row, log_masses,
-                      {fine_keys_.data(), fine_values_.data(), scatter, squared_spreads});
+                      {fine_keys_.data(), fine_values_.data(), fine.Variances()});
   }
 
  private:
@@ -207,24 +204,18 @@ class ClusterMaker {
     const float* weights = log_masses;
     WeightedMean(kernels_, weights, parts.keys, n, d_, mean_.data());
     to.KeyScales()[row] = Store(mean_.data(), d_, to.Key(row));
+    // Within the parts and between them.
+    float squared[n];
+    kernels_.squared_distances(squared, mean_.data(), parts.keys, n, d_);
     to.Variances()[row] =
-        WeightedScatter<n>(weights, parts.keys, parts.key_scatter) / static_cast<float>(d_);
+        std::inner_product(weights, weights + n, parts.variances, 0.0f) +
+        std::inner_product(weights, weights + n, squared, 0.0f) / static_cast<float>(d_);
     float shift;
     kernels_.dots_int8(&shift, point_, to.Key(row), &to.KeyScales()[row], 1, d_);
     to.Offsets()[row] = log_mass - shift;
     WeightedMean(kernels_, weights, parts.values, n, d_, mean_.data());
     to.ValueScales()[row] = Store(mean_.data(), d_, to.Value(row));
-    to.Spreads()[row] = std::sqrt(WeightedScatter<n>(weights, parts.values, parts.squared_spreads));
     return log_mass;
-  }
-
-  // sum_i weights[i] (|rows[i] - mean|^2 + own[i])
-  template <int32_t n>
-  float WeightedScatter(const float* weights, const float* rows, const float* own) {
-    float squared[n];
-    kernels_.squared_distances(squared, mean_.data(), rows, n, d_);
-    std::transform(squared, squared + n, own, squared, std::plus<>());
-    return std::inner_product(squared, squared + n, weights, 0.0f);
   }
 
   const AttentionKernels& kernels_;

@@ -1,11 +1,11 @@
 // Softmax over real keys and clusters together (kernels/key_clusters.h), one online softmax over
-// the exact and the far part. The cluster that may cost the output most is opened next, until real
+// the exact and the far part. The cluster that may matter most is opened next, until real
 // keys cover the wanted mass for every query head, or max_keys rows have been read; the order of
 // openings follows from the estimates alone, so up to eight fine clusters are read at once, and
 // those behind the point where it was enough are thrown away.
 //
 // Bound by bytes and, at one sequence, by the latency of some dozen dependent reads: of each coarse
-// cluster 2 d + 20 bytes and of an opened one 32 times that, of the sinks, the recent keys and at
+// cluster 2 d + 16 bytes and of an opened one 32 times that, of the sinks, the recent keys and at
 // most max_keys others 2 d elements, once for all query heads of a KV head.
 // Grid: tokens x KV heads, 128 threads.
 
@@ -51,9 +51,9 @@ class OpeningBlock {
         kv_head_(blockIdx.y) {
     auto* base =
         static_cast<unsigned char*>(scratch) + row.scratch + size_t(kv_head_) * shape_.Bytes();
-    cost_ = reinterpret_cast<double*>(base);
-    block_cost_ = cost_ + shape_.nodes();
-    coarse_logits_ = reinterpret_cast<float*>(block_cost_ + shape_.opened_max);
+    rms_ = reinterpret_cast<double*>(base);
+    block_rms_ = rms_ + shape_.nodes();
+    coarse_logits_ = reinterpret_cast<float*>(block_rms_ + shape_.opened_max);
     fine_logits_ = coarse_logits_ + size_t(group_) * row.blocks;
     opened_ =
         reinterpret_cast<int32_t*>(fine_logits_ + size_t(shape_.opened_max) * group_ * kBlockFines);
@@ -156,15 +156,15 @@ class OpeningBlock {
                                          int32_t row) const {
     return tile_.weights[g * kTileKeys + j] + rows.Offsets()[row] + Correction(g, rows, row);
   }
-  // logit(g): its log-masses.
+  // The root mean square of its mass, the largest over the group. logit(g): its log-masses.
   template <typename LogitOf>
-  __device__ __forceinline__ double Cost(const ClusterRows& rows, int32_t row,
-                                         LogitOf logit) const {
-    double cost = 0;
+  __device__ __forceinline__ double MassRms(const ClusterRows& rows, int32_t row,
+                                            LogitOf logit) const {
+    double rms = 0;
     for (int32_t g = 0; g < group_; ++g) {
-      cost = fmax(cost, double{Weight(g, logit(g) + Correction(g, rows, row))});
+      rms = fmax(rms, double{Weight(g, logit(g) + Correction(g, rows, row))});
     }
-    return cost * rows.Spreads()[row];
+    return rms;
   }
   // exp(logit - reference), as a share of the first estimate of all mass.
   __device__ __forceinline__ float Weight(int32_t g, float logit) const {
@@ -214,8 +214,8 @@ class OpeningBlock {
     }
     __syncthreads();
     for (int32_t b = threadIdx.x; b < row_.blocks; b += kAttentionThreads) {
-      cost_[b] = Cost(Coarse(b), b % kSegmentBlocks,
-                      [&](int32_t g) { return coarse_logits_[size_t(g) * row_.blocks + b]; });
+      rms_[b] = MassRms(Coarse(b), b % kSegmentBlocks,
+                        [&](int32_t g) { return coarse_logits_[size_t(g) * row_.blocks + b]; });
     }
     __syncthreads();
   }
@@ -229,62 +229,59 @@ class OpeningBlock {
     return sequence_.mass < 1.0f && share <= 1.0 - double{sequence_.mass};
   }
 
-  // By one warp, cost(i) for i < count: the largest that is not negative and its index, of equals
+  // By one warp, rms(i) for i < count: the largest that is not negative and its index, of equals
   // the first; -1 and -1: none.
   struct Largest {
-    double cost;
+    double rms;
     int32_t index;
   };
-  template <typename CostOf>
-  __device__ __forceinline__ static Largest LargestOf(int32_t count, CostOf cost_of) {
-    double cost = -1;
+  template <typename RmsOf>
+  __device__ __forceinline__ static Largest LargestOf(int32_t count, RmsOf rms_of) {
+    double rms = -1;
     int32_t best = -1;
     for (int32_t i = threadIdx.x % kWarp; i < count; i += kWarp) {
-      const double now = cost_of(i);
-      if (now > cost || (best < 0 && now >= 0)) {
-        cost = now;
+      const double now = rms_of(i);
+      if (now > rms || (best < 0 && now >= 0)) {
+        rms = now;
         best = i;
       }
     }
 #pragma unroll
     for (int32_t offset = kWarp / 2; offset > 0; offset /= 2) {
-      const double other_cost = __shfl_xor_sync(kFullMask, cost, offset);
+      const double other_rms = __shfl_xor_sync(kFullMask, rms, offset);
       const int32_t other = __shfl_xor_sync(kFullMask, best, offset);
       const bool take =
-          other >= 0 && (best < 0 || other_cost > cost || (other_cost == cost && other < best));
-      cost = take ? other_cost : cost;
+          other >= 0 && (best < 0 || other_rms > rms || (other_rms == rms && other < best));
+      rms = take ? other_rms : rms;
       best = take ? other : best;
     }
-    return {cost, best};
+    return {rms, best};
   }
-  __device__ __forceinline__ double* FineCosts(int32_t opened) const {
-    return cost_ + row_.blocks + opened * kBlockFines;
-  }
-  // By one warp: the closed node of the largest cost, coarse ones first of equals; -1: none.
+  // By one warp: the closed node of the largest rms, coarse ones first of equals; -1: none.
   __device__ __forceinline__ int32_t LargestNode() const {
-    const Largest coarse = LargestOf(row_.blocks, [this](int32_t i) { return cost_[i]; });
-    const Largest block = LargestOf(shared_.opened, [this](int32_t i) { return block_cost_[i]; });
-    if (block.index < 0 || (coarse.index >= 0 && coarse.cost >= block.cost)) {
+    const Largest coarse = LargestOf(row_.blocks, [this](int32_t i) { return rms_[i]; });
+    const Largest block = LargestOf(shared_.opened, [this](int32_t i) { return block_rms_[i]; });
+    if (block.index < 0 || (coarse.index >= 0 && coarse.rms >= block.rms)) {
       return coarse.index;
     }
     return row_.blocks + block.index * kBlockFines + LargestFine(block.index).index;
   }
   __device__ __forceinline__ Largest LargestFine(int32_t opened) const {
-    const double* costs = cost_ + row_.blocks + opened * kBlockFines;
-    return LargestOf(kBlockFines, [costs](int32_t f) { return costs[f]; });
+    const double* fines = rms_ + row_.blocks + opened * kBlockFines;
+    return LargestOf(kBlockFines, [fines](int32_t f) { return fines[f]; });
   }
   // By one warp: it counts as opened from now on.
   __device__ __forceinline__ void Take(int32_t node) const {
     __syncwarp();
     if (threadIdx.x == 0) {
-      cost_[node] = -1;
+      rms_[node] = -1;
     }
     __syncwarp();
     if (node >= row_.blocks) {
       const int32_t opened = (node - row_.blocks) / kBlockFines;
       const Largest next = LargestFine(opened);
       if (threadIdx.x == 0) {
-        block_cost_[opened] = next.cost;
+        block_rms_[opened] = next.rms;
       }
       __syncwarp();
     }
@@ -342,14 +339,14 @@ class OpeningBlock {
     }
     __syncthreads();
     for (int32_t f = threadIdx.x; f < kBlockFines; f += kAttentionThreads) {
-      cost_[row_.blocks + number * kBlockFines + f] =
-          Cost(fine, f, [&](int32_t g) { return FineLogits(number, g)[f]; });
+      rms_[row_.blocks + number * kBlockFines + f] =
+          MassRms(fine, f, [&](int32_t g) { return FineLogits(number, g)[f]; });
     }
     __syncthreads();
     if (threadIdx.x < kWarp) {
       const Largest largest = LargestFine(number);
       if (threadIdx.x == 0) {
-        block_cost_[number] = largest.cost;
+        block_rms_[number] = largest.rms;
       }
     }
     if (threadIdx.x == 0) {
@@ -391,7 +388,7 @@ class OpeningBlock {
       shared_.accepted = p;
       shared_.done = p < shared_.pending_count ? 1 : 0;
       for (; p < shared_.pending_count; ++p) {
-        cost_[row_.blocks + shared_.pending[p]] = 0;  // closed after all
+        rms_[row_.blocks + shared_.pending[p]] = 0;  // closed after all
       }
     }
     __syncthreads();
@@ -404,7 +401,7 @@ class OpeningBlock {
   template <typename LogitOf, typename Value, typename Scale>
   __device__ __forceinline__ void FoldClosed(int32_t first, int32_t count, LogitOf logit,
                                              Value value, Scale scale) {
-    const auto is_closed = [this, first](int32_t j) { return !(cost_[first + j] < 0); };
+    const auto is_closed = [this, first](int32_t j) { return !(rms_[first + j] < 0); };
     bool any = false;
     for (int32_t j = 0; j < count; ++j) {
       any = any || is_closed(j);
@@ -477,9 +474,9 @@ class OpeningBlock {
   OpeningShared& shared_;
   const int32_t group_, d_, kv_head_;
   // Nodes: coarse clusters by block, then 32 fine ones of each opened block, in the order of
-  // opening. What closing it may cost, the largest over the group; -1: opened.
-  double* cost_;
-  double* block_cost_;  // of each opened block, the largest of its closed fine clusters, or -1
+  // opening. The root mean square of its mass, the largest over the group; -1: opened.
+  double* rms_;
+  double* block_rms_;  // of each opened block, the largest of its closed fine clusters, or -1
   float* coarse_logits_;
   float* fine_logits_;
   int32_t* opened_;

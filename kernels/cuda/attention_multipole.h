@@ -12,8 +12,8 @@ struct ClusterRow {
 };
 
 // Scratch of one token and KV head: logits of coarse clusters [group, blocks] and of the fine ones
-// of opened blocks [opened, group, 32], what closing them may cost, the largest of that in each
-// opened block, and which blocks they are.
+// of opened blocks [opened, group, 32], root mean squares of their masses, the largest of those in
+// each opened block, and which blocks they are.
 struct OpeningShape {
   int32_t group, blocks, opened_max;
   __host__ __device__ OpeningShape(int32_t group, int32_t blocks, int32_t max_keys)

@@ -267,44 +267,42 @@ __device__ __forceinline__ LaneRow LoadStored(const int8_t* stored, float scale,
   return out;
 }
 
-// sum_i weights[i] row(i) to `mean`, and sum_i weights[i] (|row(i) - mean|^2 + own(i)).
-template <int32_t kCount, typename Row, typename Own>
-__device__ __forceinline__ float Moments(const float (&weights)[kCount], Row row, Own own,
-                                         LaneRow& mean) {
-  mean = {};
+// sum_i weights[i] row(i)
+template <int32_t kCount, typename Row>
+__device__ __forceinline__ LaneRow WeightedMean(const float (&weights)[kCount], Row row) {
+  LaneRow mean = {};
 #pragma unroll 8
   for (int32_t i = 0; i < kCount; ++i) {
     AddScaled(mean, row(i), weights[i]);
   }
-  float scatter = 0.0f;
-#pragma unroll 8
-  for (int32_t i = 0; i < kCount; ++i) {
-    LaneRow centred = row(i);
-    AddScaled(centred, mean, -1.0f);
-    scatter += weights[i] * (WarpDot(centred, centred) + own(i));
-  }
-  return scatter;
+  return mean;
 }
 
-// One cluster of the rows key(i), value(i) of the given weights, by a warp; key_scatter(i) and
-// value_scatter(i) are what lies within those already. `log_mass`: at the expansion point.
-template <int32_t kCount, typename Key, typename Value, typename KeyScatter, typename ValueScatter>
+// One cluster of the rows key(i), value(i) of the given weights, by a warp; variance(i) is what
+// lies within those already. `log_mass`: at the expansion point.
+template <int32_t kCount, typename Key, typename Value, typename Variance>
 __device__ __forceinline__ void MakeCluster(const ClusterRows& to, int32_t row,
                                             const LaneRow& point, float log_mass,
                                             const float (&weights)[kCount], Key key, Value value,
-                                            KeyScatter key_scatter, ValueScatter value_scatter) {
-  LaneRow mean;
-  const float keys = Moments(weights, key, key_scatter, mean);
+                                            Variance variance) {
+  LaneRow mean = WeightedMean(weights, key);
+  float within = 0.0f, between = 0.0f;
+#pragma unroll 8
+  for (int32_t i = 0; i < kCount; ++i) {
+    LaneRow centred = key(i);
+    AddScaled(centred, mean, -1.0f);
+    within += weights[i] * variance(i);
+    between += weights[i] * WarpDot(centred, centred);
+  }
   const float key_scale = Store(mean, to.d, to.Key(row));
   const float shift = WarpDot(point, mean);
-  const float values = Moments(weights, value, value_scatter, mean);
+  mean = WeightedMean(weights, value);
   const float value_scale = Store(mean, to.d, to.Value(row));
   if (threadIdx.x % kWarp == 0) {
     to.KeyScales()[row] = key_scale;
     to.ValueScales()[row] = value_scale;
     to.Offsets()[row] = log_mass - shift;
-    to.Variances()[row] = keys / static_cast<float>(to.d);
-    to.Spreads()[row] = sqrtf(values);
+    to.Variances()[row] = within + between / static_cast<float>(to.d);
   }
 }
 
@@ -335,7 +333,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
       weights[i] = WarpDot(point, key(i));
     }
     const float log_mass = Normalise(weights);
-    MakeCluster(fine, f, point, log_mass, weights, key, value, none, none);
+    MakeCluster(fine, f, point, log_mass, weights, key, value, none);
     if (lane == 0) {
       log_masses[f] = log_mass;
     }
@@ -356,8 +354,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
       coarse, block % kSegmentBlocks, point, log_mass, weights,
       [&](int32_t f) { return LoadStored(fine.Key(f), fine.KeyScales()[f], d); },
       [&](int32_t f) { return LoadStored(fine.Value(f), fine.ValueScales()[f], d); },
-      [&](int32_t f) { return fine.Variances()[f] * static_cast<float>(d); },
-      [&](int32_t f) { return fine.Spreads()[f] * fine.Spreads()[f]; });
+      [&](int32_t f) { return fine.Variances()[f]; });
 }
 
 // A thread a dimension, tokens in order, so that sums are the same however they were cut.

@@ -144,15 +144,11 @@ ClusterReference MakeCluster(const std::vector<ClusterReference>& parts) {
       value[i] += std::exp(part.log_mass - log_mass) * part.value[i];
     }
   }
-  double squared_spread = 0;
   for (const ClusterReference& part : parts) {
-    const double weight = std::exp(part.log_mass - log_mass);
-    cluster.variance +=
-        weight * (part.variance + SquaredDistance(part.key, key) / static_cast<double>(d));
-    squared_spread += weight * (part.spread * part.spread + SquaredDistance(part.value, value));
+    cluster.variance += std::exp(part.log_mass - log_mass) *
+                        (part.variance + SquaredDistance(part.key, key) / static_cast<double>(d));
   }
   cluster.log_mass = log_mass;
-  cluster.spread = std::sqrt(squared_spread);
   cluster.key = Stored(std::move(key));
   cluster.value = Stored(std::move(value));
   return cluster;
@@ -258,10 +254,10 @@ std::vector<Vector> MultipoleReference(const std::vector<Vector>& queries,
       first[h] += std::exp(logit(h, *c));
     }
   }
-  const auto cost = [&](const ClusterReference& c) {
+  const auto mass_rms = [&](const ClusterReference& c) {
     double largest = 0;
     for (size_t h = 0; h < heads; ++h) {
-      largest = std::max(largest, std::exp(logit(h, c) + correction(h, c)) / first[h] * c.spread);
+      largest = std::max(largest, std::exp(logit(h, c) + correction(h, c)) / first[h]);
     }
     return largest;
   };
@@ -279,8 +275,9 @@ std::vector<Vector> MultipoleReference(const std::vector<Vector>& queries,
       break;
     }
     const auto largest = std::max_element(
-        closed.begin(), closed.end(),
-        [&](const ClusterReference* a, const ClusterReference* b) { return cost(*a) < cost(*b); });
+        closed.begin(), closed.end(), [&](const ClusterReference* a, const ClusterReference* b) {
+          return mass_rms(*a) < mass_rms(*b);
+        });
     const ClusterReference* opened = *largest;
     closed.erase(largest);
     if (opened->fines.empty()) {

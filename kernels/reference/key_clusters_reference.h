@@ -14,7 +14,6 @@ struct ClusterReference {
   std::vector<double> key;      // means, weighted by the softmax of that query, as they are stored
   std::vector<double> value;
   double variance = 0;  // of the keys, averaged over dimensions
-  double spread = 0;    // of the values: root of their squared distance from their mean
   std::vector<ClusterReference> fines;
 };
 

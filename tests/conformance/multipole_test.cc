@@ -317,17 +317,17 @@ TEST_P(MultipoleCounting, NothingAndEverythingOpened) {
         c.pv_exact += heads * real;
         c.qk_centroid += heads * (points + centres);
         c.pv_centroid += heads * closed;
-        // A mean key in int8 comes with four floats, a mean value with one.
+        // A mean key in int8 comes with three floats, a mean value with one.
         c.kv_bytes_read +=
-            kv * ((2 * real + points) * row_bytes + centres * (32 + 4 * 4) + closed * (32 + 4));
+            kv * ((2 * real + points) * row_bytes + centres * (32 + 3 * 4) + closed * (32 + 4));
         c.queries += heads;
         c.dense_equivalent_qk += heads * visible;
         c.dense_equivalent_pv += heads * visible;
         if (visible >= 336 && (visible - 80) % 256 == 0) {
-          // Blocks 1 to 3 alone: 5 levels of splits at 11 interactions a key, then 5 + 4 / 8. The
+          // Blocks 1 to 3 alone: 5 levels of splits at 11 interactions a key, then 4 + 3 / 8. The
           // fourth merges 1,024 keys: 7 levels.
-          c.index_build += blocks == 4 ? kv * (1024 * 7 * 11 + 5 * 1024 + 4 * 128)
-                                       : kv * (256 * 5 * 11 + 5 * 256 + 4 * 32);
+          c.index_build += blocks == 4 ? kv * (1024 * 7 * 11 + 4 * 1024 + 3 * 128)
+                                       : kv * (256 * 5 * 11 + 4 * 256 + 3 * 32);
         }
         c.index_build += heads;  // the query, for expansion points
       }

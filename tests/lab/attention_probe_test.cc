@@ -237,7 +237,8 @@ TEST_F(AttentionProbeTest, WeightsFindTheTokensThatClustersMoved) {
         const float* value = qkv.data() + size_t(j) * shape.qkv_cols() + 3 * kDim;
         expected += double{(*weights)[size_t(h) * n + j]} * value[c];
       }
-      EXPECT_NEAR(run->output[(size_t(last) * shape.heads + h) * kDim + c], expected, 1e-5);
+      // Mean values are kept in int8, those that the weights are read from as well.
+      EXPECT_NEAR(run->output[(size_t(last) * shape.heads + h) * kDim + c], expected, 1e-3);
     }
   }
 }

@@ -51,6 +51,7 @@ class AttentionProbe {
   // The weights of the queries at `positions` (ascending, each in [0, n)) on all tokens:
   // [heads, positions, n], zero right of the query. Costs n / head_dim runs; modes whose rows need
   // no history (dense, window, topk) run the positions asked for, others every row before them.
+  // Of a closed cluster of `multipole` each is rounded to a 127th of the largest, as values are.
   absl::StatusOr<std::vector<float>> Weights(const ProbeInput& input, const AttentionParams& params,
                                              std::span<const int32_t> positions);
 
