@@ -21,12 +21,6 @@ inline Lanes Load(const float* p) {
   std::memcpy(&v, p, sizeof(v));
   return v;
 }
-inline Lanes Load(const int8_t* p) {
-  typedef int8_t Bytes __attribute__((vector_size(kLanes)));
-  Bytes v;
-  std::memcpy(&v, p, sizeof(v));
-  return __builtin_convertvector(v, Lanes);
-}
 inline void Store(float* p, Lanes v) {
   std::memcpy(p, &v, sizeof(v));
 }
@@ -106,11 +100,11 @@ struct SquaredDifference {
 
 // out[j] = sum_i Term(q[i], rows[j * d + i]), n <= kCount rows: fewer than kCount repeat
 // the last row, so that every row takes the same path and its result does not depend on its place.
-template <typename Term, int kCount, typename Element>
-void ReduceGroup(float* out, const float* q, const Element* rows, int32_t n, int32_t d) {
+template <typename Term, int kCount>
+void ReduceGroup(float* out, const float* q, const float* rows, int32_t n, int32_t d) {
   constexpr Term term;
   const int32_t whole = d / kLanes * kLanes;
-  const Element* row[kCount];
+  const float* row[kCount];
   Lanes sum[kLanes] = {};
   for (int32_t r = 0; r < kCount; ++r) {
     row[r] = rows + size_t(std::min(r, n - 1)) * d;
@@ -126,14 +120,14 @@ void ReduceGroup(float* out, const float* q, const Element* rows, int32_t n, int
   for (int32_t r = 0; r < n; ++r) {
     float tail = 0;
     for (int32_t i = whole; i < d; ++i) {
-      tail += term(q[i], static_cast<float>(row[r][i]));
+      tail += term(q[i], row[r][i]);
     }
     out[r] = total[r] + tail;
   }
 }
 
-template <typename Term, typename Element>
-void ReduceRows(float* out, const float* q, const Element* rows, int32_t n, int32_t d) {
+template <typename Term>
+void ReduceRows(float* out, const float* q, const float* rows, int32_t n, int32_t d) {
   for (int32_t begin = 0; begin < n; begin += kLanes) {
     const int32_t left = std::min(kLanes, n - begin);
     if (left > kLanes / 2) {
@@ -144,11 +138,18 @@ void ReduceRows(float* out, const float* q, const Element* rows, int32_t n, int3
   }
 }
 
-void DotsInt8(float* out, const float* q, const int8_t* rows, const float* scales, int32_t n,
-              int32_t d) {
-  ReduceRows<Product>(out, q, rows, n, d);
-  for (int32_t j = 0; j < n; ++j) {
-    out[j] *= scales[j];
+void RestoreInt8(float* out, const int8_t* rows, const float* scales, int32_t n, int32_t d) {
+  typedef int8_t Bytes __attribute__((vector_size(kLanes)));
+  for (int32_t j = 0; j < n; ++j, rows += d, out += d) {
+    int32_t i = 0;
+    for (; i + kLanes <= d; i += kLanes) {
+      Bytes v;
+      std::memcpy(&v, rows + i, sizeof(v));
+      Store(out + i, scales[j] * __builtin_convertvector(v, Lanes));
+    }
+    for (; i < d; ++i) {
+      out[i] = scales[j] * static_cast<float>(rows[i]);
+    }
   }
 }
 
@@ -164,8 +165,8 @@ void Axpy(float* acc, float w, const float* row, int32_t d) {
 
 // acc[0 .. count * 16) = acc * scale + sum_j weights[j] * values[j * stride ...], held in
 // registers.
-template <int kCount, typename Element>
-void WeightedSlab(float* acc, float scale, const float* weights, const Element* values, int32_t n,
+template <int kCount>
+void WeightedSlab(float* acc, float scale, const float* weights, const float* values, int32_t n,
                   int32_t stride) {
   Lanes sum[kCount];
   for (int c = 0; c < kCount; ++c) {
@@ -173,7 +174,7 @@ void WeightedSlab(float* acc, float scale, const float* weights, const Element* 
   }
   for (int32_t j = 0; j < n; ++j) {
     const float w = weights[j];
-    const Element* row = values + size_t(j) * stride;
+    const float* row = values + size_t(j) * stride;
     for (int c = 0; c < kCount; ++c) {
       sum[c] += w * Load(row + c * kLanes);
     }
@@ -183,8 +184,8 @@ void WeightedSlab(float* acc, float scale, const float* weights, const Element* 
   }
 }
 
-// Turns scores into weights in place; returns by how much what was accumulated before shrinks.
-float Weigh(SoftmaxState* state, float* scores, int32_t n) {
+void Fold(float* acc, SoftmaxState* state, float* scores, const float* values, int32_t n,
+          int32_t d) {
   float top = scores[0];
   for (int32_t j = 1; j < n; ++j) {
     top = std::max(top, scores[j]);
@@ -211,50 +212,28 @@ float Weigh(SoftmaxState* state, float* scores, int32_t n) {
   }
   state->sum = state->sum * scale + sum;
   state->max = max;
-  return scale;
-}
 
-// acc = acc * scale + sum_j weights[j] * values[j]
-template <typename Element>
-void Accumulate(float* acc, float scale, const float* weights, const Element* values, int32_t n,
-                int32_t d) {
   int32_t i = 0;
   for (; i + 8 * kLanes <= d; i += 8 * kLanes) {
-    WeightedSlab<8>(acc + i, scale, weights, values + i, n, d);
+    WeightedSlab<8>(acc + i, scale, scores, values + i, n, d);
   }
   for (; i + kLanes <= d; i += kLanes) {
-    WeightedSlab<1>(acc + i, scale, weights, values + i, n, d);
+    WeightedSlab<1>(acc + i, scale, scores, values + i, n, d);
   }
   for (; i < d; ++i) {
     float a = acc[i] * scale;
     for (int32_t row = 0; row < n; ++row) {
-      a += weights[row] * values[size_t(row) * d + i];
+      a += scores[row] * values[size_t(row) * d + i];
     }
     acc[i] = a;
   }
 }
 
-void Fold(float* acc, SoftmaxState* state, float* scores, const float* values, int32_t n,
-          int32_t d) {
-  const float scale = Weigh(state, scores, n);
-  Accumulate(acc, scale, scores, values, n, d);
-}
-
-void FoldInt8(float* acc, SoftmaxState* state, float* scores, const int8_t* values,
-              const float* scales, int32_t n, int32_t d) {
-  const float scale = Weigh(state, scores, n);
-  for (int32_t j = 0; j < n; ++j) {
-    scores[j] *= scales[j];
-  }
-  Accumulate(acc, scale, scores, values, n, d);
-}
-
-constexpr AttentionKernels kKernels{.dots = ReduceRows<Product, float>,
+constexpr AttentionKernels kKernels{.dots = ReduceRows<Product>,
                                     .fold = Fold,
-                                    .dots_int8 = DotsInt8,
-                                    .fold_int8 = FoldInt8,
+                                    .restore_int8 = RestoreInt8,
                                     .axpy = Axpy,
-                                    .squared_distances = ReduceRows<SquaredDifference, float>};
+                                    .squared_distances = ReduceRows<SquaredDifference>};
 
 }  // namespace
 }  // namespace alcca

@@ -24,11 +24,8 @@ struct AttentionKernels {
   // acc / state.sum is the attention over all blocks folded so far. Overwrites scores.
   void (*fold)(float* acc, SoftmaxState* state, float* scores, const float* values, int32_t n,
                int32_t d);
-  // The same two over rows of int8, row j times scales[j].
-  void (*dots_int8)(float* out, const float* q, const int8_t* rows, const float* scales, int32_t n,
-                    int32_t d);
-  void (*fold_int8)(float* acc, SoftmaxState* state, float* scores, const int8_t* values,
-                    const float* scales, int32_t n, int32_t d);
+  // out[j * d + i] = scales[j] * rows[j * d + i], j in [0, n)
+  void (*restore_int8)(float* out, const int8_t* rows, const float* scales, int32_t n, int32_t d);
   // acc[i] += w * row[i], i in [0, d)
   void (*axpy)(float* acc, float w, const float* row, int32_t d);
   // out[j] = sum_i (q[i] - rows[j * d + i])^2, j in [0, n)

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "kernels/cpu/attention_dense.h"
@@ -18,11 +19,11 @@ namespace {
 
 // A closed cluster that might be opened.
 struct Candidate {
-  double rms = 0;    // of its mass, the largest over the group
-  int32_t node = 0;  // coarse: its block; fine: blocks + its index in Row::fine_of
+  double log_rms = 0;  // of its mass, the largest over the group
+  int32_t node = 0;    // coarse: its block; fine: blocks + its index in Row::fine_of
 };
 bool Later(const Candidate& a, const Candidate& b) {
-  return a.rms < b.rms || (a.rms == b.rms && a.node > b.node);
+  return a.log_rms < b.log_rms || (a.log_rms == b.log_rms && a.node > b.node);
 }
 
 // One row's work; vectors keep their memory from row to row.
@@ -74,6 +75,7 @@ class Row {
   std::vector<uint8_t> fine_open_;    // [opened, 32]
   std::vector<Candidate> heap_;
   std::vector<float> scores_;
+  std::vector<float> restored_;  // [max(16, 32), d], mean keys or values of a run of clusters
   int64_t real_ = 0, closed_rows_ = 0;
 };
 
@@ -95,6 +97,7 @@ void Row::Start(int32_t row) {
     correction_[g] *= 0.5f;
     std::fill_n(task_->Out(row, g), d_, 0.0f);
   }
+  restored_.resize(size_t(std::max(kSegmentBlocks, kBlockFines)) * d_);
   opened_.clear();
   fine_logits_.clear();
   fine_open_.clear();
@@ -120,10 +123,10 @@ void Row::ReadTokens(int32_t begin, int32_t end) {
 }
 
 void Row::Score(const ClusterRows& rows, int32_t n, float* logits, int32_t stride) {
+  task_->kernels.restore_int8(restored_.data(), rows.Key(0), rows.KeyScales(), n, d_);
   for (int32_t g = 0; g < group_; ++g) {
     float* out = logits + size_t(g) * stride;
-    task_->kernels.dots_int8(out, query_.data() + size_t(g) * d_, rows.Key(0), rows.KeyScales(), n,
-                             d_);
+    task_->kernels.dots(out, query_.data() + size_t(g) * d_, restored_.data(), n, d_);
     for (int32_t i = 0; i < n; ++i) {
       out[i] += rows.Offsets()[i] + Correction(g, rows, i);
     }
@@ -132,13 +135,13 @@ void Row::Score(const ClusterRows& rows, int32_t n, float* logits, int32_t strid
 
 void Row::Push(int32_t node, const ClusterRows& rows, int32_t i, const float* logits,
                int32_t stride) {
-  double rms = 0;
+  double log_rms = -std::numeric_limits<double>::infinity();
   for (int32_t g = 0; g < group_; ++g) {
     const float logit = logits[size_t(g) * stride];
     closed_[g] += Weight(g, logit);
-    rms = std::max(rms, Weight(g, logit + Correction(g, rows, i)));
+    log_rms = std::max(log_rms, double{logit} + Correction(g, rows, i) - reference_[g]);
   }
-  heap_.push_back({rms, node});
+  heap_.push_back({log_rms, node});
 }
 
 void Row::Take(const float* logits, int32_t stride) {
@@ -211,14 +214,18 @@ void Row::OpenFine(int32_t fine) {
 void Row::Open() {
   const AttentionParams& params = task_->sequence.attention;
   const double allowed = 1.0 - double{params.mass};
-  const int64_t most = params.max_keys > 0 ? params.max_keys / kFineTokens : INT64_MAX;
-  for (int64_t openings = 0; !heap_.empty() && openings < most; ++openings) {
+  int64_t rows_left = params.max_keys > 0 ? params.max_keys : INT64_MAX;
+  while (!heap_.empty()) {
     // All of the mass is all of the keys, whatever rounding says.
     if (params.mass < 1.0f && UncoveredShare() <= allowed) {
       break;
     }
+    const int32_t node = heap_.front().node, rows = node < blocks_ ? kBlockFines : kFineTokens;
+    if (rows > rows_left) {
+      break;
+    }
+    rows_left -= rows;
     std::pop_heap(heap_.begin(), heap_.end(), Later);
-    const int32_t node = heap_.back().node;
     heap_.pop_back();
     if (node < blocks_) {
       OpenCoarse(node);
@@ -240,10 +247,12 @@ void Row::Fold(const ClusterRows& rows, int32_t n, const float* logits, int32_t 
     while (end < n && !is_open(end)) {
       ++end;
     }
+    task_->kernels.restore_int8(restored_.data(), rows.Value(begin), rows.ValueScales() + begin,
+                                end - begin, d_);
     for (int32_t g = 0; g < group_; ++g) {
       std::copy_n(logits + size_t(g) * stride + begin, end - begin, scores_.data());
-      task_->kernels.fold_int8(task_->Out(row_, g), &states_[g], scores_.data(), rows.Value(begin),
-                               rows.ValueScales() + begin, end - begin, d_);
+      task_->kernels.fold(task_->Out(row_, g), &states_[g], scores_.data(), restored_.data(),
+                          end - begin, d_);
     }
     closed_rows_ += end - begin;
     begin = end;

@@ -185,13 +185,9 @@ class ClusterMaker {
       float scores[kFineTokens];
       kernels_.dots(scores, point_, keys + at, kFineTokens, d_);
       log_masses[f] = Make<kFineTokens>(fine, f, scores, {keys + at, values + at, kNone});
-      const auto restore = [&](const int8_t* stored, float scale, std::vector<float>& to) {
-        std::transform(stored, stored + d_, &to[size_t(f) * d_],
-                       [scale](int8_t x) { return scale * static_cast<float>(x); });
-      };
-      restore(fine.Key(f), fine.KeyScales()[f], fine_keys_);
-      restore(fine.Value(f), fine.ValueScales()[f], fine_values_);
     }
+    kernels_.restore_int8(fine_keys_.data(), fine.Key(0), fine.KeyScales(), kBlockFines, d_);
+    kernels_.restore_int8(fine_values_.data(), fine.Value(0), fine.ValueScales(), kBlockFines, d_);
     Make<kBlockFines>(coarse, row, log_masses,
                       {fine_keys_.data(), fine_values_.data(), fine.Variances()});
   }
@@ -211,7 +207,8 @@ class ClusterMaker {
         std::inner_product(weights, weights + n, parts.variances, 0.0f) +
         std::inner_product(weights, weights + n, squared, 0.0f) / static_cast<float>(d_);
     float shift;
-    kernels_.dots_int8(&shift, point_, to.Key(row), &to.KeyScales()[row], 1, d_);
+    kernels_.restore_int8(mean_.data(), to.Key(row), &to.KeyScales()[row], 1, d_);
+    kernels_.dots(&shift, point_, mean_.data(), 1, d_);
     to.Offsets()[row] = log_mass - shift;
     WeightedMean(kernels_, weights, parts.values, n, d_, mean_.data());
     to.ValueScales()[row] = Store(mean_.data(), d_, to.Value(row));

@@ -27,8 +27,8 @@ struct OpeningShared {
   float read_mass[kAtOnce][kPackedRows];
   int32_t pending[kAtOnce];  // fine clusters about to be read
   int32_t pending_count, accepted;
-  int32_t coarse;  // a block about to be opened, or -1
-  int32_t openings, opened;
+  int32_t coarse;        // a block about to be opened, or -1
+  int32_t rows, opened;  // read for openings so far; blocks opened
   int32_t done;
   int32_t closed_rows;
 };
@@ -94,7 +94,7 @@ class OpeningBlock {
       }
     }
     if (threadIdx.x == 0) {
-      shared_.openings = shared_.opened = shared_.closed_rows = shared_.done = 0;
+      shared_.rows = shared_.opened = shared_.closed_rows = shared_.done = 0;
     }
     Clear(shared_.stats);
     Clear(part_);
@@ -290,13 +290,16 @@ class OpeningBlock {
   // What to open next: a block, or up to eight fine clusters. False: nothing more.
   __device__ __forceinline__ bool Choose() {
     if (threadIdx.x < kWarp) {
-      const int32_t most = sequence_.max_keys > 0 ? sequence_.max_keys / kFineTokens : 0x7fffffff;
+      const int32_t left = sequence_.max_keys > 0 ? sequence_.max_keys - shared_.rows : 0x7fffffff;
       int32_t count = 0, coarse = -1;
       if (shared_.done == 0 && !IsEnough()) {
-        while (count < kAtOnce && shared_.openings + count < most) {
+        while (count < kAtOnce) {
           const int32_t node = LargestNode();
           if (node < 0 || (node < row_.blocks && count > 0)) {
             break;  // a block's turn comes after those chosen already
+          }
+          if (node < row_.blocks ? left < kBlockFines : left < (count + 1) * kFineTokens) {
+            break;
           }
           Take(node);
           if (node < row_.blocks) {
@@ -352,7 +355,7 @@ class OpeningBlock {
     if (threadIdx.x == 0) {
       opened_[number] = block;
       ++shared_.opened;
-      ++shared_.openings;
+      shared_.rows += kBlockFines;
     }
     __syncthreads();
   }
@@ -384,7 +387,7 @@ class OpeningBlock {
           shared_.covered[g] += shared_.read_mass[p][g];
         }
       }
-      shared_.openings += p;
+      shared_.rows += p * kFineTokens;
       shared_.accepted = p;
       shared_.done = p < shared_.pending_count ? 1 : 0;
       for (; p < shared_.pending_count; ++p) {

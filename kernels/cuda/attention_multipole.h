@@ -18,8 +18,8 @@ struct OpeningShape {
   int32_t group, blocks, opened_max;
   __host__ __device__ OpeningShape(int32_t group, int32_t blocks, int32_t max_keys)
       : group(group), blocks(blocks), opened_max(blocks) {
-    if (max_keys > 0 && max_keys / kFineTokens < blocks) {
-      opened_max = max_keys / kFineTokens;
+    if (max_keys > 0 && max_keys / kBlockFines < blocks) {
+      opened_max = max_keys / kBlockFines;
     }
   }
   __host__ __device__ size_t nodes() const {

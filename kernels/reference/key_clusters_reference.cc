@@ -261,7 +261,8 @@ std::vector<Vector> MultipoleReference(const std::vector<Vector>& queries,
     }
     return largest;
   };
-  for (int openings = 0; !closed.empty(); ++openings) {
+  int rows = 0;
+  while (!closed.empty()) {
     double uncovered = 0;
     for (size_t h = 0; h < heads; ++h) {
       double rest = 0;
@@ -270,8 +271,7 @@ std::vector<Vector> MultipoleReference(const std::vector<Vector>& queries,
       }
       uncovered = std::max(uncovered, rest / (rest + real_mass(h)));
     }
-    if ((params.mass < 1 && uncovered <= 1 - double{params.mass}) ||
-        (params.max_keys > 0 && (openings + 1) * kFineTokens > params.max_keys)) {
+    if (params.mass < 1 && uncovered <= 1 - double{params.mass}) {
       break;
     }
     const auto largest = std::max_element(
@@ -279,6 +279,11 @@ std::vector<Vector> MultipoleReference(const std::vector<Vector>& queries,
           return mass_rms(*a) < mass_rms(*b);
         });
     const ClusterReference* opened = *largest;
+    rows += static_cast<int>(opened->fines.empty() ? opened->members.size() : opened->fines.size());
+    if (params.max_keys > 0 && rows > params.max_keys) {
+      break;
+    }
+
     closed.erase(largest);
     if (opened->fines.empty()) {
       real.insert(real.end(), opened->members.begin(), opened->members.end());
