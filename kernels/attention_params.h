@@ -55,7 +55,7 @@ struct AttentionParams {
   int32_t max_keys = 1024;
   int32_t dense_below = 8192;
   int32_t sinks = 16;
-  int32_t recent = 64;
+  int32_t recent = 320;
   float error_sample = 0.0002f;  // share of queries compared with dense's output; [0, 1]
   // Bytes that one sequence's clusters may take; beyond, it is answered by dense. 0: no bound.
   int64_t index_bytes_max = 0;

@@ -173,7 +173,7 @@ const std::vector<Key>& Keys() {
       {"attention", "attention.sinks", &C::attention_sinks,
        "first keys multipole always reads; negative: the model's, else 16", -1, kAlwaysReadMax},
       {"attention", "attention.recent", &C::attention_recent,
-       "newest keys multipole always reads; negative: the model's, else 64", -1, kAlwaysReadMax},
+       "newest keys multipole always reads; negative: the model's, else 320", -1, kAlwaysReadMax},
       {"attention", "attention.index_bytes_max", &C::attention_index_bytes_max,
        "clusters of one multipole sequence, beyond it is answered by dense; 0: no bound", 0, 1e15},
 

@@ -68,7 +68,7 @@ struct ServerConfig {
   int64_t attention_max_keys = -1;     // negative: the model's, else 1024
   int64_t attention_dense_below = -1;  // negative: the model's, else 8192
   int64_t attention_sinks = -1;        // negative: the model's, else 16
-  int64_t attention_recent = -1;       // negative: the model's, else 64
+  int64_t attention_recent = -1;       // negative: the model's, else 320
   int64_t attention_index_bytes_max = 0;
   // Operation
   double drain_timeout_seconds = 30;

@@ -223,6 +223,7 @@ TEST_F(AttentionProbeTest, WeightsFindTheTokensThatClustersMoved) {
   std::generate(qkv.begin(), qkv.end(), [&] { return normal(random); });
   const ProbeInput input = {.shape = shape, .layer = 0, .layers = 1, .tokens = n, .qkv = qkv};
   AttentionParams params = {.mode = AttentionMode::kMultipole, .mass = 0.5f, .max_keys = 64};
+  params.recent = 64;
   params.dense_below = 0;
   AttentionProbe probe(backend_.get());
   const std::vector<int32_t> at = {last};
