@@ -16,6 +16,7 @@ import json
 import pathlib
 import random
 import re
+import shutil
 
 import numpy as np
 import sentencepiece
@@ -141,10 +142,11 @@ def main():
     books = [d for p in simple for d in read_book(p)]
     shelf = [d for p in train_paths if p not in simple for d in read_book(p)]
 
-    model = args.tokenizer
-    if model is None:
+    model = args.out / "tokenizer.model"
+    if args.tokenizer is None:
         train_tokenizer(stories, books, args.out)
-        model = args.out / "tokenizer.model"
+    elif args.tokenizer.resolve() != model.resolve():
+        shutil.copyfile(args.tokenizer, model)
     encode = sentencepiece.SentencePieceProcessor(model_file=str(model)).encode
 
     def write(name, documents):
