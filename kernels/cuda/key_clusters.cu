@@ -271,7 +271,7 @@ __device__ __forceinline__ LaneRow LoadStored(const int8_t* stored, float scale,
 template <int32_t kCount, typename Row>
 __device__ __forceinline__ LaneRow WeightedMean(const float (&weights)[kCount], Row row) {
   LaneRow mean = {};
-#pragma unroll 8
+#pragma unroll
   for (int32_t i = 0; i < kCount; ++i) {
     AddScaled(mean, row(i), weights[i]);
   }
@@ -287,7 +287,7 @@ __device__ __forceinline__ void MakeCluster(const ClusterRows& to, int32_t row,
                                             Variance variance) {
   LaneRow mean = WeightedMean(weights, key);
   float within = 0.0f, between = 0.0f;
-#pragma unroll 8
+#pragma unroll
   for (int32_t i = 0; i < kCount; ++i) {
     LaneRow centred = key(i);
     AddScaled(centred, mean, -1.0f);
