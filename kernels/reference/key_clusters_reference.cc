@@ -283,7 +283,6 @@ std::vector<Vector> MultipoleReference(const std::vector<Vector>& queries,
     if (params.max_keys > 0 && rows > params.max_keys) {
       break;
     }
-
     closed.erase(largest);
     if (opened->fines.empty()) {
       real.insert(real.end(), opened->members.begin(), opened->members.end());

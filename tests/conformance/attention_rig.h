@@ -291,17 +291,21 @@ class AttentionConformance : public ConformanceTest {
     return rig.outputs(id);
   }
 
+  static float LargestValue(const Host& tokens, const AttentionShape& shape) {
+    float largest = 0;
+    for (int32_t t = 0; t < tokens.rows; ++t) {
+      for (int32_t c = ValueColumn(shape, 0); c < shape.qkv_cols(); ++c) {
+        largest = std::max(largest, std::fabs(tokens.at(t, c)));
+      }
+    }
+    return largest;
+  }
+
   // Both are averages of values, so the bound is relative to the largest of them.
   void ExpectClose(const Tokens& actual, const Tokens& expected, const Geometry& geometry,
                    const Tokens& tokens, const std::string& what) {
     for (size_t layer = 0; layer < expected.size(); ++layer) {
-      const AttentionShape& s = geometry.shape;
-      float largest = 0;
-      for (int32_t t = 0; t < tokens[layer].rows; ++t) {
-        for (int32_t c = ValueColumn(s, 0); c < s.qkv_cols(); ++c) {
-          largest = std::max(largest, std::fabs(tokens[layer].at(t, c)));
-        }
-      }
+      const float largest = LargestValue(tokens[layer], geometry.shape);
       const Host magnitude(expected[layer].rows, expected[layer].cols, largest);
       ExpectNear(actual[layer], expected[layer], magnitude, 2e-6, 0.0,
                  what + " layer " + std::to_string(layer));
