@@ -23,6 +23,7 @@ struct BenchDevice {
   int32_t threads = 0;        // cpu: 0 is one per core
   std::string isa = "auto";   // cpu
   bool faiss_search = false;  // cuda, emulated: as in CudaOptions
+  int32_t graph_rows = 16;    // the same; as alccad serves
 };
 
 inline absl::StatusOr<std::unique_ptr<Backend>> MakeBenchBackend(const BenchDevice& device,
@@ -33,12 +34,16 @@ inline absl::StatusOr<std::unique_ptr<Backend>> MakeBenchBackend(const BenchDevi
     return MakeCpuBackend({.threads = device.threads, .isa = device.isa, .limits = limits});
   }
   if (device.name == "cuda") {
-    return MakeCudaBackend({.faiss_search = device.faiss_search, .limits = limits});
+    return MakeCudaBackend({.faiss_search = device.faiss_search,
+                            .graph_rows = device.graph_rows,
+                            .limits = limits});
   }
 #ifdef ALCCA_BENCH_EMULATED
   if (device.name == "emulated") {
-    return MakeEmulatedCudaBackend(
-        {.memory_bytes = size_t{1} << 30, .faiss_search = device.faiss_search, .limits = limits});
+    return MakeEmulatedCudaBackend({.memory_bytes = size_t{1} << 30,
+                                    .faiss_search = device.faiss_search,
+                                    .graph_rows = device.graph_rows,
+                                    .limits = limits});
   }
 #endif
   return absl::InvalidArgumentError(absl::StrCat("no device '", device.name, "' in this build"));

@@ -198,6 +198,8 @@ int main(int argc, char** argv) {
   app.add_option("--device", args.device.name)
       ->check(CLI::IsMember({"cpu", "cuda", "emulated"}))
       ->capture_default_str();
+  app.add_option("--graph-rows", args.device.graph_rows, "CUDA graphs up to this; 0: none")
+      ->check(CLI::Range(0, alcca::kGraphRowsMax));
   app.add_option("--weight-dtype", args.dtype)->check(CLI::IsMember({"bf16", "int8", "fp8"}));
   app.add_option("--modes", args.modes, "a list; tree is alcca with tree search")
       ->delimiter(',')

@@ -284,6 +284,8 @@ int main(int argc, char** argv) {
   app.add_option("--device", args.device.name)
       ->check(CLI::IsMember({"cpu", "cuda", "emulated"}))
       ->capture_default_str();
+  app.add_option("--graph-rows", args.device.graph_rows, "CUDA graphs up to this; 0: none")
+      ->check(CLI::Range(0, alcca::kGraphRowsMax));
   app.add_option("--weight-dtype", args.dtype)
       ->check(CLI::IsMember({"f32", "bf16", "int8", "fp8"}));
   app.add_option("--isa", args.device.isa)

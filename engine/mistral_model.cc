@@ -195,6 +195,7 @@ absl::StatusOr<MistralModel::Layer> MistralModel::LoadLayer(const WeightLoader& 
                                            c.hidden_size));
   ASSIGN_OR_RETURN(l.down,
                    loader.Stack({{mlp + "down_proj.weight", c.hidden_size}}, c.intermediate_size));
+  l.between = backend_->MakeRecording();
   return l;
 }
 
@@ -237,27 +238,43 @@ std::span<const float> MistralModel::Logits(const Batch& batch) {
   return host_logits_;
 }
 
-TensorView MistralModel::RunLayers(const Batch& batch) {
+void MistralModel::BeforeAttention(int32_t layer, const Batch& batch) {
   const int32_t rows = batch.tokens();
-  const float eps = static_cast<float>(config_.rms_norm_eps);
-  Backend& b = *backend_;
+  const Layer& l = layers_[layer];
+  const TensorView normed = act_.normed->view().Head(rows), qkv = act_.qkv->view().Head(rows);
+  backend_->RmsNorm(normed, act_.x->view().Head(rows), *l.attention_norm, Epsilon());
+  backend_->MatMul(qkv, normed, *l.qkv, Accumulate::kOverwrite);
+  backend_->RopeAndStore(qkv, *kv_, layer, batch, attention_, rope_);
+}
+
+void MistralModel::AfterAttention(int32_t layer, int32_t rows) {
+  const Layer& l = layers_[layer];
   const TensorView x = act_.x->view().Head(rows), normed = act_.normed->view().Head(rows);
-  const TensorView qkv = act_.qkv->view().Head(rows), heads = act_.heads->view().Head(rows);
   const TensorView gate_up = act_.gate_up->view().Head(rows), ffn = act_.ffn->view().Head(rows);
+  backend_->MatMul(x, act_.heads->view().Head(rows), *l.o, Accumulate::kAdd);
+  backend_->RmsNorm(normed, x, *l.ffn_norm, Epsilon());
+  backend_->MatMul(gate_up, normed, *l.gate_up, Accumulate::kOverwrite);
+  backend_->SwiGlu(ffn, gate_up);
+  backend_->MatMul(x, ffn, *l.down, Accumulate::kAdd);
+}
+
+TensorView MistralModel::RunLayers(const Batch& batch) {
+  const int32_t rows = batch.tokens(), layers = static_cast<int32_t>(layers_.size());
+  Backend& b = *backend_;
+  const TensorView x = act_.x->view().Head(rows), qkv = act_.qkv->view().Head(rows);
+  const TensorView heads = act_.heads->view().Head(rows);
 
   b.Embed(x, *embedding_, batch.token_ids);
-  for (int32_t i = 0; i < static_cast<int32_t>(layers_.size()); ++i) {
-    const Layer& layer = layers_[i];
-    b.RmsNorm(normed, x, *layer.attention_norm, eps);
-    b.MatMul(qkv, normed, *layer.qkv, Accumulate::kOverwrite);
-    b.RopeAndStore(qkv, *kv_, i, batch, attention_, rope_);
+  BeforeAttention(0, batch);
+  for (int32_t i = 0; i < layers; ++i) {
     b.Attention(heads, qkv, *kv_, i, batch, attention_);
-    b.MatMul(x, heads, *layer.o, Accumulate::kAdd);
-
-    b.RmsNorm(normed, x, *layer.ffn_norm, eps);
-    b.MatMul(gate_up, normed, *layer.gate_up, Accumulate::kOverwrite);
-    b.SwiGlu(ffn, gate_up);
-    b.MatMul(x, ffn, *layer.down, Accumulate::kAdd);
+    // All that depends on the number of rows alone.
+    b.Repeat(*layers_[i].between, rows, [&] {
+      AfterAttention(i, rows);
+      if (i + 1 < layers) {
+        BeforeAttention(i + 1, batch);
+      }
+    });
   }
 
   const int32_t logit_rows = static_cast<int32_t>(batch.logit_rows.size());
@@ -265,7 +282,7 @@ TensorView MistralModel::RunLayers(const Batch& batch) {
   const TensorView logits = act_.logits->view().Head(logit_rows);
   if (logit_rows > 0) {
     b.GatherRows(last, x, batch.logit_rows);
-    b.RmsNorm(last, last, *final_norm_, eps);
+    b.RmsNorm(last, last, *final_norm_, Epsilon());
     b.MatMul(logits, last, *head_, Accumulate::kOverwrite);
   }
   return logits;

@@ -262,6 +262,8 @@ AttentionParams ModelAttention(const AlccaConfig& alcca) {
   out.epsilon = alcca.epsilon.value_or(out.epsilon);
   out.tree_distances = alcca.tree_distances.value_or(out.tree_distances);
   out.tree_recent = std::min(alcca.tree_recent.value_or(out.tree_recent), out.tree_distances);
+  out.window = alcca.window.value_or(out.window);
+  out.sparsity = alcca.sparsity.value_or(out.sparsity);
   out.mass = alcca.mass.value_or(out.mass);
   out.max_keys = alcca.max_keys.value_or(out.max_keys);
   out.dense_below = alcca.dense_below.value_or(out.dense_below);
@@ -297,6 +299,8 @@ absl::StatusOr<AlccaConfig> ParseAlccaConfig(std::string_view json_text, std::st
     json.Choice("search", {"exact", "tree"}, &config.search.emplace());
   json.OptionalInt32("tree_distances", 1, kKeysMax, &config.tree_distances);
   json.OptionalInt32("tree_recent", 0, kKeysMax, &config.tree_recent);
+  json.OptionalInt32("window", 1, kWindowMax, &config.window);
+  json.OptionalFloat("sparsity", 1e-6, 1.0, &config.sparsity);
   json.OptionalFloat("mass", 0.0, 1.0, &config.mass);
   json.OptionalInt32("max_keys", 0, kWindowMax, &config.max_keys);
   json.OptionalInt32("dense_below", 0, kWindowMax, &config.dense_below);
@@ -304,7 +308,8 @@ absl::StatusOr<AlccaConfig> ParseAlccaConfig(std::string_view json_text, std::st
   json.OptionalInt32("recent", 1, kAlwaysReadMax, &config.recent);
   // A misspelt key would be a silent default. Keys that begin with '_' are comments.
   json.RefuseOtherKeys({"mode", "theta", "k", "near_share", "epsilon", "search", "tree_distances",
-                        "tree_recent", "mass", "max_keys", "dense_below", "sinks", "recent"});
+                        "tree_recent", "window", "sparsity", "mass", "max_keys", "dense_below",
+                        "sinks", "recent"});
   RETURN_IF_ERROR(json.status());
   return config;
 }

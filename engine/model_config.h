@@ -79,6 +79,8 @@ struct AlccaConfig {
   std::optional<std::string> search;  // "exact" or "tree".
   std::optional<int32_t> tree_distances;
   std::optional<int32_t> tree_recent;
+  std::optional<int32_t> window;
+  std::optional<float> sparsity;
   std::optional<float> mass;
   std::optional<int32_t> max_keys;
   std::optional<int32_t> dense_below;

@@ -21,6 +21,7 @@
 #include <string>
 #include <string_view>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "kernels/attention_params.h"
 #include "kernels/batch.h"
@@ -104,6 +105,13 @@ class AttentionState {
   virtual bool fell_back() const { return false; }
 };
 
+// A run of ops that is the same in every step of as many rows, as a backend remembers it (a CUDA
+// graph). Belongs to who runs it, and goes before the backend.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+};
+
 struct RopeParams {
   float theta = 10000.0f;  // base of the frequencies, config.json rope_theta
 };
@@ -141,6 +149,7 @@ class Backend {
   // A vector of f32 for RmsNorm [1, cols].
   virtual absl::StatusOr<std::unique_ptr<Buffer>> MakeVector(const HostTensor& vector) = 0;
   virtual absl::StatusOr<std::unique_ptr<KvCache>> MakeKvCache(const KvShape& shape) = 0;
+  virtual std::unique_ptr<Recording> MakeRecording() { return std::make_unique<Recording>(); }
 
   // --- At admission ----------------------------------------------------------------------------
   virtual absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
@@ -180,6 +189,11 @@ class Backend {
   // a step.
   virtual void Sample(std::span<SampledRow> results, TensorView logits,
                       std::span<const SamplingRow> rows) = 0;
+  // Does what `ops` does, which calls this backend's RmsNorm, MatMul, SwiGlu and RopeAndStore: by
+  // calling it, or by replaying what it did when last called. Whoever passes the same recording and
+  // number of rows promises ops on the same views, matrices and cache; a step's first RopeAndStore,
+  // which tells the device where rows go, is called outside.
+  virtual void Repeat(Recording&, int32_t /*rows*/, absl::FunctionRef<void()> ops) { ops(); }
   // Copies to host memory and waits for everything enqueued before.
   virtual void Download(std::span<float> out, TensorView x) = 0;
 };
@@ -206,8 +220,13 @@ struct CudaOptions {
   // or our fused kernels. The same neighbours, outputs and counters. FAILED_PRECONDITION in a
   // build without FAISS for the GPU.
   bool faiss_search = false;
+  // Steps of up to so many rows replay recorded launches, a graph for each number of rows and
+  // layer; 0: none do. At most kGraphRowsMax.
+  int32_t graph_rows = 0;
   BackendLimits limits;
 };
+// Products of more rows are a library's, whose launches are its own business.
+inline constexpr int32_t kGraphRowsMax = 96;
 // On the first card that the process sees (CUDA_VISIBLE_DEVICES chooses). UNIMPLEMENTED in a build
 // without CUDA (kernels/cuda/device/backend_cuda_stub.cc), FAILED_PRECONDITION without a card.
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options);

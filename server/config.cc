@@ -19,6 +19,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "kernels/attention_params.h"
+#include "kernels/backend.h"
 #include "kernels/status_macros.h"
 
 namespace alcca {
@@ -72,6 +73,9 @@ const std::vector<Key>& Keys() {
        0,
        0,
        {"fused", "faiss"}},
+      {"model", "cuda_graph_rows", &C::cuda_graph_rows,
+       "CUDA: steps of up to so many tokens replay recorded launches (CUDA graphs); 0: none", 0,
+       kGraphRowsMax},
       {"model",
        "isa",
        &C::isa,
@@ -157,10 +161,10 @@ const std::vector<Key>& Keys() {
        "tree search: recall below which an alert may fire (a metric, nothing else); 0: none", 0, 1},
       {"attention", "attention.error_sample", &C::attention_error_sample,
        "multipole: share of queries compared with dense's output", 0, 1},
-      {"attention", "attention.window", &C::attention_window, "keys that window sees", 1,
-       kWindowMax},
+      {"attention", "attention.window", &C::attention_window,
+       "keys that window sees; 0: the model's, else 100", 0, kWindowMax},
       {"attention", "attention.sparsity", &C::attention_sparsity,
-       "share of the keys that topk keeps", 1e-6, 1},
+       "share of the keys that topk keeps; 0: the model's, else 0.1", 0, 1},
       {"attention", "attention.mass", &C::attention_mass,
        "softmax mass that multipole covers with real keys; negative: the model's, else 0.95", -1,
        1},

@@ -22,6 +22,7 @@ struct ServerConfig {
   int64_t device_memory_bytes = 0;
   bool row_independent = false;
   std::string exact_search = "fused";
+  int64_t cuda_graph_rows = 16;
   std::string isa = "auto";
   int64_t threads = 0;  // 0: one per core
   // Network
@@ -62,8 +63,8 @@ struct ServerConfig {
   double attention_recall_sample = 0.001;
   double attention_recall_bar = 0.25;
   double attention_error_sample = 0.0002;
-  int64_t attention_window = 100;
-  double attention_sparsity = 0.1;
+  int64_t attention_window = 0;        // 0: the model's, else 100
+  double attention_sparsity = 0;       // 0: the model's, else 0.1
   double attention_mass = -1;          // negative: the model's, else 0.95
   int64_t attention_max_keys = -1;     // negative: the model's, else 1024
   int64_t attention_dense_below = -1;  // negative: the model's, else 8192

@@ -44,49 +44,6 @@ class Progress {
   int64_t last_ = 0;
 };
 
-// The model's attention, where the configuration does not say. Negative numbers, and 0 of k,
-// epsilon and tree_distances, say nothing.
-AttentionParams DefaultAttention(const ServerConfig& config, const AlccaConfig& model) {
-  AttentionParams out = ModelAttention(model);
-  const auto set = [](bool given, auto value, auto* field) {
-    if (given) {
-      *field = static_cast<std::remove_pointer_t<decltype(field)>>(value);
-    }
-  };
-  for (int i = 0; i < kAttentionModeCount; ++i) {
-    const auto mode = static_cast<AttentionMode>(i);
-    set(config.attention_mode == AttentionModeName(mode), mode, &out.mode);
-  }
-  set(config.attention_search == "exact", KeySearch::kExact, &out.search);
-  set(config.attention_search == "tree", KeySearch::kTree, &out.search);
-  if (config.attention_theta >= 0) {  // for all heads
-    out.theta = static_cast<float>(config.attention_theta);
-    out.head_theta = nullptr;
-    out.near_share = 0;
-  }
-  if (config.attention_k > 0) {
-    out.k = static_cast<int32_t>(config.attention_k);
-    out.head_k = nullptr;
-  }
-  const ServerConfig& c = config;
-  set(c.attention_near_share >= 0, c.attention_near_share, &out.near_share);
-  set(c.attention_epsilon > 0, c.attention_epsilon, &out.epsilon);
-  set(c.attention_tree_distances > 0, c.attention_tree_distances, &out.tree_distances);
-  set(c.attention_tree_recent >= 0, c.attention_tree_recent, &out.tree_recent);
-  out.tree_recent = std::min(out.tree_recent, out.tree_distances);
-  set(true, c.attention_recall_sample, &out.recall_sample);
-  set(true, c.attention_error_sample, &out.error_sample);
-  set(true, c.attention_window, &out.window);
-  set(true, c.attention_sparsity, &out.sparsity);
-  set(c.attention_mass >= 0, c.attention_mass, &out.mass);
-  set(c.attention_max_keys >= 0, c.attention_max_keys, &out.max_keys);
-  set(c.attention_dense_below >= 0, c.attention_dense_below, &out.dense_below);
-  set(c.attention_sinks >= 0, c.attention_sinks, &out.sinks);
-  set(c.attention_recent >= 0, c.attention_recent, &out.recent);
-  out.index_bytes_max = c.attention_index_bytes_max;
-  return out;
-}
-
 std::string DefaultSamplingJson(const GenerationConfig& g) {
   nlohmann::json json = nlohmann::json::object();
   if (g.do_sample)
@@ -194,6 +151,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config,
     return MakeCudaBackend({.memory_bytes = plan.available_bytes,
                             .row_independent = config.row_independent,
                             .faiss_search = config.exact_search == "faiss",
+                            .graph_rows = static_cast<int32_t>(config.cuda_graph_rows),
                             .limits = limits});
   }
   return MakeCpuBackend(
@@ -201,6 +159,47 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config,
 }
 
 }  // namespace
+
+AttentionParams DefaultAttention(const ServerConfig& config, const AlccaConfig& model) {
+  AttentionParams out = ModelAttention(model);
+  const auto set = [](bool given, auto value, auto* field) {
+    if (given) {
+      *field = static_cast<std::remove_pointer_t<decltype(field)>>(value);
+    }
+  };
+  for (int i = 0; i < kAttentionModeCount; ++i) {
+    const auto mode = static_cast<AttentionMode>(i);
+    set(config.attention_mode == AttentionModeName(mode), mode, &out.mode);
+  }
+  set(config.attention_search == "exact", KeySearch::kExact, &out.search);
+  set(config.attention_search == "tree", KeySearch::kTree, &out.search);
+  if (config.attention_theta >= 0) {  // for all heads
+    out.theta = static_cast<float>(config.attention_theta);
+    out.head_theta = nullptr;
+    out.near_share = 0;
+  }
+  if (config.attention_k > 0) {
+    out.k = static_cast<int32_t>(config.attention_k);
+    out.head_k = nullptr;
+  }
+  const ServerConfig& c = config;
+  set(c.attention_near_share >= 0, c.attention_near_share, &out.near_share);
+  set(c.attention_epsilon > 0, c.attention_epsilon, &out.epsilon);
+  set(c.attention_tree_distances > 0, c.attention_tree_distances, &out.tree_distances);
+  set(c.attention_tree_recent >= 0, c.attention_tree_recent, &out.tree_recent);
+  out.tree_recent = std::min(out.tree_recent, out.tree_distances);
+  set(true, c.attention_recall_sample, &out.recall_sample);
+  set(true, c.attention_error_sample, &out.error_sample);
+  set(c.attention_window > 0, c.attention_window, &out.window);
+  set(c.attention_sparsity > 0, c.attention_sparsity, &out.sparsity);
+  set(c.attention_mass >= 0, c.attention_mass, &out.mass);
+  set(c.attention_max_keys >= 0, c.attention_max_keys, &out.max_keys);
+  set(c.attention_dense_below >= 0, c.attention_dense_below, &out.dense_below);
+  set(c.attention_sinks >= 0, c.attention_sinks, &out.sinks);
+  set(c.attention_recent >= 0, c.attention_recent, &out.recent);
+  out.index_bytes_max = c.attention_index_bytes_max;
+  return out;
+}
 
 absl::StatusOr<std::string> FindModelDir(const std::string& configured) {
   if (!configured.empty()) {

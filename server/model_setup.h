@@ -16,6 +16,10 @@
 
 namespace alcca {
 
+// What holds where a request does not say: the configuration's word, else the model's, else the
+// built-in default. Negative numbers, 0 where 0 is no value of the key, and "" say nothing.
+AttentionParams DefaultAttention(const ServerConfig& config, const AlccaConfig& model);
+
 // The folder of --model, or the embedded model beside this executable.
 absl::StatusOr<std::string> FindModelDir(const std::string& configured);
 

@@ -79,7 +79,7 @@ def expect_dry_run(binaries, folder):
     assert all(s == "ok" or n in may_lack and s == "skipped" for n, s in status.items()), status
     rows = results["rows"]
     count = {g: sum(row["group"] == g for row in rows) for g in {row["group"] for row in rows}}
-    assert count["decode"] == 6 and count["prefill"] == 6 and count["faiss"] == 1, count
+    assert count["decode"] == 7 and count["prefill"] == 6 and count["faiss"] == 1, count
     assert count["attention"] == 8 and count["serving"] == 3 and count["roof"] == 7, count
     assert count["sampling"] == 5, count
     assert sum(row["name"].startswith("greedy") for row in rows if row["group"] == "checks") == 12, rows

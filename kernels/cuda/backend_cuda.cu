@@ -17,6 +17,7 @@
 #include "kernels/cuda/flat_knn.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/norm.h"
+#include "kernels/cuda/recording.h"
 #include "kernels/cuda/rope.h"
 #include "kernels/cuda/sampling.h"
 #include "kernels/cuda/swiglu.h"
@@ -63,6 +64,8 @@ class Upload {
     capacity_ = count;
     return absl::OkStatus();
   }
+  // From the start again: the stream has been waited for. So one use a step finds one place.
+  void Rewind() { used_ = 0; }
   // The next `count` entries: where to write them, and where kernels find them after Send. Waits
   // for the stream when the array is full; what was there before is gone then.
   int32_t* Next(Stream stream, int32_t count) {
@@ -163,6 +166,8 @@ class BackendCuda final : public Backend {
     return std::make_unique<KvCacheCuda>(shape, options_.kv_dtype, std::move(data));
   }
 
+  std::unique_ptr<Recording> MakeRecording() override { return std::make_unique<RecordingCuda>(); }
+
   absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
       const KvShape&, const AttentionParams& params) override {
     ALCCA_CHECK(attention_ != nullptr);  // a cache comes first
@@ -171,6 +176,7 @@ class BackendCuda final : public Backend {
 
   void BeginStep(const Batch&) override {
     placed_page_tokens_ = 0;
+    places_.Rewind();  // EndStep waited; recordings have its address
     if (attention_ != nullptr) {
       attention_->BeginStep();
     }
@@ -251,6 +257,18 @@ class BackendCuda final : public Backend {
     sampler_->Sample(results, logits, rows);
   }
 
+  void Repeat(Recording& recording, int32_t rows, absl::FunctionRef<void()> ops) override {
+    if (rows > options_.graph_rows) {
+      ops();
+      return;
+    }
+    // Which operands stand in the workspace is known to the host, which a replay does not call: it
+    // begins and ends with none.
+    matmul_->ForgetAll();
+    CastTo<RecordingCuda>(recording).Run(device_.stream, rows, ops);
+    matmul_->ForgetAll();
+  }
+
   void Download(std::span<float> out, TensorView x) override {
     ALCCA_CHECK(out.size() == static_cast<size_t>(x.rows) * static_cast<size_t>(x.cols));
     CopyOut(device_.stream, out.data(), x.f32(), out.size_bytes());
@@ -296,6 +314,8 @@ class BackendCuda final : public Backend {
     if (head_dim == rope_head_dim_ && theta == rope_theta_) {
       return;
     }
+    Synchronize(device_.stream);
+    frequencies_.Rewind();  // recordings have its address
     auto* frequency = reinterpret_cast<float*>(frequencies_.Next(device_.stream, head_dim / 2));
     for (int32_t i = 0; i < head_dim / 2; ++i) {
       frequency[i] =
@@ -327,6 +347,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const CudaOptions& options)
   if (options.kv_dtype == DType::kF16) {
     return absl::InvalidArgumentError("keys and values are kept as bf16 or f32");
   }
+  ALCCA_CHECK(options.graph_rows >= 0 && options.graph_rows <= kGraphRowsMax);
   if (options.faiss_search) {  // before weights are loaded
     RETURN_IF_ERROR(CheckFlatKnn());
   }

@@ -25,7 +25,7 @@ namespace alcca::ALCCA_GPU {
 
 class MatMulCuda {
  public:
-  static constexpr int32_t kSkinnyRows = 96;
+  static constexpr int32_t kSkinnyRows = kGraphRowsMax;
 
   // `device` outlives it. `row_independent`: no library where its sums depend on the number of
   // rows, at the price of slower prompts.
@@ -41,6 +41,7 @@ class MatMulCuda {
   RowOperands OperandsFor(const void* out, int32_t rows, int32_t cols);
   // `data` has been written without operands.
   void Forget(const void* data);
+  void ForgetAll() { held_ = {}; }
 
   void Run(float* out, const float* x, int32_t rows, const MatrixCuda& weight, bool add);
 

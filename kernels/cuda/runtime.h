@@ -24,10 +24,13 @@
 namespace alcca::ALCCA_GPU {
 
 struct StreamQueue;  // the emulator's
+struct RecordedWork;
 #ifdef __CUDACC__
 using Stream = cudaStream_t;
+using LaunchGraph = cudaGraphExec_t;
 #else
 using Stream = StreamQueue*;
+using LaunchGraph = RecordedWork*;
 #endif
 
 struct DeviceInfo {
@@ -47,6 +50,14 @@ void CopyIn(Stream stream, void* device, const void* host, size_t bytes);
 void CopyOut(Stream stream, void* host, const void* device, size_t bytes);
 void CopyOnDevice(Stream stream, void* to, const void* from, size_t bytes);
 void FillBytes(Stream stream, void* device, uint8_t value, size_t bytes);
+
+// Between these two nothing is enqueued: launches, copies and fills are kept with the arguments
+// they have now, to be enqueued together by Replay. Nobody may wait for the stream, or take or give
+// back memory, meanwhile. Null: the device has no memory for the graph.
+void BeginRecording(Stream stream);
+LaunchGraph EndRecording(Stream stream);
+void Replay(Stream stream, LaunchGraph graph);
+void DestroyGraph(LaunchGraph graph);
 
 // Memory of the device, freed with its owner. The emulator fills new memory with 0xff.
 class DeviceArray {

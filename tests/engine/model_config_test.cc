@@ -318,7 +318,8 @@ TEST(AlccaConfigTest, ReadsWhatIsThereAndRefusesTheRest) {
   EXPECT_FALSE(empty->theta || empty->k || empty->epsilon || empty->search);
   const auto full = ParseAlccaConfig(
       R"({"_note": {"by": 1}, "mode": "alcca", "theta": 3.5, "k": 8, "epsilon": 1e-8,
-          "search": "tree", "tree_distances": 16, "tree_recent": 0, "near_share": 0.5, "mass": 1,
+          "search": "tree", "tree_distances": 16, "tree_recent": 0, "near_share": 0.5, "window": 12,
+          "sparsity": 0.25, "mass": 1,
           "max_keys": 0, "dense_below": 1, "sinks": 2, "recent": 3})",
       "a");
   ASSERT_TRUE(full.ok()) << full.status();
@@ -330,6 +331,8 @@ TEST(AlccaConfigTest, ReadsWhatIsThereAndRefusesTheRest) {
   EXPECT_EQ(*full->tree_distances, 16);
   EXPECT_EQ(*full->tree_recent, 0);
   EXPECT_EQ(*full->near_share, 0.5f);
+  EXPECT_EQ(*full->window, 12);
+  EXPECT_EQ(*full->sparsity, 0.25f);
   EXPECT_EQ(*full->mass, 1);
   EXPECT_EQ(*full->max_keys, 0);
   EXPECT_EQ(*full->dense_below, 1);
@@ -351,6 +354,9 @@ TEST(AlccaConfigTest, ReadsWhatIsThereAndRefusesTheRest) {
                                                                   {"tree_distances", "0"},
                                                                   {"tree_recent", "-1"},
                                                                   {"near_share", "1.1"},
+                                                                  {"window", "0"},
+                                                                  {"sparsity", "0"},
+                                                                  {"sparsity", "1.5"},
                                                                   {"mass", "-0.1"},
                                                                   {"max_keys", "-1"},
                                                                   {"dense_below", "1e3"},

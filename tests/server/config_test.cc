@@ -182,6 +182,7 @@ TEST(Config, PrintConfigReadsBackEveryField) {
                                .device_memory_bytes = 4,
                                .row_independent = true,
                                .exact_search = "faiss",
+                               .cuda_graph_rows = 5,
                                .isa = "portable",
                                .threads = 3,
                                .listen = "[::1]:1",

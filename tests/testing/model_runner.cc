@@ -28,11 +28,13 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const std::string& isa, int
   const BackendLimits limits = {
       .batch_tokens = kContext,
       .sampling = {.rows = 64, .vocab = 4096, .row_ids = kContext, .row_alternatives = 20}};
-  const bool exact = isa == "cuda_emulated_exact";
+  const bool unrecorded = isa == "cuda_emulated_exact_unrecorded";
+  const bool exact = isa == "cuda_emulated_exact" || unrecorded;
   if (exact || isa == "cuda_emulated") {
     return MakeEmulatedCudaBackend({.memory_bytes = size_t{1} << 30,
                                     .kv_dtype = exact ? DType::kF32 : DType::kBF16,
                                     .row_independent = exact,
+                                    .graph_rows = unrecorded ? 0 : 8,
                                     .limits = limits});
   }
   return MakeCpuBackend({.threads = threads, .isa = isa, .limits = limits});

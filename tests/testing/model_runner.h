@@ -13,7 +13,8 @@
 namespace alcca::testing {
 
 // Loads a Hugging Face folder on the CPU backend ("auto", "avx2", "portable", ...) or the emulated
-// CUDA one ("cuda_emulated", "cuda_emulated_exact": tests/conformance/backends.h), 512 tokens.
+// CUDA one ("cuda_emulated", "cuda_emulated_exact": tests/conformance/backends.h; the latter with
+// "_unrecorded": without CUDA graphs), 512 tokens.
 std::unique_ptr<MistralModel> LoadModel(const std::string& dir, WeightDType dtype,
                                         const std::string& isa = "auto", int32_t threads = 1);
 

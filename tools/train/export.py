@@ -64,10 +64,9 @@ def main():
     trained = {k: attention[k] for k in ("mode", "k", "theta", "epsilon", "search") if k in attention}
     if trained.get("search") == "tree":
         trained["tree_recent"] = attention["tree_recent"]
-    serve = {"search": "exact", **trained}
     if attention["mode"] == "window":
         trained["window"] = attention["window"]
-        print(f"alcca.json has no width of a window: serve with --attention-window {trained['window']}")
+    serve = {"search": "exact", **trained}
     if args.theta is not None:
         serve["theta"] = args.theta
     write_json(args.out / "alcca.json", {

@@ -80,6 +80,33 @@ void FillBytes(Stream stream, void* device, uint8_t value, size_t bytes) {
   Check(cudaMemsetAsync(device, value, bytes, stream), "fill");
 }
 
+void BeginRecording(Stream stream) {
+  // Of this thread alone: others may load a model, or measure memory, meanwhile.
+  Check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "begin of a recording");
+}
+
+LaunchGraph EndRecording(Stream stream) {
+  cudaGraph_t graph = nullptr;
+  Check(cudaStreamEndCapture(stream, &graph), "end of a recording");
+  LaunchGraph launches = nullptr;
+  const cudaError_t error = cudaGraphInstantiate(&launches, graph, 0);
+  Check(cudaGraphDestroy(graph), "cudaGraphDestroy");
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // not sticky: forget it
+    return nullptr;
+  }
+  Check(error, "cudaGraphInstantiate");
+  return launches;
+}
+
+void Replay(Stream stream, LaunchGraph graph) {
+  Check(cudaGraphLaunch(graph, stream), "a recorded step");
+}
+
+void DestroyGraph(LaunchGraph graph) {
+  Check(cudaGraphExecDestroy(graph), "cudaGraphExecDestroy");
+}
+
 void* AllocateDevice(size_t bytes) {
   void* data = nullptr;
   const cudaError_t error = cudaMalloc(&data, bytes);

@@ -4,22 +4,36 @@
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <utility>
 #include <vector>
 
+#include "kernels/check.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/runtime_memory.h"
 
 namespace alcca::cuda_emulated {
 
+struct RecordedWork {
+  std::vector<std::function<void()>> work;
+};
+
 struct StreamQueue {
   std::deque<std::function<void()>> work;
+  std::unique_ptr<RecordedWork> recording;  // or null
 };
 
 namespace {
 
 // Streams of this thread: freeing memory waits for all of them, as cudaFree does.
 thread_local std::vector<Stream> streams;
+
+// A device refuses to take or give back memory while the thread records.
+void CheckNobodyRecords() {
+  for (const Stream stream : streams) {
+    ALCCA_CHECK(stream->recording == nullptr);
+  }
+}
 
 }  // namespace
 
@@ -44,6 +58,7 @@ void DestroyStream(Stream stream) {
 }
 
 void Synchronize(Stream stream) {
+  ALCCA_CHECK(stream->recording == nullptr);
   while (!stream->work.empty()) {
     stream->work.front()();
     stream->work.pop_front();
@@ -51,7 +66,31 @@ void Synchronize(Stream stream) {
 }
 
 void Enqueue(Stream stream, std::function<void()> work) {
-  stream->work.push_back(std::move(work));
+  if (stream->recording != nullptr) {
+    stream->recording->work.push_back(std::move(work));
+  } else {
+    stream->work.push_back(std::move(work));
+  }
+}
+
+void BeginRecording(Stream stream) {
+  ALCCA_CHECK(stream->recording == nullptr);
+  stream->recording = std::make_unique<RecordedWork>();
+}
+
+LaunchGraph EndRecording(Stream stream) {
+  ALCCA_CHECK(stream->recording != nullptr);
+  return stream->recording.release();
+}
+
+void Replay(Stream stream, LaunchGraph graph) {
+  for (const std::function<void()>& work : graph->work) {
+    Enqueue(stream, work);
+  }
+}
+
+void DestroyGraph(LaunchGraph graph) {
+  delete graph;
 }
 
 void CopyIn(Stream stream, void* device, const void* host, size_t bytes) {
@@ -71,6 +110,7 @@ void FillBytes(Stream stream, void* device, uint8_t value, size_t bytes) {
 }
 
 void* AllocateDevice(size_t bytes) {
+  CheckNobodyRecords();
   void* data = nullptr;
   if (posix_memalign(&data, 256, bytes) != 0) {
     return nullptr;
@@ -87,6 +127,7 @@ void FreeDevice(void* data) {
 }
 
 void* AllocatePinned(size_t bytes) {
+  CheckNobodyRecords();
   void* data = std::malloc(bytes);
   if (data != nullptr) {
     std::memset(data, 0xff, bytes);
