@@ -8,8 +8,12 @@ questions are worded as in `alcca tasks`; names, things and the sentences betwee
 Few of such a row's tokens are answers, and a head that looks for what followed the same token before
 (an induction head, Olsson et al. 2022) is slow to form on them. So some rows tell a story twice, where
 every token of the second telling is an answer; and facts may be many and short.
+
+Two kinds have no language at all, for small models that are to learn far keys and nothing else: `pairs`
+is associative recall, `echo` random pieces repeated with a period of a few tokens up to half the row.
 """
 
+import collections
 import random
 import re
 
@@ -20,20 +24,49 @@ button carpet hammer kettle lantern marble nut pipe purse ribbon rope sack shell
 stool sword ticket towel trumpet umbrella vase violin wagon wallet""".split()
 
 
-TWICE = 0.4  # Of the rows.
+KINDS = {"facts": 0.6, "twice": 0.4}  # Shares of the rows.
+LAST_CONTROL = 9     # Of the ids of prepare.py's tokenizer.
+POOL = 64            # Pieces that echo repeats, that are keys of pairs, that are their values.
+SHORTEST_PERIOD = 4  # Of an echo.
 
 
 class FarKeys:
     """Rows of exactly `length` tokens. encode: text -> ids; stories: ids of training documents."""
 
-    def __init__(self, encode, decode, stories, seed):
+    def __init__(self, encode, decode, stories, seed, kinds=None):
         self.encode, self.random = encode, random.Random(seed)
+        self.kinds = kinds or KINDS
+        common = collections.Counter(int(t) for s in stories for t in s if t > LAST_CONTROL)
+        pieces = [t for t, _ in common.most_common(2 * POOL)]
+        self.keys, self.values = pieces[::2], pieces[1::2]
         # Whole stories, sentence by sentence: shuffled sentences would teach to lose the thread.
         self.stories = []
         for story in stories:
             sentences = re.findall(r"[A-Z\"][^.!?\n]+[.!?]\"?", decode(story.tolist()))
             if len(sentences) > 3:
                 self.stories.append(sentences)
+
+    def echo(self, length):
+        """Random pieces, repeated until the row is full: all but the first period are answers."""
+        rng = self.random
+        period = int(SHORTEST_PERIOD * (length / 2 / SHORTEST_PERIOD) ** rng.random())
+        once = rng.choices(self.keys, k=period)
+        ids = [1] + once * (length // period + 1)
+        return ids[:length + 1], ([0.0] * (period + 1) + [2.0] * length)[:length]
+
+    def pairs(self, length):
+        """Keys, each with its value behind it, and then the same keys in another order: the values are
+        the answers. Three eighths of the row are statements."""
+        rng = self.random
+        count = min(POOL, length * 3 // 16)
+        keys, values = rng.sample(self.keys, count), rng.choices(self.values, k=count)
+        told = list(zip(keys, values))
+        asked = []
+        while 2 * len(asked) < length:
+            asked += rng.sample(told, count)
+        ids = [1] + [t for pair in told + asked for t in pair]
+        weights = [0.0] * (2 * count) + [0.0, 2.0] * length  # Of ids[1:]; a key cannot be known.
+        return ids[:length + 1], weights[:length]
 
     def twice(self, length):
         """A passage, something between, and the passage again."""
@@ -59,7 +92,7 @@ class FarKeys:
                     break
         return parts
 
-    def facts(self, count):
+    def some_facts(self, count):
         """[(statement, question, answer)], one kind a row."""
         rng = self.random
         if rng.random() < 0.4:
@@ -76,10 +109,12 @@ class FarKeys:
 
     def row(self, length):
         """ids [length + 1], and weights [length] of the predictions: answers count more."""
+        kind = self.random.choices(list(self.kinds), list(self.kinds.values()))[0]
+        return getattr(self, kind)(length)
+
+    def facts(self, length):
         rng = self.random
-        if rng.random() < TWICE:
-            return self.twice(length)
-        facts = self.facts(rng.randrange(4, 25))
+        facts = self.some_facts(rng.randrange(4, 25))
         begin = "There is a pass key in this text. Remember it. " if "pass key" in facts[0][0] else ""
         ask = [(q, a) for _, q, a in facts]
         rng.shuffle(ask)

@@ -34,6 +34,13 @@ class Config:
     rms_norm_eps: float = 1e-5
     max_position_embeddings: int = 1024
 
+    @classmethod
+    def of(cls, layers, hidden):
+        """In afia-5m's proportions."""
+        return cls(hidden_size=hidden, intermediate_size=hidden * 11 // 4 // 32 * 32,
+                   num_hidden_layers=layers, num_attention_heads=hidden // 32,
+                   num_key_value_heads=hidden // 64)
+
 
 @dataclasses.dataclass
 class Attention:

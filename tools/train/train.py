@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 
 import model as afia
-from far_keys import FarKeys
+from far_keys import KINDS, FarKeys
 
 EOS, INST, END_INST = 2, 3, 4
 BATCH_TOKENS = 4096
@@ -63,13 +63,13 @@ class Batches:
     """Documents one after another, cut into rows, which begin anywhere, as <s> marks the starts;
     and among them rows of far_keys.py."""
 
-    def __init__(self, folder, seed, far_share, shelf_share):
+    def __init__(self, folder, seed, far_share, far_kinds, shelf_share, batch_tokens):
         bins = {n: read_documents(folder / f"{n}.bin") for n in ("stories", "chat", "books", "shelf")}
-        self.rng, self.far_share = random.Random(seed), far_share
+        self.rng, self.far_share, self.batch_tokens = random.Random(seed), far_share, batch_tokens
         self.stream = documents(bins, random.Random(seed), shelf_share)
         self.buffer = np.zeros((2, 0), np.int64)  # Ids, and whether they are asked.
         pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-        self.far = FarKeys(pieces.encode, pieces.decode, bins["stories"][:800], seed)
+        self.far = FarKeys(pieces.encode, pieces.decode, bins["stories"][:800], seed, far_kinds)
 
     def text(self, need):
         parts, have = [self.buffer], self.buffer.shape[1]
@@ -84,7 +84,7 @@ class Batches:
     def next(self, length):
         """ids [rows, length + 1], weights [rows, length] of the predictions, is_text [rows]."""
         ids, weights, is_text = [], [], []
-        for _ in range(BATCH_TOKENS // length):
+        for _ in range(self.batch_tokens // length):
             is_text.append(self.rng.random() >= self.far_share)
             if is_text[-1]:
                 text, questions = torch.from_numpy(self.text(length + 1).copy())
@@ -122,6 +122,14 @@ def history(init):
     return {**c["attention"], "steps": c["step"], "tokens": c["tokens"], "after": c.get("after")}
 
 
+def integers(text):
+    return tuple(map(int, text.split(",")))
+
+
+def shares(text):
+    return {kind: float(share) for kind, share in (part.split("=") for part in text.split(","))}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=pathlib.Path, required=True)
@@ -138,8 +146,14 @@ def main():
     parser.add_argument("--attention", choices=("alcca", "dense", "window"), default="alcca")
     parser.add_argument("--window", type=int, default=8, help="keys that --attention window sees")
     parser.add_argument("--far-share", type=float, default=FAR_SHARE, help="rows of far_keys.py")
+    parser.add_argument("--far-kinds", type=shares, default=KINDS,
+                        help="of those: KIND=SHARE,... of facts, twice, echo, pairs")
     parser.add_argument("--shelf-share", type=float, default=SHELF_SHARE,
                         help="of the documents of shelf.bin, in each epoch")
+    parser.add_argument("--lengths", type=integers, default=(SHORT, LONG),
+                        help="tokens of a row, in the first and in the second half")
+    parser.add_argument("--batch-tokens", type=int, default=BATCH_TOKENS, help="of a step")
+    parser.add_argument("--shape", type=integers, help="LAYERS,HIDDEN of another model than afia-5m")
     parser.add_argument("--bf16", action="store_true", help="faster where the CPU has AMX only")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -156,7 +170,7 @@ def main():
         if args.attention == "alcca":
             attention.theta = given.theta
     else:
-        model = afia.Mistral()
+        model = afia.Mistral(afia.Config.of(*args.shape) if args.shape else afia.Config())
     # Muon for the matrices, AdamW for the embedding and the norms.
     matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.dim() != 2 or "embed" in n]
@@ -191,7 +205,8 @@ def main():
     def spent():
         return seconds + time.monotonic() - started
 
-    batches = Batches(args.data, args.seed + step, args.far_share, args.shelf_share)
+    batches = Batches(args.data, args.seed + step, args.far_share, args.far_kinds, args.shelf_share,
+                      args.batch_tokens)
     means = {"text": float("nan"), "far": float("nan")}
 
     def average(name, losses):
@@ -207,7 +222,7 @@ def main():
         for optimizer, lr in ((muon, MUON_LR), (adam, ADAM_LR)):
             for group in optimizer.param_groups:
                 group["lr"] = lr * scale
-        x, weight, is_text = batches.next(LONG if share > LONG_FROM else SHORT)
+        x, weight, is_text = batches.next(args.lengths[share > LONG_FROM])
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
             logits = model(x[:, :-1], attention, fast=True)  # Distances are float32 always.
         losses = F.cross_entropy(logits.float().flatten(0, 1), x[:, 1:].flatten(),
