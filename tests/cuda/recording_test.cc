@@ -14,9 +14,9 @@ __global__ void AddOne(int32_t* out) {
   out[0] += 1;
 }
 
-class Streams : public ::testing::Test {
+class CudaGraphStream : public ::testing::Test {
  protected:
-  ~Streams() override { DestroyStream(stream_); }
+  ~CudaGraphStream() override { DestroyStream(stream_); }
   int32_t Value() {
     int32_t value = 0;
     CopyOut(stream_, &value, memory_.get(), sizeof(value));
@@ -32,7 +32,7 @@ class Streams : public ::testing::Test {
   DeviceArray memory_ = budget_.Allocate(sizeof(int32_t), "test").value();
 };
 
-TEST_F(Streams, WhatIsRecordedRunsWhenReplayedAndNotBefore) {
+TEST_F(CudaGraphStream, WhatIsRecordedRunsWhenReplayedAndNotBefore) {
   FillBytes(stream_, memory_.get(), 0, sizeof(int32_t));
   BeginRecording(stream_);
   Add();
@@ -46,7 +46,7 @@ TEST_F(Streams, WhatIsRecordedRunsWhenReplayedAndNotBefore) {
   DestroyGraph(graph);
 }
 
-TEST_F(Streams, WaitingOrAllocatingWhileRecordingIsRefusedAsADeviceWould) {
+TEST_F(CudaGraphStream, WaitingOrAllocatingWhileRecordingIsRefusedAsADeviceWould) {
   BeginRecording(stream_);
   EXPECT_DEATH(Synchronize(stream_), "recording");
   EXPECT_DEATH((void)budget_.Allocate(8, "test"), "recording");
@@ -54,7 +54,7 @@ TEST_F(Streams, WaitingOrAllocatingWhileRecordingIsRefusedAsADeviceWould) {
 }
 
 // A norm whose input changes between calls.
-class Repeating : public ::testing::Test {
+class CudaGraphRepeat : public ::testing::Test {
  protected:
   // Whether `ops` was called; the result must be right either way.
   bool Calls(int32_t rows, float value) {
@@ -84,7 +84,7 @@ class Repeating : public ::testing::Test {
   std::unique_ptr<Recording> recording_ = backend_->MakeRecording();
 };
 
-TEST_F(Repeating, OpsAreCalledTwiceForEachNumberOfRowsAndThenReplayed) {
+TEST_F(CudaGraphRepeat, OpsAreCalledTwiceForEachNumberOfRowsAndThenReplayed) {
   EXPECT_TRUE(Calls(1, 2.0f));
   EXPECT_TRUE(Calls(1, -3.0f)) << "recorded";
   EXPECT_FALSE(Calls(1, 5.0f));
@@ -94,7 +94,7 @@ TEST_F(Repeating, OpsAreCalledTwiceForEachNumberOfRowsAndThenReplayed) {
   EXPECT_FALSE(Calls(2, 4.0f));
 }
 
-TEST_F(Repeating, MoreRowsThanTheLimitAreNeverRecorded) {
+TEST_F(CudaGraphRepeat, MoreRowsThanTheLimitAreNeverRecorded) {
   for (int i = 0; i < 4; ++i) {
     EXPECT_TRUE(Calls(3, 1.0f));
   }
