@@ -2,11 +2,6 @@
 // flag, 69 port taken, 70 device or internal fault, 75 not enough memory now, 78 bad configuration
 // or model file. Every failure is one line on stderr.
 
-#include <semaphore.h>
-#include <unistd.h>
-
-#include <atomic>
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -19,6 +14,7 @@
 #include "server/logging.h"
 #include "server/model_setup.h"
 #include "server/service_manager.h"
+#include "server/stop_signals.h"
 #include "server/tls.h"
 
 namespace alcca {
@@ -45,38 +41,6 @@ int ExitCodeOf(const absl::Status& status) {
   }
 }
 
-// What SIGTERM and SIGINT do. Handlers, not sigwait behind a mask: libraries start threads before
-// main (OpenBLAS does), and a signal sent to the process may land on one that has not blocked it.
-std::atomic<bool> next_signal_drains{false};
-std::atomic<int> signal_taken{0};
-sem_t stop_asked;
-
-// The first signal drains once the daemon serves; before, nothing is in flight, and a second one
-// says now: both end the process at once. Async-signal-safe.
-extern "C" void OnStopSignal(int signal) {
-  if (!next_signal_drains.exchange(false)) {
-    _exit(128 + signal);
-  }
-  signal_taken = signal;
-  sem_post(&stop_asked);
-}
-
-void TakeStopSignals() {
-  sem_init(&stop_asked, 0, 0);
-  struct sigaction action = {};
-  action.sa_handler = OnStopSignal;
-  action.sa_flags = SA_RESTART;
-  sigaction(SIGTERM, &action, nullptr);
-  sigaction(SIGINT, &action, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
-}
-
-void AwaitStopSignal() {
-  while (sem_wait(&stop_asked) != 0) {  // EINTR
-  }
-  Log(LogLevel::kInfo, "signal", {{"number", signal_taken.load()}});
-}
-
 // Everything on disk that serving depends on.
 absl::StatusOr<ModelPlan> CheckFiles(const ServerConfig& config) {
   if (!config.tls_cert.empty()) {
@@ -93,6 +57,32 @@ std::string TakeNotifySocket() {
   std::string address = value == nullptr ? "" : value;
   unsetenv("NOTIFY_SOCKET");
   return address;
+}
+
+// Files are checked before a port is opened: a wrong folder fails in milliseconds.
+int Serve(const ServerConfig& config) {
+  const ServiceManager manager(TakeNotifySocket());
+  manager.Loading();
+  absl::StatusOr<ModelPlan> plan = CheckFiles(config);
+  if (!plan.ok()) {
+    return Fail(plan.status(), ExitCodeOf(plan.status()));
+  }
+  Daemon daemon(config);
+  if (const absl::Status status = daemon.Listen(); !status.ok()) {
+    return Fail(status, ExitCodeOf(status));
+  }
+  if (const absl::Status status = daemon.Load(*std::move(plan)); !status.ok()) {
+    return Fail(status, ExitCodeOf(status));
+  }
+  DrainOnNextStopSignal();
+  daemon.Serve([&manager] { manager.Progress(); });
+  manager.Ready();
+  const int signal = AwaitStopSignal();
+  Log(LogLevel::kInfo, "signal", {{"number", signal}});
+  manager.Stopping();
+  daemon.Drain();
+  Log(LogLevel::kInfo, "stopped");
+  return 0;
 }
 
 int Main(int argc, char** argv) {
@@ -115,29 +105,7 @@ int Main(int argc, char** argv) {
     const auto plan = CheckFiles(config);
     return plan.ok() ? 0 : Fail(plan.status(), ExitCodeOf(plan.status()));
   }
-  TakeStopSignals();
-  const ServiceManager manager(TakeNotifySocket());
-  manager.Loading();
-  // Files are checked before a port is opened: a wrong folder fails in milliseconds.
-  absl::StatusOr<ModelPlan> plan = CheckFiles(config);
-  if (!plan.ok()) {
-    return Fail(plan.status(), ExitCodeOf(plan.status()));
-  }
-  Daemon daemon(config);
-  if (const absl::Status status = daemon.Listen(); !status.ok()) {
-    return Fail(status, ExitCodeOf(status));
-  }
-  if (const absl::Status status = daemon.Load(*std::move(plan)); !status.ok()) {
-    return Fail(status, ExitCodeOf(status));
-  }
-  next_signal_drains = true;
-  daemon.Serve([&manager] { manager.Progress(); });
-  manager.Ready();
-  AwaitStopSignal();
-  manager.Stopping();
-  daemon.Drain();
-  Log(LogLevel::kInfo, "stopped");
-  return 0;
+  return RunBesideStopSignals([&config] { return Serve(config); });
 }
 
 }  // namespace

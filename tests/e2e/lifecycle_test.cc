@@ -5,6 +5,7 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -95,6 +96,17 @@ TEST(Lifecycle, ASecondSignalEndsAtOnce) {
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
   daemon.Signal(SIGTERM);
   EXPECT_EQ(daemon.Wait(10), 128 + SIGTERM);
+}
+
+// A certificate that is a pipe holds it while it reads its files.
+TEST(Lifecycle, ASignalBeforeItServesEndsAtOnce) {
+  const std::string pipe = ::testing::TempDir() + "alcca_cert_" + std::to_string(getpid());
+  const std::string script =
+      "mkfifo $1 && { $0 --listen=127.0.0.1:0 --tls-cert=$1 --tls-key=$1 & } && exec 3>$1 && "
+      "kill -TERM $!; wait $!";
+  const ProgramResult result = RunProgram("sh", {"-c", script, ALCCA_ALCCAD_PATH, pipe}, "", 20);
+  std::filesystem::remove(pipe);
+  EXPECT_EQ(result.exit_code, 128 + SIGTERM) << result.err;
 }
 
 TEST(Lifecycle, HealthKnowsItsServices) {
