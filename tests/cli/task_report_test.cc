@@ -61,20 +61,41 @@ TEST(TaskReport, CountsChoicesMatchesAndDepths) {
   EXPECT_EQ(row.chosen.successes, 1);
   EXPECT_EQ(row.exact.successes, 1);
   EXPECT_EQ(row.lifted.successes, 2);
-  EXPECT_EQ(row.lifted_by_depth[0].successes, 1);
-  EXPECT_EQ(row.lifted_by_depth[3].trials, 1);
-  EXPECT_EQ(row.lifted_by_depth[1].trials, 0);
+  EXPECT_EQ(row.by_depth[0].successes, 1);
+  EXPECT_EQ(row.by_depth[3].trials, 1);
+  EXPECT_EQ(row.by_depth[1].trials, 0);
 }
 
 TEST(TaskReport, Text) {
-  const TaskReport report = TwoSamples();
+  TaskReport report = TwoSamples();
   EXPECT_THAT(TaskHeading(report), HasSubstr("best of 4 candidates (chance 25.0 %)"));
-  const std::string text = TaskText(report.lengths[0], true);
+  const std::string text = TaskText(report, report.lengths[0]);
   EXPECT_THAT(text, HasSubstr("n = 500, prompts of 480 tokens"));
   EXPECT_THAT(text, HasSubstr("tree                     100.0 [34.2, 100.0]   50.0 [ 9.5,  90.5]"));
   EXPECT_THAT(text, HasSubstr("-1.500      11.5     23.00  100.0    0.0    0.0  100.0"));
   EXPECT_THAT(text, HasSubstr("multipole: refused"));
-  EXPECT_THAT(TaskText(report.lengths[0], false), Not(HasSubstr("depth")));
+  report.has_depth = false;
+  EXPECT_THAT(TaskText(report, report.lengths[0]), Not(HasSubstr("depth")));
+}
+
+TEST(TaskReport, WhatTheModelWritesAlone) {
+  TaskReport report = TwoSamples();
+  report.greedy_only = true;
+  TaskRow& row = report.lengths[0].rows[0] = {};
+  row.label = "dense";
+  row.Add({}, {}, true, 0);
+  row.Add({}, {}, false, .3);
+  EXPECT_EQ(row.exact.trials, 2);
+  EXPECT_EQ(row.chosen.trials, 0);
+  EXPECT_THAT(TaskHeading(report), Not(HasSubstr("chance")));
+  const std::string text = TaskText(report, report.lengths[0]);
+  EXPECT_THAT(text, HasSubstr("exact % by quarter of depth"));
+  EXPECT_THAT(text, HasSubstr(" -                    -                     50.0 [ 9.5,  90.5]"));
+  const nlohmann::json json = TaskJson(report);
+  EXPECT_FALSE(json.contains("chance"));
+  EXPECT_FALSE(json["rows"][0].contains("chosen"));
+  EXPECT_EQ(json["rows"][0]["exact_match"]["successes"], 1);
+  EXPECT_EQ(json["rows"][0]["exact_by_depth"][1]["trials"], 1);
 }
 
 TEST(TaskReport, Json) {

@@ -251,6 +251,10 @@ TEST_F(Cli, TasksRepeatExactly) {
   const std::string first = Alcca(args).out;
   EXPECT_FALSE(first.empty());
   EXPECT_EQ(Alcca(args).out, first);
+  const ProgramResult written = Alcca({"tasks", "--task=passkey", "--lengths=120", "--samples=2",
+                                       "--attention=tree", "--greedy-only", "--json"});
+  ASSERT_EQ(written.exit_code, 0) << written.err;
+  EXPECT_EQ(nlohmann::json::parse(written.out)["rows"][0]["exact_match"]["trials"], 2);
   EXPECT_EQ(Alcca({"tasks", "--task=chess"}).exit_code, 64);
   EXPECT_EQ(Alcca({"tasks", "--task=fwe", "--attention=matched"}).exit_code, 64);
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "CLI/CLI.hpp"
 #include "absl/strings/str_format.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/far_key_tasks.h"
@@ -28,6 +29,7 @@ struct Options {
   std::vector<std::string> variants = {"dense", "exact", "tree", "matched", kMultipole, "matched"};
   int samples = 32;
   int candidates = 8;
+  bool greedy_only = false;
   uint64_t seed = 0;
   int concurrency = 4;
 };
@@ -102,7 +104,7 @@ grpc::Status Fit(const Options& options, TaskShape shape, uint32_t n, Scorer* sc
 }
 
 struct Answer {
-  std::vector<double> logprobs, question_alone;  // mean over a candidate's tokens
+  std::vector<double> logprobs, question_alone;  // mean over a candidate's tokens; see TaskRow::Add
   v1::GenerateComplete greedy;
 };
 
@@ -119,9 +121,9 @@ grpc::Status ScoreEnd(const TokenIds& ids, size_t tokens, const v1::AttentionPar
   return status;
 }
 
-grpc::Status Ask(const Question& question, const v1::AttentionParams& attention, Scorer* scorer,
-                 Answer* out) {
-  for (size_t i = 0; i < question.full.size(); ++i) {
+grpc::Status Ask(const Question& question, const v1::AttentionParams& attention, bool greedy_only,
+                 Scorer* scorer, Answer* out) {
+  for (size_t i = 0; !greedy_only && i < question.full.size(); ++i) {
     const size_t tokens = question.full[i].size() - question.answer_at;
     grpc::Status status = ScoreEnd(question.full[i], tokens, attention, scorer, &out->logprobs);
     if (status.ok()) {
@@ -138,7 +140,7 @@ grpc::Status RunVariant(const Options& options, const Variant& variant,
                         const std::vector<Question>& questions, Scorer* scorer, TaskRow* row) {
   std::vector<Answer> answers(questions.size());
   const grpc::Status status = ForEach(questions.size(), options.concurrency, [&](size_t i) {
-    return Ask(questions[i], variant.attention, scorer, &answers[i]);
+    return Ask(questions[i], variant.attention, options.greedy_only, scorer, &answers[i]);
   });
   if (!status.ok()) {
     return status;
@@ -221,6 +223,7 @@ int Tasks(const Options& options) {
   report.seed = options.seed;
   report.samples = options.samples;
   report.candidates = options.candidates;
+  report.greedy_only = options.greedy_only;
   report.has_depth = options.task == "passkey" || options.task == "recall";
   FILE* out = options.json.text();
   std::fputs(TaskHeading(report).c_str(), out);
@@ -230,7 +233,7 @@ int Tasks(const Options& options) {
     if (!status.ok()) {
       return Report(status);
     }
-    std::fputs(TaskText(report.lengths.back(), report.has_depth).c_str(), out);
+    std::fputs(TaskText(report, report.lengths.back()).c_str(), out);
     std::fflush(out);
   }
   return Report(options.json.Write(TaskJson(report)));
@@ -259,6 +262,8 @@ void AddTasks(CLI::App* app, Run* run) {
   command->add_option("--candidates", options->candidates, "answers to choose from, one right")
       ->check(CLI::Range(2, kTaskCandidatesMax))
       ->capture_default_str();
+  command->add_flag("--greedy-only", options->greedy_only,
+                    "only what the model writes is scored: one prompt a sample");
   command->add_option("--seed", options->seed)->capture_default_str();
   command->add_option("--concurrency", options->concurrency)
       ->check(CLI::Range(1, 256))
