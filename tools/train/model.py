@@ -35,11 +35,11 @@ class Config:
     max_position_embeddings: int = 1024
 
     @classmethod
-    def of(cls, layers, hidden):
-        """In afia-5m's proportions."""
+    def of(cls, layers=6, hidden=256, head_dim=32):
+        """In afia-5m's proportions; smaller heads are more of them, of the same size in all."""
         return cls(hidden_size=hidden, intermediate_size=hidden * 11 // 4 // 32 * 32,
-                   num_hidden_layers=layers, num_attention_heads=hidden // 32,
-                   num_key_value_heads=hidden // 64)
+                   num_hidden_layers=layers, num_attention_heads=hidden // head_dim,
+                   num_key_value_heads=hidden // head_dim // 2, head_dim=head_dim)
 
 
 @dataclasses.dataclass

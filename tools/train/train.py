@@ -153,7 +153,9 @@ def main():
     parser.add_argument("--lengths", type=integers, default=(SHORT, LONG),
                         help="tokens of a row, in the first and in the second half")
     parser.add_argument("--batch-tokens", type=int, default=BATCH_TOKENS, help="of a step")
-    parser.add_argument("--shape", type=integers, help="LAYERS,HIDDEN of another model than afia-5m")
+    parser.add_argument("--shape", type=integers, default=(6, 256),
+                        help="LAYERS,HIDDEN of another model than afia-5m")
+    parser.add_argument("--head-dim", type=int, default=32, help="of a model from nothing")
     parser.add_argument("--bf16", action="store_true", help="faster where the CPU has AMX only")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -170,7 +172,7 @@ def main():
         if args.attention == "alcca":
             attention.theta = given.theta
     else:
-        model = afia.Mistral(afia.Config.of(*args.shape) if args.shape else afia.Config())
+        model = afia.Mistral(afia.Config.of(*args.shape, args.head_dim))
     # Muon for the matrices, AdamW for the embedding and the norms.
     matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.dim() != 2 or "embed" in n]
