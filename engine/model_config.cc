@@ -15,6 +15,7 @@
 #include "engine/strict_json.h"
 #include "kernels/attention_params.h"
 #include "kernels/status_macros.h"
+#include "nlohmann/json.hpp"
 
 namespace alcca {
 namespace {

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "CLI/CLI.hpp"
 #include "tools/cli/bench_stats.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/cost.h"

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "CLI/CLI.hpp"
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"
 #include "tools/cli/stream.h"

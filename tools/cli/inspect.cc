@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "CLI/CLI.hpp"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"

@@ -8,6 +8,7 @@
 #include <iostream>
 #include <iterator>
 
+#include "CLI/CLI.hpp"
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"

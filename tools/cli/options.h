@@ -10,8 +10,11 @@
 #include <string>
 #include <vector>
 
-#include "CLI/CLI.hpp"
 #include "alcca/v1/inference.grpc.pb.h"
+
+namespace CLI {
+class App;
+}
 
 namespace alcca::cli {
 

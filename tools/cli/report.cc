@@ -3,6 +3,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "CLI/CLI.hpp"
 #include "absl/strings/str_format.h"
 
 namespace alcca::cli {

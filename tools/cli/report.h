@@ -9,7 +9,9 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "CLI/CLI.hpp"
+namespace CLI {
+class App;
+}
 
 namespace alcca::cli {
 

@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "CLI/CLI.hpp"
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"
 #include "tools/cli/terminal.h"

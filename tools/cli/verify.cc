@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "CLI/CLI.hpp"
 #include "tools/cli/checksums.h"
 #include "tools/cli/commands.h"
 

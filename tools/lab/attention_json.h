@@ -2,7 +2,7 @@
 
 // Parts that the lab's JSON files share.
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "kernels/attention_params.h"
 

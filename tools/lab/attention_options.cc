@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "CLI/CLI.hpp"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"

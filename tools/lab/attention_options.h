@@ -9,10 +9,13 @@
 #include <string_view>
 #include <vector>
 
-#include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "engine/model_config.h"
 #include "kernels/attention_params.h"
+
+namespace CLI {
+class App;
+}
 
 namespace alcca::lab {
 

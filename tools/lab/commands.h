@@ -5,7 +5,9 @@
 
 #include <functional>
 
-#include "CLI/CLI.hpp"
+namespace CLI {
+class App;
+}
 
 namespace alcca::lab {
 

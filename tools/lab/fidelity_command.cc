@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "CLI/CLI.hpp"
 #include "kernels/status_macros.h"
 #include "tools/lab/attention_options.h"
 #include "tools/lab/commands.h"

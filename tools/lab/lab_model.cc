@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "engine/checkpoint.h"
 #include "kernels/check.h"

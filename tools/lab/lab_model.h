@@ -9,12 +9,15 @@
 #include <string>
 #include <vector>
 
-#include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "engine/mistral_model.h"
 #include "engine/model_config.h"
 #include "engine/tokenizer.h"
 #include "tools/lab/recording_backend.h"
+
+namespace CLI {
+class App;
+}
 
 namespace alcca::lab {
 

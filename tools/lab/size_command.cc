@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "CLI/CLI.hpp"
 #include "tools/lab/commands.h"
 #include "tools/lab/output.h"
 #include "tools/lab/size.h"
