@@ -65,7 +65,7 @@ struct ServerConfig {
   double attention_error_sample = 0.0002;
   int64_t attention_window = 0;        // 0: the model's, else 100
   double attention_sparsity = 0;       // 0: the model's, else 0.1
-  double attention_mass = -1;          // negative: the model's, else 0.95
+  double attention_mass = -1;          // negative: the model's, else 1
   int64_t attention_max_keys = -1;     // negative: the model's, else 1024
   int64_t attention_dense_below = -1;  // negative: the model's, else 8192
   int64_t attention_sinks = -1;        // negative: the model's, else 16

@@ -52,8 +52,9 @@ void AttentionOptions::AddTo(CLI::App* app, bool with_mode) {
   app->add_option("--tree-recent", tree_recent, "tree: of these, the newest keys")->group(group);
   app->add_option("--window", window, "window: keys that a query sees")->group(group);
   app->add_option("--sparsity", sparsity, "topk: share of the keys that is kept")->group(group);
-  app->add_option("--mass", mass, "multipole: softmax mass that real keys cover")->group(group);
-  app->add_option("--max-keys", max_keys, "multipole: rows read for it at most; 0: no bound")
+  app->add_option("--max-keys", max_keys, "multipole: rows read of old keys; 0: no bound")
+      ->group(group);
+  app->add_option("--mass", mass, "multipole: mass by estimate that ends reading; 1: never")
       ->group(group);
   app->add_option("--dense-below", dense_below, "multipole: contexts answered by dense")
       ->group(group);
