@@ -164,6 +164,13 @@ def bench(stack, mode, requests, concurrency, prompt, output):
                         "--input-len", str(prompt), "--output-len", str(output), "--warmup", "0", *mode)
 
 
+def served(stack, mode, requests, concurrency, prompt, output):
+    """A burst beside it may have filled the queue, and every request been refused: again, until all
+    are served."""
+    wait_for(" ".join(mode),
+             lambda: bench(stack, mode, requests, concurrency, prompt, output) == 0)
+
+
 def burst(stack, requests):
     """All at once. More than run and wait: some are refused, and the bench says so by its exit code.
     A fast machine empties a queue between two scrapes: again, until one has met it."""
@@ -198,6 +205,6 @@ def load(stack, more=lambda rounds: rounds < 1, prompt=700, requests=4, concurre
     rounds = 0
     while more(rounds):
         for mode in MODES:
-            bench(stack, mode, requests, concurrency, prompt, 48)
+            served(stack, mode, requests, concurrency, prompt, 48)
         rounds += 1
     other.join()
