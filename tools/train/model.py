@@ -61,6 +61,12 @@ class Attention:
         theta = self.theta[layer] if isinstance(self.theta, list) else [self.theta]
         return torch.tensor(theta)[:, None, None] if max(theta) > 0 else None
 
+    def check(self, device):
+        """Raises where `device` cannot compute it fast."""
+        if self.mode == "alcca" and self.search == "tree" and device.type != "cpu":
+            raise ValueError("search tree is the server's own index, on the CPU alone: train exact search "
+                             "there, then go on with --init and --search tree on a CPU")
+
 
 DELTA = 1e-3  # Training differentiates sqrt(d^2 + DELTA^2): d itself has no gradient at 0.
 
@@ -73,7 +79,7 @@ def dense_attention(q, k, v):
 def window_attention(q, k, v, window):
     """Causal softmax over the `window` most recent keys, the query's own included."""
     T = q.shape[-2]
-    seen = torch.ones(T, T, dtype=torch.bool).tril().triu(1 - window)
+    seen = torch.ones(T, T, dtype=torch.bool, device=q.device).tril().triu(1 - window)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
 
 
@@ -83,8 +89,8 @@ def near_gate(out, q, k, v, theta, a: Attention):
     The choice has no gradient, so a near query teaches its values alone; a head that is always near
     never learns its keys. Hence thresholds come late in training (README.md).
     """
-    count = torch.arange(1, q.shape[-2] + 1, dtype=q.dtype)[:, None]
-    near = (q - k.cumsum(-2) / count).norm(dim=-1, keepdim=True) < theta
+    count = torch.arange(1, q.shape[-2] + 1, dtype=q.dtype, device=q.device)[:, None]
+    near = (q - k.cumsum(-2) / count).norm(dim=-1, keepdim=True) < theta.to(q.device)
     a.near.append(near.float().mean().item())
     return torch.where(near, v.cumsum(-2) / count, out)
 
@@ -99,12 +105,31 @@ def alcca_attention(q, k, v, a: Attention):
     T = q.shape[-2]
     # Differences, not |q|^2 - 2 q.k + |k|^2, which cancels; cdist would choose that for speed.
     d = torch.cdist(q, k, compute_mode="donot_use_mm_for_euclid_dist")
-    future = torch.ones(T, T, dtype=torch.bool).triu(1)
+    future = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
     d = d.masked_fill(future, math.inf)
     nearest = d.topk(min(a.k, T), dim=-1, largest=False)
     w = 1.0 / ((nearest.values.square() + DELTA**2).sqrt() + a.epsilon)  # 0 at infinite distance.
     w = torch.zeros_like(d).scatter(-1, nearest.indices, w)
     return (w / w.sum(-1, keepdim=True)) @ v
+
+
+def gathered_attention(q, k, v, a: Attention):
+    """The same from what a GPU is fast at: keys chosen by one product without a gradient, then the
+    chosen few gathered, and their distances taken from differences."""
+    if a.search != "exact":
+        raise ValueError(f"search {a.search} is the CPU kernel's alone")
+    T, D = q.shape[-2:]
+    with torch.no_grad():
+        d = k.square().sum(-1)[..., None, :] - 2 * q @ k.transpose(-1, -2)  # + |q|^2, one for all.
+        d = d.masked_fill(torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1), math.inf)
+        index = d.topk(min(a.k, T), dim=-1, largest=False).indices  # [.., T, k]
+        visible = index <= torch.arange(T, device=q.device)[:, None]
+        row = index.view(-1, T, index.shape[-1])
+        row = (row + T * torch.arange(len(row), device=q.device)[:, None, None]).flatten()
+    keys, values = (x.reshape(-1, D)[row].view(*index.shape, D) for x in (k, v))
+    d = ((q.unsqueeze(-2) - keys).square().sum(-1) + DELTA**2).sqrt()
+    w = visible / (d + a.epsilon)
+    return ((w / w.sum(-1, keepdim=True)).unsqueeze(-1) * values).sum(-2)
 
 
 def _kernel(head_dim):
@@ -189,7 +214,7 @@ class SelfAttention(nn.Module):
                    for p in (self.q_proj, self.k_proj, self.v_proj))
         q, k = rope(q, cos, sin), rope(k, cos, sin)
         theta = a.gate(self.layer) if a.mode == "alcca" else None
-        by_kernel = a.mode == "alcca" and fast
+        by_kernel = a.mode == "alcca" and fast and x.device.type == "cpu"
         if by_kernel:
             out = FastAlcca.apply(q.reshape(-1, G, T, D), k.reshape(-1, T, D),
                                   v.reshape(-1, T, D), a).view(q.shape)
@@ -200,7 +225,7 @@ class SelfAttention(nn.Module):
         elif a.mode == "window":
             out = window_attention(q, k, v, a.window)
         elif not by_kernel:
-            out = alcca_attention(q, k, v, a)
+            out = (gathered_attention if fast else alcca_attention)(q, k, v, a)
         if theta is not None:
             out = near_gate(out, q, k, v, theta, a)
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
@@ -244,10 +269,10 @@ class Mistral(nn.Module):
                 nn.init.normal_(p, 0, 0.02 / math.sqrt(2 * c.num_hidden_layers if residual else 1))
 
     def forward(self, ids, a: Attention = Attention(), fast=False):
-        """ids [B, T] -> logits [B, T, vocab]. fast: the compiled kernel."""
-        c = self.config
-        inv = c.rope_theta ** (-torch.arange(0, c.head_dim, 2).float() / c.head_dim)
-        angle = torch.outer(torch.arange(ids.shape[1]).float(), inv)
+        """ids [B, T] -> logits [B, T, vocab]. fast: the compiled kernel, or on a GPU the gathered keys."""
+        c, device = self.config, ids.device
+        inv = c.rope_theta ** (-torch.arange(0, c.head_dim, 2, device=device).float() / c.head_dim)
+        angle = torch.outer(torch.arange(ids.shape[1], device=device).float(), inv)
         angle = torch.cat([angle, angle], -1)
         x = self.model.embed_tokens(ids)
         for layer in self.model.layers:
@@ -285,7 +310,7 @@ def load(path):
         attention = Attention(**{k: v for k, v in alcca.items() if k in known})
         state = load_file(path / "model.safetensors")
     else:
-        checkpoint = torch.load(path)
+        checkpoint = torch.load(path, map_location="cpu")
         config, attention = Config(**checkpoint["config"]), Attention(**checkpoint["attention"])
         state = checkpoint["model"]
     model = Mistral(config)

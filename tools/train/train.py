@@ -5,6 +5,7 @@ with the same --tokens, --seed and --init see the same text in the same steps.
     python train.py --data prepared --out runs/twin --tokens 20e6 --attention dense
     python train.py --data prepared --out runs/mine --tokens 2e6 --init ../../models/afia-5m --lr 0.3
     python train.py --data prepared --out runs/afia --tokens 20e6 --resume
+    python train.py --data prepared --out runs/afia --tokens 100e6 --device cuda --batch-tokens 16384
 
 Attention is ALCCA from the first step: 32 keys, then 16, then k. Writes checkpoint.pt (every three
 minutes and at the end), log.csv and loss.png.
@@ -118,7 +119,7 @@ def history(init):
         return None
     if init.is_dir():
         return json.loads((init / "alcca.json").read_text()).get("_trained_with")
-    c = torch.load(init)
+    c = torch.load(init, map_location="cpu")
     return {**c["attention"], "steps": c["step"], "tokens": c["tokens"], "after": c.get("after")}
 
 
@@ -157,6 +158,8 @@ def main():
                         help="LAYERS,HIDDEN of another model than afia-5m")
     parser.add_argument("--head-dim", type=int, default=32, help="of a model from nothing")
     parser.add_argument("--bf16", action="store_true", help="faster where the CPU has AMX only")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"),
+                        help="cpu, or cuda: all but --search tree")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -166,6 +169,7 @@ def main():
 
     attention = afia.Attention(args.attention, args.k, 0.0, args.epsilon, args.search,
                                tree_recent=args.tree_recent, window=args.window)
+    attention.check(args.device)
     if args.init:
         model, given = afia.load(args.init)
         model.train()
@@ -173,6 +177,7 @@ def main():
             attention.theta = given.theta
     else:
         model = afia.Mistral(afia.Config.of(*args.shape, args.head_dim))
+    model.to(args.device)
     # Muon for the matrices, AdamW for the embedding and the norms.
     matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.dim() != 2 or "embed" in n]
@@ -185,7 +190,7 @@ def main():
     step = tokens = 0
     seconds = 0.0  # Spent by earlier runs.
     if args.resume:
-        c = torch.load(checkpoint)
+        c = torch.load(checkpoint, map_location=args.device)
         model.load_state_dict(c["model"])
         muon.load_state_dict(c["muon"])
         adam.load_state_dict(c["adam"])
@@ -224,8 +229,8 @@ def main():
         for optimizer, lr in ((muon, MUON_LR), (adam, ADAM_LR)):
             for group in optimizer.param_groups:
                 group["lr"] = lr * scale
-        x, weight, is_text = batches.next(args.lengths[share > LONG_FROM])
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
+        x, weight, is_text = (t.to(args.device) for t in batches.next(args.lengths[share > LONG_FROM]))
+        with torch.autocast(args.device.type, dtype=torch.bfloat16, enabled=args.bf16):
             logits = model(x[:, :-1], attention, fast=True)  # Distances are float32 always.
         losses = F.cross_entropy(logits.float().flatten(0, 1), x[:, 1:].flatten(),
                                  reduction="none").view(weight.shape)
