@@ -17,8 +17,8 @@ struct Variant {
 };
 
 // Below its dense_below multipole is dense, and its row would be dense under another name; and of a
-// thousand tokens its 320 newest are a third.
-inline constexpr const char* kMultipole = "multipole:dense_below=0:recent=64";
+// thousand tokens its 320 newest are a third, and its 1,024 rows all of them.
+inline constexpr const char* kMultipole = "multipole:dense_below=0:recent=64:max_keys=256";
 
 // What --help says of the names.
 inline constexpr const char* kVariantHelp =
