@@ -34,8 +34,7 @@ for model in afia-5m afia-5m-dense; do
     --modes dense,alcca:theta=0,alcca,tree,matched,multipole:dense_below=0:recent=64:max_keys=256 --json "$out/$model-loss.json"
   for task in passkey recall; do
     echo "== $model: $task"
-    "$bin/alcca" tasks --target "$target" --task $task --lengths 500 --samples 64 \
-      --attention dense,exact,tree,matched,multipole:dense_below=0:recent=64:max_keys=256,matched --json "$out/$model-$task.json"
+    "$bin/alcca" tasks --target "$target" --task $task --lengths 500 --samples 64 --json "$out/$model-$task.json"
   done
   echo "== $model: the card's table"
   "$bin/alcca" eval --target "$target" --card-table --text models/afia-5m/heldout_book.txt --theta 0 \

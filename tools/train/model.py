@@ -119,11 +119,11 @@ def gathered_attention(q, k, v, a: Attention):
     if a.search != "exact":
         raise ValueError(f"search {a.search} is the CPU kernel's alone")
     T, D = q.shape[-2:]
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(q.device.type, enabled=False):  # Keys are told apart in float32.
         d = k.square().sum(-1)[..., None, :] - 2 * q @ k.transpose(-1, -2)  # + |q|^2, one for all.
         d = d.masked_fill(torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1), math.inf)
-        index = d.topk(min(a.k, T), dim=-1, largest=False).indices  # [.., T, k]
-        visible = index <= torch.arange(T, device=q.device)[:, None]
+        nearest = d.topk(min(a.k, T), dim=-1, largest=False)
+        index, visible = nearest.indices, nearest.values < math.inf  # [.., T, k]
         row = index.view(-1, T, index.shape[-1])
         row = (row + T * torch.arange(len(row), device=q.device)[:, None, None]).flatten()
     keys, values = (x.reshape(-1, D)[row].view(*index.shape, D) for x in (k, v))
