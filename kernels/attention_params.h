@@ -47,7 +47,7 @@ struct AttentionParams {
   // alcca: above 0, theta is no constant but, for each head, the quantile of ||q - c|| at this
   // share over the sequence's queries so far, so that about this share is near; [0, 1].
   float near_share = 0.0f;
-  // multipole (kernels/key_clusters.h): the rows (keys, or the centres of an opened coarse cluster)
+  // multipole (kernels/key_clusters.h): the rows (keys, or centres in an opened cluster)
   // that a query reads, 0: no bound; the softmax mass that lets it stop before, once real keys
   // cover it by estimate, [0, 1], 1: never; contexts up to dense_below are answered by dense; the
   // first `sinks` and at least the last `recent` keys are always read. An estimate may miss the one

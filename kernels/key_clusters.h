@@ -3,9 +3,10 @@
 // The clusters of `multipole`: a Barnes-Hut hierarchy over one sequence's keys, per layer and KV
 // head. Old keys are closed in blocks of 256 tokens; within a segment of one, four or sixteen
 // blocks a binary tree of median splits, each across the principal axis of its keys, orders the
-// tokens so that every 8 neighbours form a fine cluster and every 256 a coarse one. Attention does
-// not ask where in a segment a key stands (RoPE is in it already), so the tokens are reordered in
-// their pages and a cluster is contiguous.
+// tokens so that every 4 neighbours form a fine cluster, every 32 a middle and every 256 a coarse
+// one: 8 fine ones in a middle one, 8 of those in a coarse one. Attention does not ask where in a
+// segment a key stands (RoPE is in it already), so the tokens are reordered in their pages and a
+// cluster is contiguous.
 //
 // A cluster stands for its keys k_j in a softmax over q . k_j / sqrt(d) by the expansion of the log
 // of their mass about p, the mean query of late. With w_j = exp(p . k_j / sqrt(d) - a), a such that
@@ -17,9 +18,9 @@
 // of, would count for a sixteenth of itself, and the cluster's mean value for it.
 //
 // Both means are stored in int8, each with one scale, its largest magnitude / 127: a cluster costs
-// 2 d + 16 bytes beside the 64 d of its eight keys and values in f32, so that clusters can be
-// small. mu above is the stored one, so that the expansion is exact at p. A coarse cluster is made
-// of the stored fine ones.
+// 2 d + 16 bytes beside the 32 d of its four keys and values in f32, so that clusters can be small.
+// mu above is the stored one, so that the expansion is exact at p. A middle or coarse cluster is
+// made of the stored ones a level below.
 //
 // Which cluster to open first: not the one of the largest mass but of the largest root mean square
 // of it, mass times exp(correction) where scores scatter like a normal distribution: a cluster of
@@ -40,10 +41,21 @@
 
 namespace alcca {
 
-inline constexpr int32_t kFineTokens = 8;
-inline constexpr int32_t kBlockTokens = 256;                        // of a coarse cluster
+inline constexpr int32_t kFineTokens = 4;
+inline constexpr int32_t kFanout = 8;  // clusters in one of the level above
+inline constexpr int32_t kMiddleTokens = kFanout * kFineTokens;
+inline constexpr int32_t kBlockTokens = kFanout * kMiddleTokens;    // of a coarse cluster
 inline constexpr int32_t kBlockFines = kBlockTokens / kFineTokens;  // fine clusters in it
-inline constexpr int32_t kSegmentBlocks = 16;                       // at most
+// Clusters in a coarse one: its middle ones, then the fine ones of each.
+inline constexpr int32_t kBlockClusters = kFanout + kBlockFines;
+inline constexpr int32_t kBlockParents = 1 + kFanout;  // itself and its middle ones
+// Parent 0 is the coarse cluster itself, 1 + m its middle one m: where child i of it stands among
+// the kBlockClusters, middle ones first.
+ALCCA_HOST_DEVICE constexpr int32_t ChildRow(int32_t parent, int32_t i) {
+  return parent * kFanout + i;
+}
+inline constexpr int32_t kOpenedAtOnce = 8;
+inline constexpr int32_t kSegmentBlocks = 16;  // at most
 inline constexpr int32_t kSegmentTokens = kSegmentBlocks * kBlockTokens;
 inline constexpr int32_t kQueryBlocks = 4;         // whose queries make an expansion point
 inline constexpr int32_t kAxisIterations = 4;      // of the power method, per split
@@ -80,15 +92,16 @@ constexpr int32_t SegmentBlocks(int32_t blocks) {
 
 // Interactions of building a segment (docs/counting.md): a split costs each of its keys a mean, a
 // distance, kAxisIterations products and accumulations, and a projection; a fine cluster four per
-// key (its product with p, and its part in key, value and variance), a coarse one three per fine.
-// Beside that each query that enters an expansion point costs one.
+// key (its product with p, and its part in key, value and variance), a middle or coarse one three
+// per cluster in it. Beside that each query that enters an expansion point costs one.
 constexpr int64_t SegmentBuildInteractions(int32_t blocks) {
   const int64_t keys = int64_t{blocks} * kBlockTokens;
   int64_t splits = 0;
   for (int64_t tokens = keys; tokens > kFineTokens; tokens /= 2) {
     ++splits;
   }
-  return keys * splits * (3 + 2 * kAxisIterations) + 4 * keys + 3 * keys / kFineTokens;
+  return keys * splits * (3 + 2 * kAxisIterations) + 4 * keys + 3 * keys / kFineTokens +
+         3 * keys / kMiddleTokens;
 }
 
 inline constexpr float kCentreSteps = 127.0f;  // of a stored mean: +-127 scales
@@ -121,10 +134,10 @@ ALCCA_HOST_DEVICE constexpr size_t ClusterRowsBytes(int32_t count, int32_t head_
          static_cast<size_t>(ClusterKeyBytes(head_dim) + ClusterValueBytes(head_dim));
 }
 
-// Memory of so many closed blocks: their fine clusters, and of coarse ones room for 16 a segment.
+// Memory of so many closed blocks: their clusters, and of coarse ones room for 16 a segment.
 constexpr size_t ClusterBytes(int32_t blocks, int32_t head_dim) {
   const int32_t segments = (blocks + kSegmentBlocks - 1) / kSegmentBlocks;
-  return size_t(blocks) * ClusterRowsBytes(kBlockFines, head_dim) +
+  return size_t(blocks) * ClusterRowsBytes(kBlockClusters, head_dim) +
          size_t(segments) * ClusterRowsBytes(kSegmentBlocks, head_dim);
 }
 

@@ -1,7 +1,8 @@
 // Softmax over real keys and clusters together (kernels/key_clusters.h). Sinks and everything not
-// yet clustered are real. Of the clusters, the one that may matter most is opened first, a
-// coarse one into its fine ones, a fine one into its keys, until real keys cover the wanted mass or
-// max_keys rows have been read; what stays closed enters as itself. One choice for all query heads
+// yet clustered are real. Of the clusters, those that may matter most are opened first, a coarse
+// one into its middle ones, a middle one into its fine ones, a fine one into its keys, until real
+// keys cover the wanted mass or max_keys rows have been read; what stays closed enters as itself.
+// One choice for all query heads
 // of the group, so that memory is read once for all: a cluster counts as it does for the head to
 // which it matters most, and the wanted mass must be covered for every head.
 
@@ -20,11 +21,16 @@ namespace {
 // A closed cluster that might be opened.
 struct Candidate {
   double log_rms = 0;  // of its mass, the largest over the group
-  int32_t node = 0;    // coarse: its block; fine: blocks + its index in Row::fine_of
+  int32_t node = 0;  // coarse: its block; others: blocks + kFanout * its parent in opened_ + child
 };
 bool Later(const Candidate& a, const Candidate& b) {
   return a.log_rms < b.log_rms || (a.log_rms == b.log_rms && a.node > b.node);
 }
+
+// A cluster that was opened into others: parent `parent` of ChildRow, of a block.
+struct Opened {
+  int32_t block, parent;
+};
 
 // One row's work; vectors keep their memory from row to row.
 class Row {
@@ -34,15 +40,20 @@ class Row {
  private:
   void Start(int32_t row);
   void ReadTokens(int32_t begin, int32_t end);
-  // Log-masses of the first n clusters for every head: logits[g * stride + i].
-  void Score(const ClusterRows& rows, int32_t n, float* logits, int32_t stride);
+  // Log-masses of clusters [first, first + n) for every head: logits[g * stride + i].
+  void Score(const ClusterRows& rows, int32_t first, int32_t n, float* logits, int32_t stride);
   float Correction(int32_t g, const ClusterRows& rows, int32_t i) const {
     return std::min(correction_[g] * rows.Variances()[i], kClusterCorrectionMax);
   }
   void ScoreCoarse();
   void Open();
-  void OpenCoarse(int32_t block);
-  void OpenFine(int32_t fine);
+  // Whether a node of the heap holds keys, not clusters.
+  bool IsFine(int32_t node) const {
+    return node >= blocks_ && opened_[(node - blocks_) / kFanout].parent != 0;
+  }
+  void OpenCluster(int32_t node);
+  // Opens those of the round and reads their keys, neighbours at once.
+  void OpenFines();
   void AddClosed();
   double UncoveredShare() const;  // largest over the group
   // exp(logit - reference), as a share of the first estimate of all mass.
@@ -52,11 +63,11 @@ class Row {
   void UpdateCovered(int32_t g) { covered_[g] = states_[g].sum * Weight(g, states_[g].max); }
   // Cluster i of `rows`, whose log-mass for head g is logits[g * stride].
   void Push(int32_t node, const ClusterRows& rows, int32_t i, const float* logits, int32_t stride);
-  void Take(const float* logits, int32_t stride);
-  // Runs of closed clusters of `rows`, their logits beside them, into the output.
-  template <typename IsOpen>
-  void Fold(const ClusterRows& rows, int32_t n, const float* logits, int32_t stride,
-            IsOpen is_open);
+  // It is closed no longer.
+  void Take(int32_t node);
+  // Runs of clusters [first, first + n) of `rows` that are closed, into the output.
+  void Fold(const ClusterRows& rows, int32_t first, int32_t n, const float* logits, int32_t stride,
+            const uint8_t* is_open);
 
   const AttentionTask* task_ = nullptr;
   const KeyClusters* clusters_ = nullptr;
@@ -70,12 +81,14 @@ class Row {
   std::vector<double> closed_;        // [group], of closed clusters
   std::vector<float> coarse_logits_;  // [group, blocks]
   std::vector<uint8_t> coarse_open_;  // [blocks]
-  std::vector<int32_t> opened_;       // blocks, in the order of their opening
-  std::vector<float> fine_logits_;    // [opened, group, 32]
-  std::vector<uint8_t> fine_open_;    // [opened, 32]
+  std::vector<Opened> opened_;        // in the order of their opening
+  std::vector<float> child_logits_;   // [opened, group, kFanout]
+  std::vector<uint8_t> child_open_;   // [opened, kFanout]
+  bool follows_mass_ = false;         // whether covered_ and closed_ are kept
   std::vector<Candidate> heap_;
   std::vector<float> scores_;
-  std::vector<float> restored_;  // [max(16, 32), d], mean keys or values of a run of clusters
+  std::vector<int32_t> inner_, fines_;  // nodes that a round opens: of clusters, of keys
+  std::vector<float> restored_;         // [16, d], mean keys or values of a run of clusters
   int64_t real_ = 0, closed_rows_ = 0;
 };
 
@@ -97,10 +110,11 @@ void Row::Start(int32_t row) {
     correction_[g] *= 0.5f;
     std::fill_n(task_->Out(row, g), d_, 0.0f);
   }
-  restored_.resize(size_t(std::max(kSegmentBlocks, kBlockFines)) * d_);
+  restored_.resize(size_t(std::max(kSegmentBlocks, kFanout)) * d_);
+  follows_mass_ = task_->sequence.attention.mass < 1.0f;
   opened_.clear();
-  fine_logits_.clear();
-  fine_open_.clear();
+  child_logits_.clear();
+  child_open_.clear();
   coarse_open_.assign(blocks_, 0);
   heap_.clear();
   real_ = closed_rows_ = 0;
@@ -108,7 +122,7 @@ void Row::Start(int32_t row) {
 
 void Row::ReadTokens(int32_t begin, int32_t end) {
   const int32_t page_tokens = task_->kv.shape().page_tokens;
-  scores_.resize(std::max({page_tokens, kSegmentBlocks, kBlockFines}));
+  scores_.resize(std::max({page_tokens, kSegmentBlocks, kFanout}));
   real_ += end - begin;
   while (begin < end) {
     const int32_t stop = std::min(end, (begin / page_tokens + 1) * page_tokens);
@@ -122,13 +136,13 @@ void Row::ReadTokens(int32_t begin, int32_t end) {
   }
 }
 
-void Row::Score(const ClusterRows& rows, int32_t n, float* logits, int32_t stride) {
-  task_->kernels.restore_int8(restored_.data(), rows.Key(0), rows.KeyScales(), n, d_);
+void Row::Score(const ClusterRows& rows, int32_t first, int32_t n, float* logits, int32_t stride) {
+  task_->kernels.restore_int8(restored_.data(), rows.Key(first), rows.KeyScales() + first, n, d_);
   for (int32_t g = 0; g < group_; ++g) {
     float* out = logits + size_t(g) * stride;
     task_->kernels.dots(out, query_.data() + size_t(g) * d_, restored_.data(), n, d_);
     for (int32_t i = 0; i < n; ++i) {
-      out[i] += rows.Offsets()[i] + Correction(g, rows, i);
+      out[i] += rows.Offsets()[first + i] + Correction(g, rows, first + i);
     }
   }
 }
@@ -138,14 +152,28 @@ void Row::Push(int32_t node, const ClusterRows& rows, int32_t i, const float* lo
   double log_rms = -std::numeric_limits<double>::infinity();
   for (int32_t g = 0; g < group_; ++g) {
     const float logit = logits[size_t(g) * stride];
-    closed_[g] += Weight(g, logit);
+    if (follows_mass_) {
+      closed_[g] += Weight(g, logit);
+    }
     log_rms = std::max(log_rms, double{logit} + Correction(g, rows, i) - reference_[g]);
   }
   heap_.push_back({log_rms, node});
 }
 
-void Row::Take(const float* logits, int32_t stride) {
-  for (int32_t g = 0; g < group_; ++g) {
+void Row::Take(int32_t node) {
+  const float* logits;
+  int32_t stride;
+  if (node < blocks_) {
+    coarse_open_[node] = 1;
+    logits = coarse_logits_.data() + node;
+    stride = blocks_;
+  } else {
+    const int32_t child = node - blocks_;
+    child_open_[child] = 1;
+    logits = child_logits_.data() + size_t(child / kFanout) * group_ * kFanout + child % kFanout;
+    stride = kFanout;
+  }
+  for (int32_t g = 0; g < group_ && follows_mass_; ++g) {
     closed_[g] = std::max(0.0, closed_[g] - Weight(g, logits[size_t(g) * stride]));
   }
 }
@@ -153,7 +181,7 @@ void Row::Take(const float* logits, int32_t stride) {
 void Row::ScoreCoarse() {
   coarse_logits_.resize(size_t(group_) * blocks_);
   for (int32_t first = 0; first < blocks_; first += kSegmentBlocks) {
-    Score(clusters_->Coarse(first), std::min(kSegmentBlocks, blocks_ - first),
+    Score(clusters_->Coarse(first), 0, std::min(kSegmentBlocks, blocks_ - first),
           coarse_logits_.data() + first, blocks_);
   }
   reference_.resize(group_);
@@ -183,72 +211,93 @@ double Row::UncoveredShare() const {
   return share;
 }
 
-void Row::OpenCoarse(int32_t block) {
-  Take(coarse_logits_.data() + block, blocks_);
-  coarse_open_[block] = 1;
-  const int32_t fine = static_cast<int32_t>(opened_.size()) * kBlockFines;
-  opened_.push_back(block);
-  fine_logits_.resize(size_t(fine + kBlockFines) * group_);
-  fine_open_.resize(fine + kBlockFines, 0);
-  float* logits = fine_logits_.data() + size_t(fine) * group_;
-  const ClusterRows rows = clusters_->Fine(block);
-  Score(rows, kBlockFines, logits, kBlockFines);
-  for (int32_t f = 0; f < kBlockFines; ++f) {
-    Push(blocks_ + fine + f, rows, f, logits + f, kBlockFines);
+void Row::OpenCluster(int32_t node) {
+  Take(node);
+  const auto number = static_cast<int32_t>(opened_.size());
+  if (node < blocks_) {
+    opened_.push_back({node, 0});
+  } else {
+    const int32_t child = node - blocks_;
+    opened_.push_back({opened_[child / kFanout].block, 1 + child % kFanout});
+  }
+  child_logits_.resize(child_logits_.size() + size_t(group_) * kFanout);
+  child_open_.resize(child_open_.size() + kFanout, 0);
+  float* logits = child_logits_.data() + size_t(number) * group_ * kFanout;
+  const ClusterRows rows = clusters_->Inner(opened_.back().block);
+  const int32_t first = ChildRow(opened_.back().parent, 0);
+  Score(rows, first, kFanout, logits, kFanout);
+  for (int32_t i = 0; i < kFanout; ++i) {
+    Push(blocks_ + number * kFanout + i, rows, first + i, logits + i, kFanout);
     std::push_heap(heap_.begin(), heap_.end(), Later);
   }
 }
 
-void Row::OpenFine(int32_t fine) {
-  const int32_t block = fine / kBlockFines, f = fine % kBlockFines;
-  Take(fine_logits_.data() + size_t(block) * kBlockFines * group_ + f, kBlockFines);
-  fine_open_[fine] = 1;
-  const int32_t token =
-      task_->sequence.attention.sinks + opened_[block] * kBlockTokens + f * kFineTokens;
-  ReadTokens(token, token + kFineTokens);
-  for (int32_t g = 0; g < group_; ++g) {
+void Row::OpenFines() {
+  for (const int32_t node : fines_) {
+    Take(node);
+  }
+  const auto token = [this](int32_t node) {
+    const int32_t child = node - blocks_;
+    const Opened& parent = opened_[child / kFanout];
+    return task_->sequence.attention.sinks + parent.block * kBlockTokens +
+           (parent.parent - 1) * kMiddleTokens + child % kFanout * kFineTokens;
+  };
+  std::transform(fines_.begin(), fines_.end(), fines_.begin(), token);
+  std::sort(fines_.begin(), fines_.end());
+  for (size_t begin = 0, end; begin < fines_.size(); begin = end) {
+    end = begin + 1;
+    while (end < fines_.size() && fines_[end] == fines_[end - 1] + kFineTokens) {
+      ++end;
+    }
+    ReadTokens(fines_[begin], fines_[end - 1] + kFineTokens);
+  }
+  for (int32_t g = 0; g < group_ && follows_mass_; ++g) {
     UpdateCovered(g);
   }
 }
 
 void Row::Open() {
   const AttentionParams& params = task_->sequence.attention;
-  const double allowed = 1.0 - double{params.mass};
   int64_t rows_left = params.max_keys > 0 ? params.max_keys : INT64_MAX;
-  while (!heap_.empty()) {
-    // All of the mass is all of the keys, whatever rounding says.
-    if (params.mass < 1.0f && UncoveredShare() <= allowed) {
-      break;
+  bool fits = true;
+  // All of the mass is all of the keys, whatever rounding says.
+  while (fits && !heap_.empty() &&
+         !(follows_mass_ && UncoveredShare() <= 1.0 - double{params.mass})) {
+    inner_.clear();
+    fines_.clear();
+    while (!heap_.empty() && inner_.size() + fines_.size() < size_t{kOpenedAtOnce}) {
+      const int32_t node = heap_.front().node;
+      const bool is_fine = IsFine(node);
+      const int32_t rows = is_fine ? kFineTokens : kFanout;
+      fits = rows <= rows_left;
+      if (!fits) {
+        break;
+      }
+      rows_left -= rows;
+      std::pop_heap(heap_.begin(), heap_.end(), Later);
+      heap_.pop_back();
+      (is_fine ? fines_ : inner_).push_back(node);
     }
-    const int32_t node = heap_.front().node, rows = node < blocks_ ? kBlockFines : kFineTokens;
-    if (rows > rows_left) {
-      break;
+    for (const int32_t node : inner_) {
+      OpenCluster(node);
     }
-    rows_left -= rows;
-    std::pop_heap(heap_.begin(), heap_.end(), Later);
-    heap_.pop_back();
-    if (node < blocks_) {
-      OpenCoarse(node);
-    } else {
-      OpenFine(node - blocks_);
-    }
+    OpenFines();
   }
 }
 
-template <typename IsOpen>
-void Row::Fold(const ClusterRows& rows, int32_t n, const float* logits, int32_t stride,
-               IsOpen is_open) {
+void Row::Fold(const ClusterRows& rows, int32_t first, int32_t n, const float* logits,
+               int32_t stride, const uint8_t* is_open) {
   for (int32_t begin = 0; begin < n;) {
-    if (is_open(begin)) {
+    if (is_open[begin] != 0) {
       ++begin;
       continue;
     }
     int32_t end = begin + 1;
-    while (end < n && !is_open(end)) {
+    while (end < n && is_open[end] == 0) {
       ++end;
     }
-    task_->kernels.restore_int8(restored_.data(), rows.Value(begin), rows.ValueScales() + begin,
-                                end - begin, d_);
+    task_->kernels.restore_int8(restored_.data(), rows.Value(first + begin),
+                                rows.ValueScales() + first + begin, end - begin, d_);
     for (int32_t g = 0; g < group_; ++g) {
       std::copy_n(logits + size_t(g) * stride + begin, end - begin, scores_.data());
       task_->kernels.fold(task_->Out(row_, g), &states_[g], scores_.data(), restored_.data(),
@@ -261,14 +310,12 @@ void Row::Fold(const ClusterRows& rows, int32_t n, const float* logits, int32_t 
 
 void Row::AddClosed() {
   for (int32_t first = 0; first < blocks_; first += kSegmentBlocks) {
-    Fold(clusters_->Coarse(first), std::min(kSegmentBlocks, blocks_ - first),
-         coarse_logits_.data() + first, blocks_,
-         [&](int32_t i) { return coarse_open_[first + i] != 0; });
+    Fold(clusters_->Coarse(first), 0, std::min(kSegmentBlocks, blocks_ - first),
+         coarse_logits_.data() + first, blocks_, coarse_open_.data() + first);
   }
   for (size_t i = 0; i < opened_.size(); ++i) {
-    const size_t fine = i * kBlockFines;
-    Fold(clusters_->Fine(opened_[i]), kBlockFines, fine_logits_.data() + fine * group_, kBlockFines,
-         [&](int32_t f) { return fine_open_[fine + f] != 0; });
+    Fold(clusters_->Inner(opened_[i].block), ChildRow(opened_[i].parent, 0), kFanout,
+         child_logits_.data() + i * group_ * kFanout, kFanout, child_open_.data() + i * kFanout);
   }
 }
 
@@ -291,7 +338,7 @@ void Row::Answer(const AttentionTask& task, const KeyClusters& clusters, int32_t
     std::transform(out, out + d_, out, [norm](float x) { return x * norm; });
   }
   const int64_t points = blocks_ > 0 ? 1 : 0;
-  const int64_t centres = blocks_ + static_cast<int64_t>(fine_open_.size());
+  const int64_t centres = blocks_ + static_cast<int64_t>(child_open_.size());
   AttentionCounters& counters = *task.counters;
   counters.qk_exact += group_ * real_;
   counters.pv_exact += group_ * real_;

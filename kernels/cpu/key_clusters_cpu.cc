@@ -171,28 +171,41 @@ class ClusterMaker {
         point_(point),
         d_(d),
         mean_(d),
-        fine_keys_(size_t(kBlockFines) * d),
-        fine_values_(fine_keys_.size()) {}
+        part_keys_(size_t(kFanout) * d),
+        part_values_(part_keys_.size()) {}
 
-  // The fine clusters of a block from its tokens, keys and values [256, d], and its coarse one,
-  // number `row` of its segment, from those.
-  void MakeBlock(const float* keys, const float* values, const ClusterRows& fine,
+  // The clusters of a block from its tokens, keys and values [256, d], and its coarse one, number
+  // `row` of its segment, from those.
+  void MakeBlock(const float* keys, const float* values, const ClusterRows& block,
                  const ClusterRows& coarse, int32_t row) {
     constexpr float kNone[kFineTokens] = {};
-    float log_masses[kBlockFines];
-    for (int32_t f = 0; f < kBlockFines; ++f) {
-      const size_t at = size_t(f) * kFineTokens * d_;
-      float scores[kFineTokens];
-      kernels_.dots(scores, point_, keys + at, kFineTokens, d_);
-      log_masses[f] = Make<kFineTokens>(fine, f, scores, {keys + at, values + at, kNone});
+    float middle_masses[kFanout];
+    for (int32_t m = 0; m < kFanout; ++m) {
+      float fine_masses[kFanout];
+      for (int32_t f = 0; f < kFanout; ++f) {
+        const size_t at = size_t(m * kFanout + f) * kFineTokens * d_;
+        float scores[kFineTokens];
+        kernels_.dots(scores, point_, keys + at, kFineTokens, d_);
+        fine_masses[f] =
+            Make<kFineTokens>(block, ChildRow(1 + m, f), scores, {keys + at, values + at, kNone});
+      }
+      middle_masses[m] = MakeOfChildren(block, m, fine_masses, block, 1 + m);
     }
-    kernels_.restore_int8(fine_keys_.data(), fine.Key(0), fine.KeyScales(), kBlockFines, d_);
-    kernels_.restore_int8(fine_values_.data(), fine.Value(0), fine.ValueScales(), kBlockFines, d_);
-    Make<kBlockFines>(coarse, row, log_masses,
-                      {fine_keys_.data(), fine_values_.data(), fine.Variances()});
+    MakeOfChildren(coarse, row, middle_masses, block, 0);
   }
 
  private:
+  // From the stored children of `parent` (kernels/key_clusters.h).
+  float MakeOfChildren(const ClusterRows& to, int32_t row, float* log_masses,
+                       const ClusterRows& block, int32_t parent) {
+    const int32_t first = ChildRow(parent, 0);
+    kernels_.restore_int8(part_keys_.data(), block.Key(first), block.KeyScales() + first, kFanout,
+                          d_);
+    kernels_.restore_int8(part_values_.data(), block.Value(first), block.ValueScales() + first,
+                          kFanout, d_);
+    return Make<kFanout>(to, row, log_masses,
+                         {part_keys_.data(), part_values_.data(), block.Variances() + first});
+  }
   // Overwrites log_masses, [n]; returns the cluster's.
   template <int32_t n>
   float Make(const ClusterRows& to, int32_t row, float* log_masses, const Parts& parts) {
@@ -219,7 +232,7 @@ class ClusterMaker {
   const float* const point_;
   const int32_t d_;
   std::vector<float> mean_;
-  std::vector<float> fine_keys_, fine_values_;  // of a block, as they are stored
+  std::vector<float> part_keys_, part_values_;  // of a cluster, as they are stored
 };
 
 }  // namespace
@@ -232,7 +245,7 @@ KeyClusters::KeyClusters(int32_t head_dim, size_t bytes_max)
 }
 
 size_t KeyClusters::bytes() const {
-  return ClusterBytes(static_cast<int32_t>(fine_.size()), head_dim_) +
+  return ClusterBytes(static_cast<int32_t>(inner_.size()), head_dim_) +
          query_sums_.size() * head_dim_ * sizeof(double) + head_dim_ * sizeof(float);
 }
 
@@ -275,11 +288,11 @@ bool KeyClusters::Reserve(int32_t blocks) {
   if (bytes_max_ > 0 && ClusterBytes(blocks, head_dim_) > bytes_max_) {
     return false;
   }
-  while (static_cast<int32_t>(fine_.size()) < blocks) {
-    if (fine_.size() % kSegmentBlocks == 0 && coarse_.size() == fine_.size() / kSegmentBlocks) {
+  while (static_cast<int32_t>(inner_.size()) < blocks) {
+    if (inner_.size() % kSegmentBlocks == 0 && coarse_.size() == inner_.size() / kSegmentBlocks) {
       coarse_.emplace_back(new unsigned char[ClusterRowsBytes(kSegmentBlocks, head_dim_)]);
     }
-    fine_.emplace_back(new unsigned char[ClusterRowsBytes(kBlockFines, head_dim_)]);
+    inner_.emplace_back(new unsigned char[ClusterRowsBytes(kBlockClusters, head_dim_)]);
   }
   return true;
 }
@@ -309,7 +322,7 @@ void KeyClusters::Close(const AttentionTask& task, int32_t blocks) {
   }
   if (failed_) {
     coarse_.clear();
-    fine_.clear();
+    inner_.clear();
     blocks_ = 0;
   }
   build_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -335,7 +348,7 @@ void KeyClusters::BuildSegment(const AttentionTask& task, int32_t first_block, i
 
   for (int32_t b = 0; b < blocks; ++b) {
     const size_t at = size_t(b) * kBlockTokens * d;
-    maker.MakeBlock(t.Row(b * kBlockTokens), t.moved.data() + at, Fine(first_block + b),
+    maker.MakeBlock(t.Row(b * kBlockTokens), t.moved.data() + at, Inner(first_block + b),
                     Coarse(first_block), first_block % kSegmentBlocks + b);
   }
 }

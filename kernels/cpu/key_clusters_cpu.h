@@ -35,8 +35,10 @@ class KeyClusters {
   ClusterRows Coarse(int32_t block) const {
     return {coarse_[block / kSegmentBlocks].get(), kSegmentBlocks, head_dim_};
   }
-  // The fine clusters of a block.
-  ClusterRows Fine(int32_t block) const { return {fine_[block].get(), kBlockFines, head_dim_}; }
+  // The middle and fine clusters of a block (ChildRow).
+  ClusterRows Inner(int32_t block) const {
+    return {inner_[block].get(), kBlockClusters, head_dim_};
+  }
   // p' / sqrt(d), [head_dim].
   const float* expansion_point() const { return point_.data(); }
 
@@ -55,7 +57,7 @@ class KeyClusters {
   const int32_t head_dim_;
   const size_t bytes_max_;
   std::vector<Memory> coarse_;                         // a segment each
-  std::vector<Memory> fine_;                           // a block each
+  std::vector<Memory> inner_;                          // a block each
   std::array<QuerySum, kQueryBlocks + 1> query_sums_;  // of block b at b % size
   std::vector<float> point_;                           // [head_dim]
   int32_t blocks_ = 0;

@@ -37,14 +37,15 @@ size_t WorkspaceBytes(const KvShape& shape, size_t cache_bytes, size_t element_b
   return std::max({search, closing, roomy, size_t{1} << 20});
 }
 
-// All sequences' states. 9/64 of a bf16 cache is what clusters of every token take at head_dim 128
-// (2 d + 2 floats for 16 tokens, and 1/16 of that again); trees and gate distances take less. A few
-// thousand tokens beyond, so that many short sequences fit too.
+// All sequences' states: clusters of every token, or 9/64 of the cache for trees and gate
+// distances, whichever is more. A few thousand tokens beyond, so that many short sequences fit too.
 size_t StateBytes(const KvShape& shape, size_t cache_bytes) {
-  const size_t token = size_t(shape.layers) * shape.kv_heads *
-                       (sizeof(TreeNode) + 16 * sizeof(float) + size_t(shape.head_dim));
-  return cache_bytes * 9 / 64 + 16 * kChunkTokens * token +
-         16 * size_t(shape.layers) * shape.kv_heads * 6 * shape.head_dim * sizeof(double);
+  const size_t heads = size_t(shape.layers) * shape.kv_heads;
+  const size_t token = heads * (sizeof(TreeNode) + 16 * sizeof(float) + size_t(shape.head_dim));
+  const size_t segments = Tokens(shape) / kSegmentTokens + 1;
+  const size_t clusters = heads * segments * ClusterBytes(kSegmentBlocks, shape.head_dim);
+  return std::max(cache_bytes * 9 / 64, clusters) + 16 * kChunkTokens * token +
+         16 * heads * 6 * shape.head_dim * sizeof(double);
 }
 
 class AttentionCudaAll final : public AttentionCuda {

@@ -1,34 +1,36 @@
 // Softmax over real keys and clusters together (kernels/key_clusters.h), one online softmax over
-// the exact and the far part. The cluster that may matter most is opened next, until real
-// keys cover the wanted mass for every query head, or max_keys rows have been read; the order of
-// openings follows from the estimates alone, so up to eight fine clusters are read at once, and
-// those behind the point where it was enough are thrown away.
+// the exact and the far part. The clusters that may matter most are opened next, eight in a round,
+// those that hold clusters by one tile and those that hold keys by another, until real keys cover
+// the wanted mass for every query head, or max_keys rows have been read.
 //
-// Bound by bytes and, at one sequence, by the latency of some dozen dependent reads: of each coarse
-// cluster 2 d + 16 bytes and of an opened one 32 times that, of the sinks, the recent keys and at
-// most max_keys others 2 d elements, once for all query heads of a KV head.
+// Bound by bytes and, at one sequence, by the latency of some dozen dependent rounds: of each
+// coarse cluster 2 d + 16 bytes and of an opened one 8 times that, of the sinks, the recent keys
+// and at most max_keys others 2 d elements, once for all query heads of a KV head.
 // Grid: tokens x KV heads, 128 threads.
 
 #include "kernels/cuda/attention_multipole.h"
+
+#include <algorithm>
 
 #include "kernels/cuda/attention_tile.h"
 
 namespace alcca::ALCCA_GPU {
 namespace {
 
-constexpr int32_t kAtOnce = kTileKeys / kFineTokens;  // fine clusters read together
+static_assert(kOpenedAtOnce * std::max(kFanout, kFineTokens) <= kTileKeys);
 
 struct OpeningShared {
   SoftmaxStats stats;
-  double reference[kPackedRows];  // log of the first estimate of all mass
-  double covered[kPackedRows];    // mass of real keys, over that estimate
-  double closed[kPackedRows];     // of closed clusters
-  float correction[kPackedRows];  // |query - expansion point|^2 / 2, scaled
-  float read_mass[kAtOnce][kPackedRows];
-  int32_t pending[kAtOnce];  // fine clusters about to be read
-  int32_t pending_count, accepted;
-  int32_t coarse;        // a block about to be opened, or -1
-  int32_t rows, opened;  // read for openings so far; blocks opened
+  double reference[kPackedRows];   // log of the first estimate of all mass
+  double covered[kPackedRows];     // mass of real keys, over that estimate; where mass < 1
+  double closed[kPackedRows];      // of closed clusters
+  float correction[kPackedRows];   // |query - expansion point|^2 / 2, scaled
+  int32_t clusters, fines;         // about to be opened
+  int32_t nodes[kOpenedAtOnce];    // the clusters,
+  int32_t parents[kOpenedAtOnce];  // as OpeningShape's opened ones
+  int32_t fine_nodes[kOpenedAtOnce];
+  int32_t tokens[kOpenedAtOnce];  // where the fine ones' keys begin
+  int32_t rows, opened;           // read for openings so far; clusters opened into others
   int32_t done;
   int32_t closed_rows;
 };
@@ -52,11 +54,11 @@ class OpeningBlock {
     auto* base =
         static_cast<unsigned char*>(scratch) + row.scratch + size_t(kv_head_) * shape_.Bytes();
     rms_ = reinterpret_cast<double*>(base);
-    block_rms_ = rms_ + shape_.nodes();
-    coarse_logits_ = reinterpret_cast<float*>(block_rms_ + shape_.opened_max);
-    fine_logits_ = coarse_logits_ + size_t(group_) * row.blocks;
+    largest_rms_ = rms_ + shape_.nodes();
+    coarse_logits_ = reinterpret_cast<float*>(largest_rms_ + shape_.opened_max);
+    child_logits_ = coarse_logits_ + size_t(group_) * row.blocks;
     opened_ =
-        reinterpret_cast<int32_t*>(fine_logits_ + size_t(shape_.opened_max) * group_ * kBlockFines);
+        reinterpret_cast<int32_t*>(child_logits_ + size_t(shape_.opened_max) * group_ * kFanout);
   }
 
   __device__ __forceinline__ void Answer() {
@@ -67,18 +69,15 @@ class OpeningBlock {
     const int32_t old_end = all ? sinks : sinks + row_.blocks * kBlockTokens;
     ReadRange(0, sinks);
     ReadRange(old_end, visible);
-    int64_t real = sinks + visible - old_end, centres = int64_t{row_.blocks} * (1 + kBlockFines);
+    int64_t real = sinks + visible - old_end, centres = int64_t{row_.blocks} * (1 + kBlockClusters);
     if (!all && row_.blocks > 0) {
       ScoreCoarse();
       while (Choose()) {
-        if (shared_.coarse >= 0) {
-          OpenCoarse();
-        } else {
-          real += OpenFine();
-        }
+        OpenClusters();
+        real += OpenFines();
       }
       AddClosed();
-      centres = row_.blocks + int64_t{shared_.opened} * kBlockFines;
+      centres = row_.blocks + int64_t{shared_.opened} * kFanout;
     }
     Finish(real, row_.blocks > 0 ? 1 : 0, centres);
   }
@@ -143,9 +142,13 @@ class OpeningBlock {
     return ClustersAt(sequence_.state.coarses, block / kSegmentBlocks, kSegmentBlocks, kv_.layer,
                       kv_.kv_heads, kv_head_, d_);
   }
-  __device__ __forceinline__ ClusterRows Fine(int32_t block) const {
-    return ClustersAt(sequence_.state.fines, block, kBlockFines, kv_.layer, kv_.kv_heads, kv_head_,
-                      d_);
+  // Of what a cluster of OpeningShape was opened into.
+  __device__ __forceinline__ ClusterRows Inner(int32_t opened) const {
+    return ClustersAt(sequence_.state.inners, opened / kBlockParents, kBlockClusters, kv_.layer,
+                      kv_.kv_heads, kv_head_, d_);
+  }
+  __device__ __forceinline__ static int32_t InnerRow(int32_t opened, int32_t child) {
+    return ChildRow(opened % kBlockParents, child);
   }
   __device__ __forceinline__ float Correction(int32_t g, const ClusterRows& rows,
                                               int32_t row) const {
@@ -170,8 +173,18 @@ class OpeningBlock {
   __device__ __forceinline__ float Weight(int32_t g, float logit) const {
     return expf(fminf(static_cast<float>(double{logit} - shared_.reference[g]), 80.0f));
   }
-  __device__ __forceinline__ float* FineLogits(int32_t opened, int32_t g) const {
-    return fine_logits_ + (size_t(opened) * group_ + g) * kBlockFines;
+  // number: the how manieth opened one.
+  __device__ __forceinline__ float* ChildLogits(int32_t number, int32_t g) const {
+    return child_logits_ + (size_t(number) * group_ + g) * kFanout;
+  }
+  __device__ __forceinline__ float NodeLogit(int32_t node, int32_t g) const {
+    const int32_t child = node - row_.blocks;
+    return child < 0 ? coarse_logits_[size_t(g) * row_.blocks + node]
+                     : ChildLogits(child / kFanout, g)[child % kFanout];
+  }
+  // Whether a cluster holds keys, not clusters.
+  __device__ __forceinline__ bool IsFine(int32_t node) const {
+    return node >= row_.blocks && opened_[(node - row_.blocks) / kFanout] % kBlockParents != 0;
   }
 
   __device__ __forceinline__ void ScoreCoarse() {
@@ -220,13 +233,17 @@ class OpeningBlock {
     __syncthreads();
   }
 
+  // All of the mass is all of the keys, whatever rounding says.
+  __device__ __forceinline__ bool FollowsMass() const { return sequence_.mass < 1.0f; }
   __device__ __forceinline__ bool IsEnough() const {
+    if (!FollowsMass()) {
+      return false;
+    }
     double share = 0;
     for (int32_t g = 0; g < group_; ++g) {
       share = fmax(share, shared_.closed[g] / (shared_.closed[g] + shared_.covered[g]));
     }
-    // All of the mass is all of the keys, whatever rounding says.
-    return sequence_.mass < 1.0f && share <= 1.0 - double{sequence_.mass};
+    return share <= 1.0 - double{sequence_.mass};
   }
 
   // By one warp, rms(i) for i < count: the largest that is not negative and its index, of equals
@@ -260,15 +277,15 @@ class OpeningBlock {
   // By one warp: the closed node of the largest rms, coarse ones first of equals; -1: none.
   __device__ __forceinline__ int32_t LargestNode() const {
     const Largest coarse = LargestOf(row_.blocks, [this](int32_t i) { return rms_[i]; });
-    const Largest block = LargestOf(shared_.opened, [this](int32_t i) { return block_rms_[i]; });
-    if (block.index < 0 || (coarse.index >= 0 && coarse.rms >= block.rms)) {
+    const Largest inner = LargestOf(shared_.opened, [this](int32_t i) { return largest_rms_[i]; });
+    if (inner.index < 0 || (coarse.index >= 0 && coarse.rms >= inner.rms)) {
       return coarse.index;
     }
-    return row_.blocks + block.index * kBlockFines + LargestFine(block.index).index;
+    return row_.blocks + inner.index * kFanout + LargestChild(inner.index).index;
   }
-  __device__ __forceinline__ Largest LargestFine(int32_t opened) const {
-    const double* fines = rms_ + row_.blocks + opened * kBlockFines;
-    return LargestOf(kBlockFines, [fines](int32_t f) { return fines[f]; });
+  __device__ __forceinline__ Largest LargestChild(int32_t number) const {
+    const double* children = rms_ + row_.blocks + number * kFanout;
+    return LargestOf(kFanout, [children](int32_t i) { return children[i]; });
   }
   // By one warp: it counts as opened from now on.
   __device__ __forceinline__ void Take(int32_t node) const {
@@ -278,124 +295,135 @@ class OpeningBlock {
     }
     __syncwarp();
     if (node >= row_.blocks) {
-      const int32_t opened = (node - row_.blocks) / kBlockFines;
-      const Largest next = LargestFine(opened);
+      const int32_t number = (node - row_.blocks) / kFanout;
+      const Largest next = LargestChild(number);
       if (threadIdx.x == 0) {
-        block_rms_[opened] = next.rms;
+        largest_rms_[number] = next.rms;
       }
       __syncwarp();
     }
   }
+  // By one thread: notes what its round opens.
+  __device__ __forceinline__ void Note(int32_t node, bool is_fine) {
+    const int32_t child = node - row_.blocks;
+    if (is_fine) {
+      const int32_t opened = opened_[child / kFanout];
+      shared_.fine_nodes[shared_.fines] = node;
+      shared_.tokens[shared_.fines] = sequence_.sinks + opened / kBlockParents * kBlockTokens +
+                                      (opened % kBlockParents - 1) * kMiddleTokens +
+                                      child % kFanout * kFineTokens;
+      ++shared_.fines;
+    } else {
+      shared_.nodes[shared_.clusters] = node;
+      shared_.parents[shared_.clusters] =
+          child < 0 ? node * kBlockParents : opened_[child / kFanout] + 1 + child % kFanout;
+      ++shared_.clusters;
+    }
+  }
 
-  // What to open next: a block, or up to eight fine clusters. False: nothing more.
+  // What the next round opens. False: nothing more.
   __device__ __forceinline__ bool Choose() {
     if (threadIdx.x < kWarp) {
-      const int32_t left = sequence_.max_keys > 0 ? sequence_.max_keys - shared_.rows : 0x7fffffff;
-      int32_t count = 0, coarse = -1;
-      if (shared_.done == 0 && !IsEnough()) {
-        while (count < kAtOnce) {
-          const int32_t node = LargestNode();
-          if (node < 0 || (node < row_.blocks && count > 0)) {
-            break;  // a block's turn comes after those chosen already
-          }
-          if (node < row_.blocks ? left < kBlockFines : left < (count + 1) * kFineTokens) {
-            break;
-          }
+      if (threadIdx.x == 0) {
+        shared_.clusters = shared_.fines = 0;
+      }
+      int32_t rows = shared_.rows;
+      bool fits = shared_.done == 0 && !IsEnough();
+      for (int32_t count = 0; fits && count < kOpenedAtOnce; ++count) {
+        const int32_t node = LargestNode();
+        if (node < 0) {
+          break;
+        }
+        const bool is_fine = IsFine(node);
+        rows += is_fine ? kFineTokens : kFanout;
+        fits = sequence_.max_keys == 0 || rows <= sequence_.max_keys;
+        if (fits) {
           Take(node);
-          if (node < row_.blocks) {
-            coarse = node;
-            break;
-          }
           if (threadIdx.x == 0) {
-            shared_.pending[count] = node - row_.blocks;
+            Note(node, is_fine);
+            shared_.rows = rows;
           }
-          ++count;
         }
       }
       if (threadIdx.x == 0) {
-        shared_.coarse = coarse;
-        shared_.pending_count = count;
+        shared_.done = fits ? 0 : 1;
       }
     }
     __syncthreads();
-    return shared_.coarse >= 0 || shared_.pending_count > 0;
+    return shared_.clusters + shared_.fines > 0;
   }
 
-  __device__ __forceinline__ void OpenCoarse() {
-    const int32_t block = shared_.coarse, number = shared_.opened;
-    const ClusterRows fine = Fine(block);
+  __device__ __forceinline__ void OpenClusters() {
+    const int32_t first = shared_.opened, count = shared_.clusters * kFanout;
+    if (count == 0) {
+      return;
+    }
+    const auto parent = [this](int32_t j) { return shared_.parents[j / kFanout]; };
+    const auto row = [&](int32_t j) { return InnerRow(parent(j), j % kFanout); };
     StageTileInt8(
-        tile_.tile, kBlockFines, d_, [&](int32_t j) { return fine.Key(j); },
-        [&](int32_t j) { return fine.KeyScales()[j]; });
+        tile_.tile, count, d_, [&](int32_t j) { return Inner(parent(j)).Key(row(j)); },
+        [&](int32_t j) { return Inner(parent(j)).KeyScales()[row(j)]; });
     __syncthreads();
-    ScoreTile(tile_, group_, kBlockFines, d_);
+    ScoreTile(tile_, group_, count, d_);
     __syncthreads();
-    for (int32_t g = threadIdx.x; g < group_; g += kAttentionThreads) {
-      double closed =
-          fmax(0.0, shared_.closed[g] - Weight(g, coarse_logits_[size_t(g) * row_.blocks + block]));
-      for (int32_t f = 0; f < kBlockFines; ++f) {
-        const float logit = Logit(g, f, fine, f);
-        FineLogits(number, g)[f] = logit;
-        closed += Weight(g, logit);
+    for (int32_t e = threadIdx.x; e < count * group_; e += kAttentionThreads) {
+      const int32_t g = e / count, j = e % count;
+      ChildLogits(first + j / kFanout, g)[j % kFanout] = Logit(g, j, Inner(parent(j)), row(j));
+    }
+    __syncthreads();
+    for (int32_t j = threadIdx.x; j < count; j += kAttentionThreads) {
+      rms_[row_.blocks + first * kFanout + j] = MassRms(Inner(parent(j)), row(j), [&](int32_t g) {
+        return ChildLogits(first + j / kFanout, g)[j % kFanout];
+      });
+    }
+    for (int32_t g = threadIdx.x; FollowsMass() && g < group_; g += kAttentionThreads) {
+      double closed = shared_.closed[g];
+      for (int32_t c = 0; c < shared_.clusters; ++c) {
+        closed = fmax(0.0, closed - Weight(g, NodeLogit(shared_.nodes[c], g)));
+        for (int32_t i = 0; i < kFanout; ++i) {
+          closed += Weight(g, ChildLogits(first + c, g)[i]);
+        }
       }
       shared_.closed[g] = closed;
     }
     __syncthreads();
-    for (int32_t f = threadIdx.x; f < kBlockFines; f += kAttentionThreads) {
-      rms_[row_.blocks + number * kBlockFines + f] =
-          MassRms(fine, f, [&](int32_t g) { return FineLogits(number, g)[f]; });
-    }
-    __syncthreads();
-    if (threadIdx.x < kWarp) {
-      const Largest largest = LargestFine(number);
-      if (threadIdx.x == 0) {
-        block_rms_[number] = largest.rms;
+    for (int32_t c = threadIdx.x; c < shared_.clusters; c += kAttentionThreads) {
+      const double* children = rms_ + row_.blocks + (first + c) * kFanout;
+      double largest = -1;
+      for (int32_t i = 0; i < kFanout; ++i) {
+        largest = fmax(largest, children[i]);
       }
+      largest_rms_[first + c] = largest;
+      opened_[first + c] = shared_.parents[c];
     }
     if (threadIdx.x == 0) {
-      opened_[number] = block;
-      ++shared_.opened;
-      shared_.rows += kBlockFines;
+      shared_.opened = first + shared_.clusters;
     }
     __syncthreads();
   }
 
-  // Returns how many keys were read for good.
-  __device__ __forceinline__ int32_t OpenFine() {
-    const auto token = [this](int32_t j) {
-      const int32_t fine = shared_.pending[j / kFineTokens];
-      return sequence_.sinks + opened_[fine / kBlockFines] * kBlockTokens +
-             fine % kBlockFines * kFineTokens + j % kFineTokens;
-    };
-    ScoreKeys(shared_.pending_count * kFineTokens, token);
-    for (int32_t e = threadIdx.x; e < shared_.pending_count * group_; e += kAttentionThreads) {
-      const int32_t p = e / group_, g = e % group_;
-      float mass = 0.0f;
-      for (int32_t j = p * kFineTokens; j < (p + 1) * kFineTokens; ++j) {
-        mass += Weight(g, tile_.weights[g * kTileKeys + j]);
-      }
-      shared_.read_mass[p][g] = mass;
+  // Returns how many keys were read.
+  __device__ __forceinline__ int32_t OpenFines() {
+    const int32_t keys = shared_.fines * kFineTokens;
+    if (keys == 0) {
+      return 0;
     }
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      int32_t p = 0;
-      for (; p < shared_.pending_count && !IsEnough(); ++p) {
-        const int32_t fine = shared_.pending[p];
-        for (int32_t g = 0; g < group_; ++g) {
-          const float logit = FineLogits(fine / kBlockFines, g)[fine % kBlockFines];
-          shared_.closed[g] = fmax(0.0, shared_.closed[g] - Weight(g, logit));
-          shared_.covered[g] += shared_.read_mass[p][g];
+    const auto token = [this](int32_t j) {
+      return shared_.tokens[j / kFineTokens] + j % kFineTokens;
+    };
+    ScoreKeys(keys, token);
+    for (int32_t g = threadIdx.x; FollowsMass() && g < group_; g += kAttentionThreads) {
+      double closed = shared_.closed[g], covered = shared_.covered[g];
+      for (int32_t f = 0; f < shared_.fines; ++f) {
+        closed = fmax(0.0, closed - Weight(g, NodeLogit(shared_.fine_nodes[f], g)));
+        for (int32_t j = f * kFineTokens; j < (f + 1) * kFineTokens; ++j) {
+          covered += Weight(g, tile_.weights[g * kTileKeys + j]);
         }
       }
-      shared_.rows += p * kFineTokens;
-      shared_.accepted = p;
-      shared_.done = p < shared_.pending_count ? 1 : 0;
-      for (; p < shared_.pending_count; ++p) {
-        rms_[row_.blocks + shared_.pending[p]] = 0;  // closed after all
-      }
+      shared_.closed[g] = closed;
+      shared_.covered[g] = covered;
     }
     __syncthreads();
-    const int32_t keys = shared_.accepted * kFineTokens;
     FoldKeys(keys, token);
     return keys;
   }
@@ -430,17 +458,15 @@ class OpeningBlock {
           [&](int32_t j) { return Coarse(first + j).Value((first + j) % kSegmentBlocks); },
           [&](int32_t j) { return Coarse(first + j).ValueScales()[(first + j) % kSegmentBlocks]; });
     }
-    constexpr int32_t kBlocks = kTileKeys / kBlockFines;
-    for (int32_t first = 0; first < shared_.opened; first += kBlocks) {
+    constexpr int32_t kClusters = kTileKeys / kFanout;
+    for (int32_t first = 0; first < shared_.opened; first += kClusters) {
+      const auto opened = [this, first](int32_t j) { return opened_[first + j / kFanout]; };
+      const auto row = [&](int32_t j) { return InnerRow(opened(j), j % kFanout); };
       FoldClosed(
-          row_.blocks + first * kBlockFines, min(kBlocks, shared_.opened - first) * kBlockFines,
-          [&](int32_t g, int32_t j) {
-            return FineLogits(first + j / kBlockFines, g)[j % kBlockFines];
-          },
-          [&](int32_t j) { return Fine(opened_[first + j / kBlockFines]).Value(j % kBlockFines); },
-          [&](int32_t j) {
-            return Fine(opened_[first + j / kBlockFines]).ValueScales()[j % kBlockFines];
-          });
+          row_.blocks + first * kFanout, min(kClusters, shared_.opened - first) * kFanout,
+          [&](int32_t g, int32_t j) { return ChildLogits(first + j / kFanout, g)[j % kFanout]; },
+          [&](int32_t j) { return Inner(opened(j)).Value(row(j)); },
+          [&](int32_t j) { return Inner(opened(j)).ValueScales()[row(j)]; });
     }
   }
 
@@ -476,12 +502,12 @@ class OpeningBlock {
   const SoftmaxShared tile_;
   OpeningShared& shared_;
   const int32_t group_, d_, kv_head_;
-  // Nodes: coarse clusters by block, then 32 fine ones of each opened block, in the order of
-  // opening. The root mean square of its mass, the largest over the group; -1: opened.
+  // Nodes: coarse clusters by block, then those in each opened one, in the order of opening. The
+  // root mean square of its mass, the largest over the group; -1: opened.
   double* rms_;
-  double* block_rms_;  // of each opened block, the largest of its closed fine clusters, or -1
+  double* largest_rms_;  // of each opened one, of its closed clusters, or -1
   float* coarse_logits_;
-  float* fine_logits_;
+  float* child_logits_;
   int32_t* opened_;
   OutputPart part_;
 };

@@ -11,20 +11,19 @@ struct ClusterRow {
   size_t scratch;  // where its scratch starts, in bytes; one after the other for each KV head
 };
 
-// Scratch of one token and KV head: logits of coarse clusters [group, blocks] and of the fine ones
-// of opened blocks [opened, group, 32], root mean squares of their masses, the largest of those in
-// each opened block, and which blocks they are.
+// Scratch of one token and KV head: logits of coarse clusters [group, blocks] and of those in
+// opened ones [opened, group, kFanout], root mean squares of their masses, the largest of those in
+// each opened one, and which clusters were opened: block * kBlockParents + its parent number
+// (ChildRow).
 struct OpeningShape {
   int32_t group, blocks, opened_max;
   __host__ __device__ OpeningShape(int32_t group, int32_t blocks, int32_t max_keys)
-      : group(group), blocks(blocks), opened_max(blocks) {
-    if (max_keys > 0 && max_keys / kBlockFines < blocks) {
-      opened_max = max_keys / kBlockFines;
+      : group(group), blocks(blocks), opened_max(blocks * kBlockParents) {
+    if (max_keys > 0 && max_keys / kFanout < opened_max) {
+      opened_max = max_keys / kFanout;
     }
   }
-  __host__ __device__ size_t nodes() const {
-    return size_t(blocks) + size_t(opened_max) * kBlockFines;
-  }
+  __host__ __device__ size_t nodes() const { return size_t(blocks) + size_t(opened_max) * kFanout; }
   __host__ __device__ size_t Bytes() const {
     const size_t bytes = (nodes() + opened_max) * sizeof(double) + nodes() * group * sizeof(float) +
                          size_t(opened_max) * sizeof(int32_t);

@@ -140,7 +140,7 @@ void AttentionPlan::AddTables(const BatchSequence& s, Offsets& offsets) {
     return at;
   };
   offsets.chunks = add(state.chunks());
-  offsets.fines = add(state.fines());
+  offsets.inners = add(state.inners());
   offsets.coarses = add(state.coarses());
   // Tables are shared by most requests.
   const AttentionParams& p = s.attention;
@@ -531,7 +531,7 @@ AttentionPlan::Arrays AttentionPlan::WriteImage(std::byte* host, std::byte* devi
     const AttentionParams& p = batch_->sequences[i].attention;
     works[i].pages = pages + at.pages;
     works[i].state.chunks = reinterpret_cast<unsigned char* const*>(pieces + at.chunks);
-    works[i].state.fines = reinterpret_cast<unsigned char* const*>(pieces + at.fines);
+    works[i].state.inners = reinterpret_cast<unsigned char* const*>(pieces + at.inners);
     works[i].state.coarses = reinterpret_cast<unsigned char* const*>(pieces + at.coarses);
     works[i].head_theta = p.head_theta == nullptr ? nullptr : thetas + at.thetas;
     works[i].head_k = p.head_k == nullptr ? nullptr : ks + at.ks;

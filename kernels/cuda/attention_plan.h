@@ -114,7 +114,7 @@ class AttentionPlan {
  private:
   // Where a sequence's parts start in the arrays of the image.
   struct Offsets {
-    size_t pages, chunks, fines, coarses, thetas, ks;
+    size_t pages, chunks, inners, coarses, thetas, ks;
   };
   struct Image;
 

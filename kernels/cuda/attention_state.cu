@@ -123,7 +123,7 @@ bool AttentionStateCuda::ReserveTokens(const AttentionParams& params, int32_t he
 
 bool AttentionStateCuda::ReserveBlocks(const AttentionParams& params, int32_t blocks) {
   const size_t heads = size_t(shape_.layers) * shape_.kv_heads;
-  const size_t fine = heads * ClusterRowsBytes(kBlockFines, shape_.head_dim);
+  const size_t inner = heads * ClusterRowsBytes(kBlockClusters, shape_.head_dim);
   const size_t coarse = heads * ClusterRowsBytes(kSegmentBlocks, shape_.head_dim);
   // At least one byte: the bound of a head must not round to none.
   const size_t bytes_max =
@@ -131,7 +131,7 @@ bool AttentionStateCuda::ReserveBlocks(const AttentionParams& params, int32_t bl
           ? std::max<size_t>(1, static_cast<size_t>(params.index_bytes_max) / heads)
           : 0;
   if (failed_ || (bytes_max > 0 && ClusterBytes(blocks, shape_.head_dim) > bytes_max) ||
-      !Grow(fines_, static_cast<size_t>(blocks), fine) ||
+      !Grow(inners_, static_cast<size_t>(blocks), inner) ||
       !Grow(coarses_, static_cast<size_t>((blocks + kSegmentBlocks - 1) / kSegmentBlocks),
             coarse)) {
     Fail();
@@ -149,7 +149,7 @@ void AttentionStateCuda::ReleaseFailed() {
   if (!failed_) {
     return;
   }
-  for (std::vector<void*>* pieces : {&chunks_, &fines_, &coarses_}) {
+  for (std::vector<void*>* pieces : {&chunks_, &inners_, &coarses_}) {
     for (void* piece : *pieces) {
       pool_->Give(piece);
     }

@@ -63,7 +63,7 @@ class AttentionStateCuda final : public AttentionState {
   double* query_sums() const { return static_cast<double*>(query_sums_); }
   float* points() const { return static_cast<float*>(points_); }
   const std::vector<void*>& chunks() const { return chunks_; }
-  const std::vector<void*>& fines() const { return fines_; }
+  const std::vector<void*>& inners() const { return inners_; }
   const std::vector<void*>& coarses() const { return coarses_; }
   int32_t chunk_gap_bytes() const { return chunk_gap_bytes_; }
 
@@ -80,7 +80,7 @@ class AttentionStateCuda final : public AttentionState {
   void* roots_ = nullptr;
   void* query_sums_ = nullptr;
   void* points_ = nullptr;
-  std::vector<void*> chunks_, fines_, coarses_;
+  std::vector<void*> chunks_, inners_, coarses_;
   int32_t chunk_gap_bytes_ = 0;
   size_t bytes_ = 0;
   bool failed_ = false;

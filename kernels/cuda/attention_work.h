@@ -91,9 +91,9 @@ struct StateView {
   double* sums;
   int32_t* roots;                // [layers][kv_heads][2]: root link, its claim
   unsigned char* const* chunks;  // alcca: gate distances, then tree nodes
-  // multipole (ClusterRows of kernels/key_clusters.h): by block, [layers][kv_heads][32 clusters];
+  // multipole (ClusterRows of kernels/key_clusters.h): by block, [layers][kv_heads][72 clusters];
   // by segment of 16 blocks, [layers][kv_heads][16 clusters].
-  unsigned char* const* fines;
+  unsigned char* const* inners;
   unsigned char* const* coarses;
   // multipole: sums of the queries of a block of 256 positions, block b at b % 5:
   // [layers][kv_heads][5][head_dim]; and the newest expansion point / sqrt(d):

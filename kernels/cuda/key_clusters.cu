@@ -4,10 +4,10 @@
 // expansion point. Each query is summed for that point once: d floats a query head.
 //
 // Bound by bytes from L2: a level reads each key seven times (mean, farthest, four rounds of the
-// power method, projection), d elements each; a segment of 16 blocks has 8 levels. Grid of a level:
-// segments x KV heads x ranges, 128 threads, a warp a key; the first level of few segments fills
-// few SMs, its time halves with every level below. Moving reads and writes 2 d elements a token
-// twice.
+// power method, projection), d elements each; a segment of 16 blocks has 10 levels. Grid of a
+// level: segments x KV heads x ranges, 128 threads, a warp a key; the first level of few segments
+// fills few SMs, its time halves with every level below. Moving reads and writes 2 d elements a
+// token twice.
 
 #include "kernels/cuda/key_clusters.h"
 
@@ -306,12 +306,34 @@ __device__ __forceinline__ void MakeCluster(const ClusterRows& to, int32_t row,
   }
 }
 
-// Fine and coarse clusters of block blockIdx.z.
+// Row `row` of `to` from the children of a parent in its block, whose log-masses these are; returns
+// its own.
+__device__ __forceinline__ float MakeOfChildren(const ClusterRows& to, int32_t row,
+                                                const LaneRow& point, const float* log_masses,
+                                                const ClusterRows& block, int32_t parent) {
+  const int32_t first = ChildRow(parent, 0), d = to.d;
+  float weights[kFanout];
+#pragma unroll
+  for (int32_t i = 0; i < kFanout; ++i) {
+    weights[i] = log_masses[i];
+  }
+  const float log_mass = Normalise(weights);
+  MakeCluster(
+      to, row, point, log_mass, weights,
+      [&](int32_t i) { return LoadStored(block.Key(first + i), block.KeyScales()[first + i], d); },
+      [&](int32_t i) {
+        return LoadStored(block.Value(first + i), block.ValueScales()[first + i], d);
+      },
+      [&](int32_t i) { return block.Variances()[first + i]; });
+  return log_mass;
+}
+
+// The clusters of block blockIdx.z, from fine to coarse.
 template <typename E>
 __global__ void __launch_bounds__(kAttentionThreads, 1)
     ClusterMeansKernel(KvLayer<E> kv, const SequenceWork* sequences,
                        const ClosingSegment* segments) {
-  ALCCA_SHARED(float[kBlockFines], log_masses);
+  ALCCA_SHARED(float[kBlockClusters], log_masses);
   const ClosingSegment segment = segments[blockIdx.x];
   const SequenceWork& sequence = sequences[segment.sequence];
   const int32_t kv_head = blockIdx.y, d = kv.head_dim;
@@ -319,8 +341,8 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
   const int32_t lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const LaneRow point =
       LoadRow(sequence.state.points + (size_t(kv.layer) * kv.kv_heads + kv_head) * d, d);
-  const ClusterRows fine =
-      ClustersAt(sequence.state.fines, block, kBlockFines, kv.layer, kv.kv_heads, kv_head, d);
+  const ClusterRows inner =
+      ClustersAt(sequence.state.inners, block, kBlockClusters, kv.layer, kv.kv_heads, kv_head, d);
   const auto none = [](int32_t) { return 0.0f; };
   for (int32_t f = warp; f < kBlockFines; f += kAttentionWarps) {
     const int32_t token = sequence.sinks + block * kBlockTokens + f * kFineTokens;
@@ -333,28 +355,25 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
       weights[i] = WarpDot(point, key(i));
     }
     const float log_mass = Normalise(weights);
-    MakeCluster(fine, f, point, log_mass, weights, key, value, none);
+    MakeCluster(inner, kFanout + f, point, log_mass, weights, key, value, none);
     if (lane == 0) {
-      log_masses[f] = log_mass;
+      log_masses[kFanout + f] = log_mass;
     }
   }
   __syncthreads();
-  if (warp != 0) {
-    return;
+  for (int32_t m = warp; m < kFanout; m += kAttentionWarps) {
+    const float log_mass =
+        MakeOfChildren(inner, m, point, log_masses + ChildRow(1 + m, 0), inner, 1 + m);
+    if (lane == 0) {
+      log_masses[m] = log_mass;
+    }
   }
-  const ClusterRows coarse = ClustersAt(sequence.state.coarses, block / kSegmentBlocks,
-                                        kSegmentBlocks, kv.layer, kv.kv_heads, kv_head, d);
-  float weights[kBlockFines];
-#pragma unroll
-  for (int32_t f = 0; f < kBlockFines; ++f) {
-    weights[f] = log_masses[f];
+  __syncthreads();
+  if (warp == 0) {
+    const ClusterRows coarse = ClustersAt(sequence.state.coarses, block / kSegmentBlocks,
+                                          kSegmentBlocks, kv.layer, kv.kv_heads, kv_head, d);
+    MakeOfChildren(coarse, block % kSegmentBlocks, point, log_masses, inner, 0);
   }
-  const float log_mass = Normalise(weights);
-  MakeCluster(
-      coarse, block % kSegmentBlocks, point, log_mass, weights,
-      [&](int32_t f) { return LoadStored(fine.Key(f), fine.KeyScales()[f], d); },
-      [&](int32_t f) { return LoadStored(fine.Value(f), fine.ValueScales()[f], d); },
-      [&](int32_t f) { return fine.Variances()[f]; });
 }
 
 // A thread a dimension, tokens in order, so that sums are the same however they were cut.

@@ -195,17 +195,23 @@ std::vector<ClusterReference> ClustersReference(const std::vector<Vector>& keys,
   }
   std::vector<ClusterReference> clusters;
   for (int block = 0; block < done; ++block) {
-    std::vector<ClusterReference> fines;
-    for (int f = 0; f < kBlockFines; ++f) {
-      std::vector<ClusterReference> leaves;
-      for (int i = 0; i < kFineTokens; ++i) {
-        const size_t token = order[(block * kBlockFines + f) * kFineTokens + i];
-        leaves.push_back(Leaf(keys[token], values[token], points[block], token));
+    std::vector<ClusterReference> middles;
+    size_t next = size_t(block) * kBlockTokens;
+    for (int m = 0; m < kFanout; ++m) {
+      std::vector<ClusterReference> fines;
+      for (int f = 0; f < kFanout; ++f) {
+        std::vector<ClusterReference> leaves;
+        for (int i = 0; i < kFineTokens; ++i) {
+          const size_t token = order[next++];
+          leaves.push_back(Leaf(keys[token], values[token], points[block], token));
+        }
+        fines.push_back(MakeCluster(leaves));
       }
-      fines.push_back(MakeCluster(leaves));
+      middles.push_back(MakeCluster(fines));
+      middles.back().parts = std::move(fines);
     }
-    clusters.push_back(MakeCluster(fines));
-    clusters.back().fines = std::move(fines);
+    clusters.push_back(MakeCluster(middles));
+    clusters.back().parts = std::move(middles);
   }
   return clusters;
 }
@@ -274,21 +280,31 @@ std::vector<Vector> MultipoleReference(const std::vector<Vector>& queries,
     if (params.mass < 1 && uncovered <= 1 - double{params.mass}) {
       break;
     }
-    const auto largest = std::max_element(
-        closed.begin(), closed.end(), [&](const ClusterReference* a, const ClusterReference* b) {
-          return mass_rms(*a) < mass_rms(*b);
-        });
-    const ClusterReference* opened = *largest;
-    rows += static_cast<int>(opened->fines.empty() ? opened->members.size() : opened->fines.size());
-    if (params.max_keys > 0 && rows > params.max_keys) {
+    // Of equals the first, which is the one that came to light first.
+    std::stable_sort(closed.begin(), closed.end(),
+                     [&](const ClusterReference* a, const ClusterReference* b) {
+                       return mass_rms(*a) > mass_rms(*b);
+                     });
+    size_t round = 0;
+    bool fits = true;
+    while (fits && round < std::min(closed.size(), size_t{kOpenedAtOnce})) {
+      const ClusterReference& next = *closed[round];
+      rows += static_cast<int>(next.parts.empty() ? next.members.size() : next.parts.size());
+      fits = params.max_keys == 0 || rows <= params.max_keys;
+      round += fits ? 1 : 0;
+    }
+    const std::vector<const ClusterReference*> opened(closed.begin(), closed.begin() + round);
+    closed.erase(closed.begin(), closed.begin() + round);
+    for (const ClusterReference* cluster : opened) {
+      if (cluster->parts.empty()) {
+        real.insert(real.end(), cluster->members.begin(), cluster->members.end());
+      }
+      for (const ClusterReference& part : cluster->parts) {
+        closed.push_back(&part);
+      }
+    }
+    if (!fits) {
       break;
-    }
-    closed.erase(largest);
-    if (opened->fines.empty()) {
-      real.insert(real.end(), opened->members.begin(), opened->members.end());
-    }
-    for (const ClusterReference& fine : opened->fines) {
-      closed.push_back(&fine);
     }
   }
   std::vector<Vector> outputs;

@@ -13,8 +13,8 @@ struct ClusterReference {
   double log_mass = 0;          // for the query `point`
   std::vector<double> key;      // means, weighted by the softmax of that query, as they are stored
   std::vector<double> value;
-  double variance = 0;  // of the keys, averaged over dimensions
-  std::vector<ClusterReference> fines;
+  double variance = 0;                  // of the keys, averaged over dimensions
+  std::vector<ClusterReference> parts;  // clusters of the level below; empty for fine ones
 };
 
 // The coarse clusters that a query over all of `keys` sees, by the words of kernels/key_clusters.h.

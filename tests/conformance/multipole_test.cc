@@ -308,7 +308,7 @@ TEST_P(MultipoleCounting, NothingAndEverythingOpened) {
         const int64_t blocks = std::max<int64_t>(0, (visible - 16 - 64) / 256);
         const int64_t real = mass == 0 ? visible - 256 * blocks : visible;
         const int64_t points = blocks > 0 ? 1 : 0;
-        const int64_t centres = (mass == 0 ? blocks : blocks * 33);
+        const int64_t centres = (mass == 0 ? blocks : blocks * (1 + 8 + 64));
         const int64_t closed = mass == 0 ? blocks : 0;
         c.qk_exact += heads * real;
         c.pv_exact += heads * real;
@@ -321,10 +321,10 @@ TEST_P(MultipoleCounting, NothingAndEverythingOpened) {
         c.dense_equivalent_qk += heads * visible;
         c.dense_equivalent_pv += heads * visible;
         if (visible >= 336 && (visible - 80) % 256 == 0) {
-          // Blocks 1 to 3 alone: 5 levels of splits at 11 interactions a key, then 4 + 3 / 8. The
-          // fourth merges 1,024 keys: 7 levels.
-          c.index_build += blocks == 4 ? kv * (1024 * 7 * 11 + 4 * 1024 + 3 * 128)
-                                       : kv * (256 * 5 * 11 + 4 * 256 + 3 * 32);
+          // Blocks 1 to 3 alone: 6 levels of splits at 11 interactions a key, then 4 + 3 / 4 + 3
+          // / 32. The fourth merges 1,024 keys: 8 levels.
+          c.index_build += blocks == 4 ? kv * (1024 * 8 * 11 + 4 * 1024 + 3 * 256 + 3 * 32)
+                                       : kv * (256 * 6 * 11 + 4 * 256 + 3 * 64 + 3 * 8);
         }
         c.index_build += heads;  // the query, for expansion points
       }
@@ -339,24 +339,27 @@ TEST_P(MultipoleCounting, MaxKeysBoundsTheRowsOpened) {
   geometry.page_tokens = 16;
   const int32_t count = 16 + 64 + 3 * 256;
   const Tokens tokens = PeakyTokens(geometry, count, 15);
-  for (const int32_t max_keys : {7, 31, 32, 39, 40, 100, 320}) {
+  for (const int32_t max_keys : {7, 8, 15, 16, 20, 100, 320}) {
     Rig rig(*backend_, geometry);
     rig.RunAll(rig.Add(tokens, Multipole(1.0f, max_keys)), 100, count - 1);
     const AttentionCounters& c = rig.counters(0, Phase::kDecode);  // of the last token alone
-    // Real keys and closed clusters are a partition of all tokens: each opening of a coarse one
-    // turns 1 into 32, each of a fine one takes 1 away.
-    const int64_t fine_openings = (c.qk_exact / 2 - (16 + 64)) / 8;
-    const int64_t coarse_openings = (c.qk_centroid / 2 - 1 - 3) / 32;
-    const int64_t rows = 8 * fine_openings + 32 * coarse_openings;
+    // Real keys and closed clusters are a partition of all tokens: each opening of a coarse or a
+    // middle one turns 1 into 8, each of a fine one takes 1 away.
+    const int64_t fine_openings = (c.qk_exact / 2 - (16 + 64)) / 4;
+    const int64_t other_openings = (c.qk_centroid / 2 - 1 - 3) / 8;
+    const int64_t rows = 4 * fine_openings + 8 * other_openings;
     EXPECT_LE(rows, max_keys);
-    EXPECT_GT(rows, max_keys - 32) << "the next cluster would have fitted";
-    if (max_keys >= 32) {
-      EXPECT_GT(coarse_openings, 0);
+    EXPECT_GT(rows, max_keys - 8) << "the next cluster would have fitted";
+    if (max_keys >= 8) {
+      EXPECT_GT(other_openings, 0);
     }
-    EXPECT_EQ(c.qk_exact / 2, 16 + 64 + 8 * fine_openings);
-    EXPECT_EQ(c.qk_centroid / 2, 1 + 3 + 32 * coarse_openings);
+    if (max_keys >= 100) {
+      EXPECT_GT(fine_openings, 0);
+    }
+    EXPECT_EQ(c.qk_exact / 2, 16 + 64 + 4 * fine_openings);
+    EXPECT_EQ(c.qk_centroid / 2, 1 + 3 + 8 * other_openings);
     EXPECT_EQ(c.pv_exact, c.qk_exact);
-    EXPECT_EQ(c.pv_centroid / 2, 3 + 31 * coarse_openings - fine_openings);
+    EXPECT_EQ(c.pv_centroid / 2, 3 + 7 * other_openings - fine_openings);
   }
 }
 
