@@ -25,7 +25,11 @@
 // Which cluster to open first: not the one of the largest mass but of the largest root mean square
 // of it, mass times exp(correction) where scores scatter like a normal distribution: a cluster of
 // which little is known may matter more than one that is sure to be middling. Values have no say,
-// so that what is opened is a matter of queries and keys alone.
+// so that what is opened is a matter of queries and keys alone. A round opens the first
+// kOpenedAtOnce of the closed ones (of equal ones coarse ones by position, then in the order in
+// which they came to light), so that a device has enough to read at once; what they hold waits for
+// the next round. The first that max_keys has no rows left for ends it all; whether the wanted mass
+// is covered is asked between rounds.
 //
 // p is the mean, over the query heads of the group, of the queries in the last kQueryBlocks whole
 // blocks of 256 positions before the position at which the segment closes; 0 before the first.
@@ -53,6 +57,10 @@ inline constexpr int32_t kBlockParents = 1 + kFanout;  // itself and its middle 
 // the kBlockClusters, middle ones first.
 ALCCA_HOST_DEVICE constexpr int32_t ChildRow(int32_t parent, int32_t i) {
   return parent * kFanout + i;
+}
+// Where in its block the keys of the fine cluster in a row of these begin.
+ALCCA_HOST_DEVICE constexpr int32_t FineToken(int32_t row) {
+  return (row - kFanout) * kFineTokens;
 }
 inline constexpr int32_t kOpenedAtOnce = 8;
 inline constexpr int32_t kSegmentBlocks = 16;  // at most

@@ -2,9 +2,9 @@
 // yet clustered are real. Of the clusters, those that may matter most are opened first, a coarse
 // one into its middle ones, a middle one into its fine ones, a fine one into its keys, until real
 // keys cover the wanted mass or max_keys rows have been read; what stays closed enters as itself.
-// One choice for all query heads
-// of the group, so that memory is read once for all: a cluster counts as it does for the head to
-// which it matters most, and the wanted mass must be covered for every head.
+// One choice for all query heads of the group, so that memory is read once for all: a cluster
+// counts as it does for the head to which it matters most, and the wanted mass must be covered for
+// every head.
 
 #include "kernels/cpu/attention_multipole.h"
 
@@ -240,7 +240,7 @@ void Row::OpenFines() {
     const int32_t child = node - blocks_;
     const Opened& parent = opened_[child / kFanout];
     return task_->sequence.attention.sinks + parent.block * kBlockTokens +
-           (parent.parent - 1) * kMiddleTokens + child % kFanout * kFineTokens;
+           FineToken(ChildRow(parent.parent, child % kFanout));
   };
   std::transform(fines_.begin(), fines_.end(), fines_.begin(), token);
   std::sort(fines_.begin(), fines_.end());

@@ -175,23 +175,23 @@ class ClusterMaker {
         part_values_(part_keys_.size()) {}
 
   // The clusters of a block from its tokens, keys and values [256, d], and its coarse one, number
-  // `row` of its segment, from those.
+  // `number` of its segment, from those.
   void MakeBlock(const float* keys, const float* values, const ClusterRows& block,
-                 const ClusterRows& coarse, int32_t row) {
+                 const ClusterRows& coarse, int32_t number) {
     constexpr float kNone[kFineTokens] = {};
     float middle_masses[kFanout];
     for (int32_t m = 0; m < kFanout; ++m) {
       float fine_masses[kFanout];
       for (int32_t f = 0; f < kFanout; ++f) {
-        const size_t at = size_t(m * kFanout + f) * kFineTokens * d_;
+        const int32_t row = ChildRow(1 + m, f);
+        const size_t at = size_t(FineToken(row)) * d_;
         float scores[kFineTokens];
         kernels_.dots(scores, point_, keys + at, kFineTokens, d_);
-        fine_masses[f] =
-            Make<kFineTokens>(block, ChildRow(1 + m, f), scores, {keys + at, values + at, kNone});
+        fine_masses[f] = Make<kFineTokens>(block, row, scores, {keys + at, values + at, kNone});
       }
       middle_masses[m] = MakeOfChildren(block, m, fine_masses, block, 1 + m);
     }
-    MakeOfChildren(coarse, row, middle_masses, block, 0);
+    MakeOfChildren(coarse, number, middle_masses, block, 0);
   }
 
  private:

@@ -310,8 +310,7 @@ class OpeningBlock {
       const int32_t opened = opened_[child / kFanout];
       shared_.fine_nodes[shared_.fines] = node;
       shared_.tokens[shared_.fines] = sequence_.sinks + opened / kBlockParents * kBlockTokens +
-                                      (opened % kBlockParents - 1) * kMiddleTokens +
-                                      child % kFanout * kFineTokens;
+                                      FineToken(InnerRow(opened, child % kFanout));
       ++shared_.fines;
     } else {
       shared_.nodes[shared_.clusters] = node;

@@ -344,8 +344,8 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
   const ClusterRows inner =
       ClustersAt(sequence.state.inners, block, kBlockClusters, kv.layer, kv.kv_heads, kv_head, d);
   const auto none = [](int32_t) { return 0.0f; };
-  for (int32_t f = warp; f < kBlockFines; f += kAttentionWarps) {
-    const int32_t token = sequence.sinks + block * kBlockTokens + f * kFineTokens;
+  for (int32_t f = kFanout + warp; f < kBlockClusters; f += kAttentionWarps) {
+    const int32_t token = sequence.sinks + block * kBlockTokens + FineToken(f);
     const auto row = [&](int32_t i) { return kv.Row(sequence.pages, kv_head, token + i); };
     const auto key = [&](int32_t i) { return LoadRow(kv.keys + row(i), d); };
     const auto value = [&](int32_t i) { return LoadRow(kv.values + row(i), d); };
@@ -355,9 +355,9 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
       weights[i] = WarpDot(point, key(i));
     }
     const float log_mass = Normalise(weights);
-    MakeCluster(inner, kFanout + f, point, log_mass, weights, key, value, none);
+    MakeCluster(inner, f, point, log_mass, weights, key, value, none);
     if (lane == 0) {
-      log_masses[kFanout + f] = log_mass;
+      log_masses[f] = log_mass;
     }
   }
   __syncthreads();
