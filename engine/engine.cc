@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -78,10 +79,12 @@ void Engine::Loop() {
   while (AwaitWork()) {
     Step();
   }
+  Deliver();
   scheduler_.Admit(TakeInbox());
   scheduler_.CancelAll();
   const TimePoint now = Clock::now();
-  Deliver(scheduler_.Commit(scheduler_.MakePlan(now), now), now);
+  Hold(scheduler_.Commit(scheduler_.MakePlan(now), now), now);
+  Deliver();
 }
 
 void Engine::Step() {
@@ -91,9 +94,13 @@ void Engine::Step() {
   Plan& plan = scheduler_.MakePlan(now);
   Publish(scheduler_.Stats());
   if (plan.batch.tokens() > 0) {
-    Sampler::Take(model_->Forward(plan.batch, sampler_.Rows(plan)), plan);
+    Sampler::Take(model_->Forward(plan.batch, sampler_.Rows(plan), [this] { Deliver(); }), plan);
   }
-  Deliver(scheduler_.Commit(plan, Clock::now()), now);
+  Deliver();  // where there was nothing to compute
+  Hold(scheduler_.Commit(plan, Clock::now()), now);
+  if (held_->stats.running + held_->stats.waiting == 0) {
+    Deliver();  // no step may follow
+  }
 }
 
 bool Engine::AwaitWork() {
@@ -139,20 +146,27 @@ void Engine::Publish(const StepStats& stats) {
 }
 
 // The load is up to date before the events go out, and a request is in flight until after.
-void Engine::Deliver(Scheduler::Outcome outcome, TimePoint began) {
+void Engine::Hold(Scheduler::Outcome outcome, TimePoint began) {
   const TimePoint now = Clock::now();
-  StepStats& stats = outcome.stats;
-  stats.step_seconds = std::chrono::duration<double>(now - began).count();
-  rate_.Add(stats.generated_tokens, now);
+  outcome.stats.step_seconds = std::chrono::duration<double>(now - began).count();
+  rate_.Add(outcome.stats.generated_tokens, now);
   idle_reported_ = false;
+  Publish(outcome.stats);
+  held_ = std::move(outcome);
+}
+
+void Engine::Deliver() {
+  if (!held_.has_value()) {
+    return;
+  }
+  Scheduler::Outcome outcome = *std::exchange(held_, std::nullopt);
   std::vector<uint64_t> finished;
   for (const Event& event : outcome.events) {
     if (event.finish != FinishReason::kNone) {
       finished.push_back(event.request_key);
     }
   }
-  Publish(stats);
-  sink_->OnStep(std::move(outcome.events), stats);
+  sink_->OnStep(std::move(outcome.events), outcome.stats);
   const std::lock_guard lock(mutex_);
   for (const uint64_t key : finished) {
     const auto it = in_flight_.find(key);

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -95,7 +96,9 @@ class Engine {
   std::vector<Request> TakeInbox();
   std::vector<uint64_t> TakeCancels();
   void Publish(const StepStats& stats);  // to Load
-  void Deliver(Scheduler::Outcome outcome, TimePoint began);
+  // What a step brings waits until the next one keeps the device busy, or there is none.
+  void Hold(Scheduler::Outcome outcome, TimePoint began);
+  void Deliver();  // what is held, if anything is
   absl::Status CheckTokens(const Request& request) const;
 
   const EngineOptions options_;
@@ -107,6 +110,7 @@ class Engine {
   Sampler sampler_;
   TokenRate rate_;
   bool idle_reported_ = false;
+  std::optional<Scheduler::Outcome> held_;
 
   // The doors.
   mutable std::mutex mutex_;

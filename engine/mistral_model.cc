@@ -216,12 +216,19 @@ absl::Status MistralModel::Allocate(const MistralOptions& options) {
   return absl::OkStatus();
 }
 
-std::span<SampledRow> MistralModel::Forward(const Batch& batch, std::span<const SamplingRow> rows) {
+std::span<SampledRow> MistralModel::Forward(const Batch& batch, std::span<const SamplingRow> rows,
+                                            absl::FunctionRef<void()> meanwhile) {
   const std::span<SampledRow> sampled = std::span(sampled_).first(rows.size());
+  if (!backend_->asynchronous()) {
+    meanwhile();
+  }
   backend_->BeginStep(batch);
   const TensorView logits = RunLayers(batch);
   if (!rows.empty()) {
     backend_->Sample(sampled, logits, rows);
+  }
+  if (backend_->asynchronous()) {
+    meanwhile();
   }
   backend_->EndStep(batch);
   return sampled;

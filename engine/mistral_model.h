@@ -53,7 +53,8 @@ class MistralModel final : public Model {
 
   int32_t vocab_size() const override { return static_cast<int32_t>(config_.vocab_size); }
   const KvShape& kv_shape() const override { return kv_->shape(); }
-  std::span<SampledRow> Forward(const Batch& batch, std::span<const SamplingRow> rows) override;
+  std::span<SampledRow> Forward(const Batch& batch, std::span<const SamplingRow> rows,
+                                absl::FunctionRef<void()> meanwhile) override;
   absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
       const AttentionParams& params) override {
     return backend_->MakeAttentionState(kv_->shape(), params);

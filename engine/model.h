@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
 #include "kernels/batch.h"
@@ -21,7 +22,9 @@ class Model {
   virtual const KvShape& kv_shape() const = 0;
   // What rows[i] asks of the logits of batch.logit_rows[i], as many as those; valid until the next
   // call, and the caller's to move from. All device work of the step; decides nothing.
-  virtual std::span<SampledRow> Forward(const Batch& batch, std::span<const SamplingRow> rows) = 0;
+  // `meanwhile` is called once, while a device computes; where this thread does, before it begins.
+  virtual std::span<SampledRow> Forward(const Batch& batch, std::span<const SamplingRow> rows,
+                                        absl::FunctionRef<void()> meanwhile) = 0;
   virtual absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
       const AttentionParams& params) = 0;
 };

@@ -34,7 +34,7 @@ absl::Status WarmUp(Model& model, const AttentionParams& attention, int32_t max_
     length += rows;
     // As a request samples; that its logits are numbers is seen on the way.
     const SamplingRow row = {.temperature = 1, .top_logprobs = 0};
-    if (model.Forward(batch, {&row, 1})[0].failed) {
+    if (model.Forward(batch, {&row, 1}, [] {})[0].failed) {
       return absl::InternalError(
           "warm-up: the model's logits are not finite numbers; its weights are damaged, or are "
           "not those of its config.json");

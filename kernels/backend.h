@@ -136,6 +136,8 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string Describe() const = 0;  // e.g. "cpu (avx512, 2 threads)"
+  // Ops of a step return before they are done, and EndStep waits for them.
+  virtual bool asynchronous() const { return false; }
 
   // --- Start-up only ---------------------------------------------------------------------------
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int32_t rows, int32_t cols) = 0;

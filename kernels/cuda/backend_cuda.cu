@@ -114,6 +114,8 @@ class BackendCuda final : public Backend {
     return absl::OkStatus();
   }
 
+  bool asynchronous() const override { return true; }
+
   std::string Describe() const override {
     return absl::StrCat("cuda (", device_.info.name, ", sm_", device_.info.major,
                         device_.info.minor, ", ", budget_.limit() >> 20, " MiB)");

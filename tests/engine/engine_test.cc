@@ -154,6 +154,41 @@ TEST(Engine, GaugesReturnToZero) {
   EXPECT_EQ(stats.index_bytes, 0);
 }
 
+// Steps and what they brought, in the order in which they were seen: "s" a step's work, "t" a
+// token.
+std::string OrderOfThings(bool asynchronous) {
+  class Recorder final : public EventSink {
+   public:
+    explicit Recorder(std::string* order) : order_(order) {}
+    void OnStep(std::vector<Event> events, const StepStats&) override {
+      for (const Event& event : events) {
+        order_->append(event.token_ids.size(), 't');
+      }
+    }
+
+   private:
+    std::string* const order_;
+  };
+  std::string order;
+  Recorder sink(&order);
+  const FakeModelOptions model = {.asynchronous = asynchronous,
+                                  .on_forward = [&](const Batch&) { order += 's'; }};
+  const auto engine =
+      *Engine::Create(Options(), std::make_unique<FakeModel>(model), nullptr, &sink);
+  EXPECT_TRUE(engine->Submit(MakeRequest(1, 4, 3)).ok());
+  AwaitIdle(*engine);
+  engine->Stop();
+  return order;
+}
+
+TEST(Engine, TokensGoOutWhileADeviceComputesTheNextStep) {
+  EXPECT_EQ(OrderOfThings(true), "sststt");
+}
+
+TEST(Engine, TokensGoOutBeforeTheEngineThreadComputesTheNextStep) {
+  EXPECT_EQ(OrderOfThings(false), "ststst");
+}
+
 TEST(Engine, RefusesBadOptions) {
   CollectingSink sink;
   EngineOptions options = Options();

@@ -117,8 +117,11 @@ void FakeModel::RowLogits(const Batch& batch, const BatchSequence& sequence, int
   }
 }
 
-std::span<SampledRow> FakeModel::Forward(const Batch& batch,
-                                         std::span<const SamplingRow> sampling) {
+std::span<SampledRow> FakeModel::Forward(const Batch& batch, std::span<const SamplingRow> sampling,
+                                         absl::FunctionRef<void()> meanwhile) {
+  if (!options_.asynchronous) {
+    meanwhile();
+  }
   if (options_.on_forward) {
     options_.on_forward(batch);
   }
@@ -147,6 +150,9 @@ std::span<SampledRow> FakeModel::Forward(const Batch& batch,
   const TensorView logits = {logits_.data(), DType::kF32, static_cast<int32_t>(sampling.size()),
                              options_.vocab_size};
   backend_->Sample(sampled_, logits, sampling);
+  if (options_.asynchronous) {
+    meanwhile();
+  }
   return sampled_;
 }
 

@@ -24,9 +24,10 @@ struct FakeModelOptions {
   std::vector<int32_t> likely = {};  // ids whose logits are 8 higher
   // Not empty: the token after position p is script[p % size], whatever came before.
   std::vector<int32_t> script = {};
-  int32_t nan_after = -1;    // a row of this token has NaN logits
-  int32_t stateless_k = -1;  // attention with this k gets no state: RESOURCE_EXHAUSTED
-  std::function<void(const Batch&)> on_forward = nullptr;  // called first in every step
+  bool asynchronous = false;  // `meanwhile` runs after the step's work, else before it
+  int32_t nan_after = -1;     // a row of this token has NaN logits
+  int32_t stateless_k = -1;   // attention with this k gets no state: RESOURCE_EXHAUSTED
+  std::function<void(const Batch&)> on_forward = nullptr;  // called before a step's work
 };
 
 class FakeModel final : public Model {
@@ -35,7 +36,8 @@ class FakeModel final : public Model {
 
   int32_t vocab_size() const override { return options_.vocab_size; }
   const KvShape& kv_shape() const override { return shape_; }
-  std::span<SampledRow> Forward(const Batch& batch, std::span<const SamplingRow> rows) override;
+  std::span<SampledRow> Forward(const Batch& batch, std::span<const SamplingRow> rows,
+                                absl::FunctionRef<void()> meanwhile) override;
   absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
       const AttentionParams& params) override;
 

@@ -50,7 +50,7 @@ StepStats SchedulerHarness::Step(const std::function<void(const Plan&)>& inspect
     inspect(plan);
   }
   if (plan.batch.tokens() > 0) {
-    Sampler::Take(model_.Forward(plan.batch, sampler_.Rows(plan)), plan);
+    Sampler::Take(model_.Forward(plan.batch, sampler_.Rows(plan), [] {}), plan);
   }
   Scheduler::Outcome outcome = scheduler_.Commit(plan, now_);
   completions_.Take(std::move(outcome.events));
