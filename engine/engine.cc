@@ -145,7 +145,7 @@ void Engine::Publish(const StepStats& stats) {
   load_.last_step = now;
 }
 
-// The load is up to date before the events go out, and a request is in flight until after.
+// The load is up to date before the events go out.
 void Engine::Hold(Scheduler::Outcome outcome, TimePoint began) {
   const TimePoint now = Clock::now();
   outcome.stats.step_seconds = std::chrono::duration<double>(now - began).count();
@@ -155,6 +155,7 @@ void Engine::Hold(Scheduler::Outcome outcome, TimePoint began) {
   held_ = std::move(outcome);
 }
 
+// A request is in flight until its last event is out.
 void Engine::Deliver() {
   if (!held_.has_value()) {
     return;
