@@ -91,6 +91,7 @@ struct SamplingLimits {
   int32_t vocab = 0;
   int32_t row_ids = 0;           // of one row's prompt, output, bias and masked together
   int32_t row_alternatives = 0;  // of one row
+  int64_t history = 0;           // prompts and outputs of all rows together
 };
 
 }  // namespace alcca

@@ -146,7 +146,10 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config,
       .sampling = {.rows = plan.options.max_logit_rows,
                    .vocab = static_cast<int32_t>(plan.config.vocab_size),
                    .row_ids = static_cast<int32_t>(row_ids),
-                   .row_alternatives = static_cast<int32_t>(config.max_logprobs)}};
+                   .row_alternatives = static_cast<int32_t>(config.max_logprobs),
+                   // What is in the cache, and the token of each row that is not there yet.
+                   .history = int64_t{plan.options.kv_pages} * plan.options.page_tokens +
+                              plan.options.max_logit_rows}};
   if (plan.on_cuda) {
     return MakeCudaBackend({.memory_bytes = plan.available_bytes,
                             .row_independent = config.row_independent,

@@ -6,7 +6,8 @@
 #include "kernels/cuda/attention.h"
 
 #include <algorithm>
-#include <array>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "kernels/check.h"
@@ -18,11 +19,15 @@
 namespace alcca::ALCCA_GPU {
 namespace {
 
-// Copies of plans in flight before one must be waited for.
-constexpr size_t kPlansInFlight = 4;
-
 size_t Tokens(const KvShape& shape) {
   return size_t(shape.pages) * shape.page_tokens;
+}
+
+// What a plan takes as a rule, allocated at start; a step of many contexts of which each is cut
+// into many tiles can take more.
+size_t PlanBytes(const KvShape& shape, int32_t batch_tokens) {
+  return (size_t{1} << 20) + size_t{512} * static_cast<size_t>(batch_tokens) +
+         Tokens(shape) / kBlockTokens * 2 * sizeof(void*) + size_t(shape.pages) * sizeof(int32_t);
 }
 
 // Scratch of all kernels of one layer. At least what one token's search of up to 128k keys by 16
@@ -59,6 +64,12 @@ class AttentionCudaAll final : public AttentionCuda {
         faiss_(std::move(faiss)),
         plan_(limits) {}
 
+  absl::Status Start() {
+    RETURN_IF_ERROR(
+        image_.Grow(device_, PlanBytes(limits_.kv, device_.batch_tokens), "attention plan"));
+    return counts_.Grow(device_, CountBytes(static_cast<size_t>(device_.batch_tokens)), "counters");
+  }
+
   absl::StatusOr<std::unique_ptr<AttentionState>> MakeState(
       const AttentionParams& params) override {
     ASSIGN_OR_RETURN(std::unique_ptr<AttentionStateCuda> state,
@@ -91,24 +102,21 @@ class AttentionCudaAll final : public AttentionCuda {
     if (!planned_ || !plan_.counts_on_device()) {
       return;
     }
-    const size_t bytes = batch.sequences.size() * kAttentionCounts * sizeof(Count);
-    if (host_counts_.bytes() < bytes) {
-      host_counts_ = PinnedArray::Allocate(std::max<size_t>(bytes * 2, 16384)).value();
-    }
-    CopyOut(device_.stream, host_counts_.as<Count>(), counts_.get(), bytes);
+    const size_t bytes = CountBytes(batch.sequences.size());
+    CopyOut(device_.stream, counts_.host.as<Count>(), counts_.device.get(), bytes);
     // Each count is handed over once.
-    FillBytes(device_.stream, counts_.get(), 0, bytes);
+    FillBytes(device_.stream, counts_.device.get(), 0, bytes);
     counted_ = true;
   }
 
   void Finish(const Batch& batch) override {
-    in_flight_ = 0;
+    in_flight_ = false;
     if (!std::exchange(counted_, false)) {
       return;
     }
     for (size_t i = 0; i < batch.sequences.size(); ++i) {
       const auto count = [&](AttentionCount which) {
-        return static_cast<int64_t>(host_counts_.as<Count>()[i * kAttentionCounts + which]);
+        return static_cast<int64_t>(counts_.host.as<Count>()[i * kAttentionCounts + which]);
       };
       AttentionCounters& c = *batch.sequences[i].counters;
       c.qk_exact += count(kCountQkExact);
@@ -128,33 +136,45 @@ class AttentionCudaAll final : public AttentionCuda {
   }
 
  private:
-  struct Slot {
+  // An array on the host and its copy on the device.
+  struct Mirror {
     PinnedArray host;
     DeviceArray device;
+
+    absl::Status Grow(const DeviceContext& context, size_t bytes, std::string_view what) {
+      if (host.bytes() < bytes) {
+        device = {};  // its part of the budget first
+        ASSIGN_OR_RETURN(device, context.budget->Allocate(bytes, what));
+        ASSIGN_OR_RETURN(host, PinnedArray::Allocate(bytes));
+      }
+      return absl::OkStatus();
+    }
   };
+  // Steps have no failure path: there is no answer without a plan.
+  static void MustGrow(Mirror& mirror, const DeviceContext& context, size_t bytes,
+                       std::string_view what) {
+    if (mirror.host.bytes() < bytes) {
+      if (const absl::Status status = mirror.Grow(context, bytes * 2, what); !status.ok()) {
+        DeviceFault(std::string(status.message()));
+      }
+    }
+  }
+  static size_t CountBytes(size_t sequences) {
+    return sequences * kAttentionCounts * sizeof(Count);
+  }
 
   void Plan(const Batch& batch, const AttentionShape& shape) {
     plan_.Make(batch, shape);
-    const size_t counts = batch.sequences.size() * kAttentionCounts * sizeof(Count);
-    if (counts_.bytes() < counts) {
-      counts_ = device_.budget->Allocate(std::max<size_t>(counts * 2, 16384), "counters").value();
+    if (std::exchange(in_flight_, true)) {
+      Synchronize(device_.stream);  // a step that was not ended still reads the last plan
     }
-    FillBytes(device_.stream, counts_.get(), 0, counts);
-    if (in_flight_ == kPlansInFlight) {
-      Synchronize(device_.stream);
-      in_flight_ = 0;
-    }
-    ++in_flight_;
-    slot_ = (slot_ + 1) % kPlansInFlight;
-    Slot& slot = slots_[slot_];
-    const size_t bytes = plan_.image_bytes();
-    if (slot.host.bytes() < bytes) {
-      slot.host = PinnedArray::Allocate(std::max<size_t>(bytes * 2, 65536)).value();
-      slot.device = device_.budget->Allocate(slot.host.bytes(), "attention plan").value();
-    }
-    arrays_ = plan_.WriteImage(slot.host.as<std::byte>(), slot.device.as<std::byte>(),
-                               counts_.as<Count>());
-    CopyIn(device_.stream, slot.device.get(), slot.host.as<std::byte>(), bytes);
+    const size_t counts = CountBytes(batch.sequences.size()), bytes = plan_.image_bytes();
+    MustGrow(counts_, device_, counts, "counters");
+    MustGrow(image_, device_, bytes, "attention plan");
+    FillBytes(device_.stream, counts_.device.get(), 0, counts);
+    arrays_ = plan_.WriteImage(image_.host.as<std::byte>(), image_.device.as<std::byte>(),
+                               counts_.device.as<Count>());
+    CopyIn(device_.stream, image_.device.get(), image_.host.as<std::byte>(), bytes);
     shape_ = shape;
     planned_ = true;
   }
@@ -241,11 +261,9 @@ class AttentionCudaAll final : public AttentionCuda {
   AttentionPlan::Arrays arrays_ = {};
   AttentionShape shape_;
   bool planned_ = false;
-  std::array<Slot, kPlansInFlight> slots_;
-  size_t slot_ = 0, in_flight_ = 0;
-  DeviceArray counts_;
-  PinnedArray host_counts_;
-  bool counted_ = false;  // host_counts_ is on its way
+  Mirror image_, counts_;
+  bool in_flight_ = false;  // image_ is being read
+  bool counted_ = false;    // counts_.host is on its way
 };
 
 }  // namespace
@@ -270,8 +288,10 @@ absl::StatusOr<std::unique_ptr<AttentionCuda>> AttentionCuda::Make(const DeviceC
                    device.budget->Allocate(limits.workspace_bytes, "attention's workspace"));
   ASSIGN_OR_RETURN(DeviceArray state, device.budget->Allocate(StateBytes(shape, cache_bytes),
                                                               "the sequences' indices"));
-  return std::make_unique<AttentionCudaAll>(device, limits, std::move(workspace), std::move(state),
-                                            std::move(faiss));
+  auto attention = std::make_unique<AttentionCudaAll>(device, limits, std::move(workspace),
+                                                      std::move(state), std::move(faiss));
+  RETURN_IF_ERROR(attention->Start());
+  return attention;
 }
 
 }  // namespace alcca::ALCCA_GPU

@@ -117,16 +117,14 @@ class WarpRows {
 #pragma unroll
     for (int32_t half = 0; half < 2; ++half) {
       const int32_t r = g_ + 8 * half;
+      const float sum = RowSum(half);  // by all lanes
       if (r < packed) {
         float* to = partial + size_t(r) * (D + 2);
-        const float sum = RowSum(half);
         StoreOut(to, half, out_, 1.0f);
         if (t_ == 0) {
           to[D] = max_[half];
           to[D + 1] = sum;
         }
-      } else {
-        RowSum(half);
       }
     }
   }

@@ -73,8 +73,10 @@ class OpeningBlock {
     if (!all && row_.blocks > 0) {
       ScoreCoarse();
       while (Choose()) {
-        OpenClusters();
-        real += OpenFines();
+        // Before the next barrier: after the last one of the round, warp 0 notes the next round.
+        const int32_t clusters = shared_.clusters, fines = shared_.fines;
+        OpenClusters(clusters);
+        real += OpenFines(fines);
       }
       AddClosed();
       centres = row_.blocks + int64_t{shared_.opened} * kFanout;
@@ -352,8 +354,8 @@ class OpeningBlock {
     return shared_.clusters + shared_.fines > 0;
   }
 
-  __device__ __forceinline__ void OpenClusters() {
-    const int32_t first = shared_.opened, count = shared_.clusters * kFanout;
+  __device__ __forceinline__ void OpenClusters(int32_t clusters) {
+    const int32_t first = shared_.opened, count = clusters * kFanout;
     if (count == 0) {
       return;
     }
@@ -377,7 +379,7 @@ class OpeningBlock {
     }
     for (int32_t g = threadIdx.x; FollowsMass() && g < group_; g += kAttentionThreads) {
       double closed = shared_.closed[g];
-      for (int32_t c = 0; c < shared_.clusters; ++c) {
+      for (int32_t c = 0; c < clusters; ++c) {
         closed = fmax(0.0, closed - Weight(g, NodeLogit(shared_.nodes[c], g)));
         for (int32_t i = 0; i < kFanout; ++i) {
           closed += Weight(g, ChildLogits(first + c, g)[i]);
@@ -386,7 +388,7 @@ class OpeningBlock {
       shared_.closed[g] = closed;
     }
     __syncthreads();
-    for (int32_t c = threadIdx.x; c < shared_.clusters; c += kAttentionThreads) {
+    for (int32_t c = threadIdx.x; c < clusters; c += kAttentionThreads) {
       const double* children = rms_ + row_.blocks + (first + c) * kFanout;
       double largest = -1;
       for (int32_t i = 0; i < kFanout; ++i) {
@@ -396,14 +398,14 @@ class OpeningBlock {
       opened_[first + c] = shared_.parents[c];
     }
     if (threadIdx.x == 0) {
-      shared_.opened = first + shared_.clusters;
+      shared_.opened = first + clusters;
     }
     __syncthreads();
   }
 
   // Returns how many keys were read.
-  __device__ __forceinline__ int32_t OpenFines() {
-    const int32_t keys = shared_.fines * kFineTokens;
+  __device__ __forceinline__ int32_t OpenFines(int32_t fines) {
+    const int32_t keys = fines * kFineTokens;
     if (keys == 0) {
       return 0;
     }
@@ -413,7 +415,7 @@ class OpeningBlock {
     ScoreKeys(keys, token);
     for (int32_t g = threadIdx.x; FollowsMass() && g < group_; g += kAttentionThreads) {
       double closed = shared_.closed[g], covered = shared_.covered[g];
-      for (int32_t f = 0; f < shared_.fines; ++f) {
+      for (int32_t f = 0; f < fines; ++f) {
         closed = fmax(0.0, closed - Weight(g, NodeLogit(shared_.fine_nodes[f], g)));
         for (int32_t j = f * kFineTokens; j < (f + 1) * kFineTokens; ++j) {
           covered += Weight(g, tile_.weights[g * kTileKeys + j]);

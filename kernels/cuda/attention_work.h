@@ -182,11 +182,11 @@ __device__ __forceinline__ uint32_t OrderOfDistance(float squared) {
 __device__ __forceinline__ float DistanceOfOrder(uint32_t order) {
   return __uint_as_float(order);
 }
-// The largest score first.
+// The largest score first; NaN before all, so that it is kept and shows in the output.
 __device__ __forceinline__ uint32_t OrderOfScore(float score) {
   const uint32_t bits = __float_as_uint(score + 0.0f);  // -0 becomes 0
   const uint32_t rising = (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
-  return score != score ? kAbsent : ~rising;
+  return score != score ? 0 : ~rising;
 }
 __device__ __forceinline__ float ScoreOfOrder(uint32_t order) {
   const uint32_t rising = ~order;

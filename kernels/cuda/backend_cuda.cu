@@ -104,8 +104,8 @@ class BackendCuda final : public Backend {
 
   absl::Status Start() {
     ASSIGN_OR_RETURN(matmul_, MatMulCuda::Make(device_, options_.row_independent));
-    // Embed and GatherRows of one step, some of them at once.
-    RETURN_IF_ERROR(ids_.Reserve(device_, 4 * device_.batch_tokens));
+    // Embed and GatherRows of one step.
+    RETURN_IF_ERROR(ids_.Reserve(device_, 2 * device_.batch_tokens));
     RETURN_IF_ERROR(places_.Reserve(device_, 3 * device_.batch_tokens));
     RETURN_IF_ERROR(frequencies_.Reserve(device_, kHeadDimMax / 2));
     if (options_.limits.sampling.rows > 0) {
@@ -179,6 +179,7 @@ class BackendCuda final : public Backend {
   void BeginStep(const Batch&) override {
     placed_page_tokens_ = 0;
     places_.Rewind();  // EndStep waited; recordings have its address
+    ids_.Rewind();     // so that no step fills it up, which would be to wait in the middle of one
     if (attention_ != nullptr) {
       attention_->BeginStep();
     }

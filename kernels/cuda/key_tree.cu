@@ -11,6 +11,9 @@
 // of dependent node reads and `distances` keys of d elements. Grid: tokens x KV heads, 128 threads,
 // a warp a query head.
 
+#include <algorithm>
+#include <cstddef>
+
 #include "kernels/attention_params.h"
 #include "kernels/cuda/attention_alcca.h"
 #include "kernels/cuda/attention_select.h"
@@ -315,9 +318,16 @@ __device__ __forceinline__ int32_t CollectKeys(const Tree<E>& tree, const Sequen
   return count;
 }
 
-size_t TreeSharedBytes(int32_t branches_max) {
-  // distances <= branches_max of positions beside them
-  return size_t(kAttentionWarps) * branches_max * (sizeof(Branch) + sizeof(int32_t));
+// What a warp of the search keeps: branches, and as many positions beside them (distances <=
+// branches_max).
+size_t SearchWarpBytes(int32_t branches_max) {
+  return size_t(branches_max) * (sizeof(Branch) + sizeof(int32_t));
+}
+// Fewer warps where a request wants many branches: every card that we run on has 96 KiB a block to
+// give, and the most that a request can ask for (2 kKeysMax of them) is 64 KiB a warp.
+int32_t SearchWarps(int32_t branches_max) {
+  const size_t fit = (size_t{96} << 10) / SearchWarpBytes(std::max(branches_max, 1));
+  return static_cast<int32_t>(std::min<size_t>(kAttentionWarps, std::max<size_t>(fit, 1)));
 }
 
 constexpr int32_t kGroupMax = 64;
@@ -335,14 +345,15 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
     return;
   }
   const int32_t lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  const int32_t threads = blockDim.x, warps = threads / kWarp;  // kAttentionThreads or fewer
   const Tree<E> tree(kv, sequence, kv_head);
   Branch* branches = dynamic + warp * wave.branches_max;
-  int32_t* compared = reinterpret_cast<int32_t*>(dynamic + kAttentionWarps * wave.branches_max) +
-                      warp * wave.branches_max;
+  int32_t* compared =
+      reinterpret_cast<int32_t*>(dynamic + warps * wave.branches_max) + warp * wave.branches_max;
   if (threadIdx.x == 0) {
     keys_read = 0;
   }
-  for (int32_t g = warp; g < group; g += kAttentionWarps) {
+  for (int32_t g = warp; g < group; g += warps) {
     const int32_t head = kv_head * group + g;
     int32_t count = 0;
     if (wave.near[size_t(r) * rows.heads + head] == 0) {
@@ -378,7 +389,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
   for (int32_t g = 0; g < group; ++g) {
     const Candidate* list = wave.candidates + row.List(kv_head * group + g);
     int32_t different = 0;
-    for (int32_t e = threadIdx.x; e < counts[g]; e += kAttentionThreads) {
+    for (int32_t e = threadIdx.x; e < counts[g]; e += threads) {
       bool seen = false;
       for (int32_t other = 0; other < g && !seen; ++other) {
         seen = HoldsKey(wave.candidates + row.List(kv_head * group + other), counts[other],
@@ -455,8 +466,8 @@ void SearchTrees(Stream stream, const KvLayer<E>& kv, const AttentionRows& rows,
   Launch(SearchTreesKernel<E>,
          {.name = "tree_search",
           .grid = {static_cast<unsigned>(wave.row_count), kv_heads, 1},
-          .block = {kAttentionThreads},
-          .shared_bytes = TreeSharedBytes(wave.branches_max),
+          .block = {static_cast<unsigned>(SearchWarps(wave.branches_max) * kWarp)},
+          .shared_bytes = SearchWarps(wave.branches_max) * SearchWarpBytes(wave.branches_max),
           .stream = stream},
          kv, rows, wave);
 }

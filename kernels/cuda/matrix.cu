@@ -28,8 +28,9 @@ __device__ __forceinline__ Float8 Quantized(float scaled, Float8) {
 // Row blockIdx.x of `source` [*, cols] becomes row `first` + blockIdx.x of `out` [*, stride]. For
 // 8 bits a row that is not finite sets *bad.
 template <typename E, typename W>
-__global__ void ConvertRows(W* out, float* scales, int32_t* bad, const E* source, int32_t first,
-                            int32_t cols, int32_t stride) {
+__global__ void __launch_bounds__(kRowThreadsMax)
+    ConvertRows(W* out, float* scales, int32_t* bad, const E* source, int32_t first, int32_t cols,
+                int32_t stride) {
   const int32_t tid = static_cast<int32_t>(threadIdx.x);
   const int32_t threads = static_cast<int32_t>(blockDim.x);
   const E* from = source + static_cast<size_t>(blockIdx.x) * cols;

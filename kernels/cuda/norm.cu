@@ -6,8 +6,9 @@
 namespace alcca::ALCCA_GPU {
 namespace {
 
-__global__ void RmsNormKernel(float* out, const float* x, const float* weight, int32_t cols,
-                              float eps, RowOperands operands) {
+__global__ void __launch_bounds__(kRowThreadsMax)
+    RmsNormKernel(float* out, const float* x, const float* weight, int32_t cols, float eps,
+                  RowOperands operands) {
   ALCCA_DYNAMIC_SHARED(float, row);  // [cols]
   const int32_t r = static_cast<int32_t>(blockIdx.x), first = static_cast<int32_t>(threadIdx.x);
   const int32_t threads = static_cast<int32_t>(blockDim.x);

@@ -5,7 +5,8 @@
 namespace alcca::ALCCA_GPU {
 namespace {
 
-__global__ void QuantizeKernel(const float* x, int32_t cols, RowOperands operands) {
+__global__ void __launch_bounds__(kRowThreadsMax)
+    QuantizeKernel(const float* x, int32_t cols, RowOperands operands) {
   ALCCA_DYNAMIC_SHARED(float, row);  // [cols]
   const int32_t r = static_cast<int32_t>(blockIdx.x), threads = static_cast<int32_t>(blockDim.x);
   for (int32_t k = static_cast<int32_t>(threadIdx.x); k < cols; k += threads) {

@@ -122,7 +122,7 @@ class PinnedArray {
 struct LaunchConfig {
   const char* name;  // of the kernel, in messages
   dim3 grid, block;
-  size_t shared_bytes = 0;  // dynamic; at most 227 KiB, 163 KiB on sm_80
+  size_t shared_bytes = 0;  // dynamic; with the kernel's own at most 227 KiB, 163 KiB on sm_80
   Stream stream;
   // Programmatic dependent launch: blocks may start while the kernel before still runs. Only for
   // kernels that call WaitForPriorKernel before they touch its results.
@@ -139,7 +139,7 @@ void Launch(void (*kernel)(Params...), const LaunchConfig& config, Args&&... arg
   if (config.grid.x == 0 || config.grid.y == 0 || config.grid.z == 0) {
     return;
   }
-  if (config.shared_bytes > (size_t{48} << 10)) {
+  if (config.shared_bytes > kUnaskedShared) {
     AllowShared(reinterpret_cast<const void*>(kernel), config.shared_bytes, config.name);
   }
   cudaLaunchAttribute attribute = {};

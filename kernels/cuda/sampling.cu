@@ -33,7 +33,8 @@ class SamplerCudaAll final : public SamplerCuda {
   SamplerCudaAll(const DeviceContext& device, const SamplingLimits& limits)
       : device_(device),
         rows_max_(limits.rows),
-        words_max_(std::max(kWordsLeast, size_t{3} * static_cast<size_t>(limits.row_ids))),
+        words_max_(std::max({kWordsLeast, size_t{3} * static_cast<size_t>(limits.row_ids),
+                             static_cast<size_t>(limits.history)})),
         alternatives_max_(std::max(kAlternativesPerRow * limits.rows, limits.row_alternatives)),
         vocab_max_(limits.vocab) {}
 

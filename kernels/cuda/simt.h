@@ -43,6 +43,9 @@ namespace alcca::ALCCA_GPU {
 
 inline constexpr uint32_t kFullMask = 0xffffffffu;
 inline constexpr int32_t kWarp = 32;
+// Up to 48 KiB of shared memory a block are given unasked, but a kernel's own variables count, too:
+// a launch asks from this much dynamic memory on, which leaves them 16 KiB.
+inline constexpr size_t kUnaskedShared = size_t{32} << 10;
 
 // 16-bit floats as they lie in memory.
 struct BFloat16 {

@@ -6,7 +6,8 @@
 namespace alcca::ALCCA_GPU {
 namespace {
 
-__global__ void SwiGluKernel(float* out, const float* gate_up, int32_t cols, RowOperands operands) {
+__global__ void __launch_bounds__(kRowThreadsMax)
+    SwiGluKernel(float* out, const float* gate_up, int32_t cols, RowOperands operands) {
   ALCCA_DYNAMIC_SHARED(float, row);  // [cols]
   const int32_t r = static_cast<int32_t>(blockIdx.x), threads = static_cast<int32_t>(blockDim.x);
   const float* gate = gate_up + static_cast<size_t>(r) * 2 * cols;

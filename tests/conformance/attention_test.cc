@@ -146,6 +146,9 @@ TEST_P(AlccaAttention, EveryNumberOfNearestKeys) {
     Compare(geometry, tokens, Alcca(k), "k " + std::to_string(k));
   }
   Compare(geometry, tokens, Alcca(kKeysMax), "largest k");
+  // Whatever a request may ask for must run: a search's memory grows with both.
+  Compare(geometry, tokens, Tree(kKeysMax, kKeysMax, kKeysMax), "largest tree search");
+  Compare(geometry, tokens, Tree(8, 700, 66), "a tree search just below 48 KiB of branches");
 }
 
 TEST_P(AlccaAttention, NearGateOffHalfAndAlways) {
@@ -407,6 +410,24 @@ TEST_P(AlccaAttention, NonFiniteQueriesStayInTheirHeadAndRow) {
     }
     ExpectSameBits(out, expected, Name(geometry, count, params));
   }
+}
+
+// A score of NaN is the best of all: dropped, it would leave an answer that looks sound.
+TEST_P(AlccaAttention, TopKShowsAKeyThatIsNoNumber) {
+  const Geometry geometry = MakeGeometry(4, 2, 32);
+  const int32_t count = 20, bad = 9;
+  const Tokens clean = RandomTokens(geometry, count, 12);
+  Tokens tokens = clean;
+  tokens[0].at(bad, KeyColumn(geometry.shape, 0)) = std::numeric_limits<float>::quiet_NaN();
+  const Tokens out = Actual(geometry, tokens, TopK(0.3f), count, count);
+  Tokens expected = Actual(geometry, clean, TopK(0.3f), count, count);
+  for (int32_t t = bad; t < count; ++t) {
+    for (int32_t c = 0; c < 64; ++c) {  // the heads of KV head 0
+      EXPECT_TRUE(std::isnan(out[0].at(t, c))) << t;
+      expected[0].at(t, c) = out[0].at(t, c);
+    }
+  }
+  ExpectSameBits(out, expected, "topk");
 }
 
 TEST_P(AttentionConformance, LaterTokensChangeNothing) {

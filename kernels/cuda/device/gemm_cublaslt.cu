@@ -133,14 +133,19 @@ class GemmCublasLt final : public Gemm {
     ASSIGN_OR_RETURN(const DeviceArray scales, device_.budget->Allocate(4 * kShape.n, "a probe"));
     FillBytes(device_.stream, in.get(), 0, 2 * kElements);
     FillBytes(device_.stream, scales.get(), 0, 4 * kShape.n);
+    FillBytes(device_.stream, out.get(), 0, 4 * kElements);
     const float one = 1.0f, zero = 0.0f;
     const int32_t int_one = 1, int_zero = 0;
     for (const Kind kind : kinds) {
       const bool integers = kind == Kind::kInt8;
-      const cublasStatus_t status =
-          Run(kind, kShape, integers ? static_cast<const void*>(&int_one) : &one,
-              integers ? static_cast<const void*>(&int_zero) : &zero, in.get(), in.get(), out.get(),
-              {.x = scales.as<float>(), .w = scales.as<float>()});
+      const auto run = [&](const void* alpha, const void* beta) {
+        return Run(kind, kShape, alpha, beta, in.get(), in.get(), out.get(),
+                   {.x = scales.as<float>(), .w = scales.as<float>()});
+      };
+      cublasStatus_t status = integers ? run(&int_one, &int_zero) : run(&one, &zero);
+      if (status == CUBLAS_STATUS_SUCCESS && !integers) {
+        status = run(&one, &one);  // products that are added
+      }
       if (status != CUBLAS_STATUS_SUCCESS) {
         const char* name = integers ? "int8" : kind == Kind::kFloat8 ? "fp8" : "bf16";
         return absl::UnimplementedError(absl::StrCat("cuBLASLt refuses ", name, " products on ",

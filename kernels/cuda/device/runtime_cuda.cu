@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/runtime_memory.h"
+#include "kernels/status_macros.h"
 
 namespace alcca::cuda {
 namespace {
@@ -15,6 +16,35 @@ void Check(cudaError_t error, const char* what) {
     DeviceFault(
         absl::StrCat(what, ": ", cudaGetErrorName(error), " (", cudaGetErrorString(error), ")"));
   }
+}
+
+// Dynamic and static together, of the kernels that need most (attention by tensor cores). sm_80 and
+// the data centre cards since have it; sm_86 and sm_89 have 99 KiB.
+constexpr size_t kSharedNeeded = size_t{160} << 10;
+
+__global__ void NothingKernel() {}
+
+absl::Status CheckCard(const cudaDeviceProp& card) {
+  const auto refuse = [&card](auto... why) {
+    return absl::FailedPreconditionError(absl::StrCat("the CUDA device (", card.name,
+                                                      ") is of compute capability ", card.major,
+                                                      ".", card.minor, why...));
+  };
+  if (card.major < 8) {
+    return refuse("; 8.0 or newer is needed");
+  }
+  cudaFuncAttributes attributes;
+  if (const cudaError_t error = cudaFuncGetAttributes(&attributes, NothingKernel);
+      error != cudaSuccess) {
+    cudaGetLastError();  // not sticky: forget it
+    return refuse(", for which this build has no code (", cudaGetErrorName(error),
+                  "): build with CMAKE_CUDA_ARCHITECTURES=", card.major, card.minor);
+  }
+  if (card.sharedMemPerBlockOptin < kSharedNeeded) {
+    return refuse(", whose blocks have ", card.sharedMemPerBlockOptin >> 10,
+                  " KiB of shared memory; ", kSharedNeeded >> 10, " are needed");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -37,11 +67,7 @@ absl::StatusOr<DeviceInfo> OpenDevice() {
   if (error != cudaSuccess) {
     return absl::FailedPreconditionError(absl::StrCat("CUDA device: ", cudaGetErrorString(error)));
   }
-  if (properties.major < 8) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the CUDA device (", properties.name, ") is of compute capability ",
-                     properties.major, ".", properties.minor, "; 8.0 or newer is needed"));
-  }
+  RETURN_IF_ERROR(CheckCard(properties));
   info.name = properties.name;
   info.major = properties.major;
   info.minor = properties.minor;

@@ -270,8 +270,12 @@ void* SharedVariable(const void* tag, size_t bytes) {
     }
     all += variable.bytes;
   }
-  if (all + bytes > kStaticSharedMax || all + bytes + block.shape->shared_bytes > kSharedMax) {
+  const size_t dynamic = block.shape->shared_bytes;
+  if (all + bytes > kStaticSharedMax || all + bytes + dynamic > kSharedMax) {
     Fail("more shared memory than an SM has", block.slots[block.running].get());
+  }
+  if (dynamic <= kUnaskedShared && all + bytes + dynamic > kStaticSharedMax) {
+    Fail("more shared memory than a block gets unasked", block.slots[block.running].get());
   }
   block.variables.push_back({tag, bytes, AllocateShared(bytes)});
   std::memset(block.variables.back().data.get(), 0xff, bytes);
