@@ -5,8 +5,10 @@
 #include <cstdlib>
 #include <fstream>
 #include <limits>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "engine/cgroup_memory.h"
 #include "kernels/status_macros.h"
 
 namespace alcca {
@@ -90,10 +92,8 @@ size_t AvailableBytes() {
       available = std::strtoull(line.c_str() + 13, nullptr, 10) * 1024;
     }
   }
-  std::ifstream max_file("/sys/fs/cgroup/memory.max"), now_file("/sys/fs/cgroup/memory.current");
-  size_t limit = 0, now = 0;
-  if (max_file >> limit && now_file >> now) {  // "max" does not parse: no limit
-    available = std::min(available, limit > now ? limit - now : 0);
+  if (const std::optional<CgroupMemory> cgroup = ReadCgroupMemory()) {
+    available = std::min(available, static_cast<size_t>(cgroup->left));
   }
   return available;
 }

@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "engine/cgroup_memory.h"
+
 namespace alcca {
 namespace {
 
@@ -61,10 +63,8 @@ std::optional<Stat> ReadStat() {
 }
 
 std::optional<double> MemoryLimit() {
-  std::ifstream file("/sys/fs/cgroup/memory.max");
-  double limit = 0;
-  if (file >> limit) {  // "max" does not parse: no limit
-    return limit;
+  if (const std::optional<CgroupMemory> cgroup = ReadCgroupMemory()) {
+    return static_cast<double>(cgroup->limit);
   }
   const std::optional<double> kilobytes = Field("/proc/meminfo", "MemTotal:");
   return kilobytes ? std::optional(*kilobytes * 1024) : std::nullopt;
