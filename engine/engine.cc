@@ -88,9 +88,11 @@ void Engine::Loop() {
 }
 
 void Engine::Step() {
-  const TimePoint now = Clock::now();
+  // Cancels first: what they name was submitted before them, so it is in the inbox by now.
+  std::vector<uint64_t> cancels = TakeCancels();
   scheduler_.Admit(TakeInbox());
-  scheduler_.Cancel(TakeCancels());
+  const TimePoint now = Clock::now();
+  scheduler_.Cancel(std::move(cancels), now);
   Plan& plan = scheduler_.MakePlan(now);
   Publish(scheduler_.Stats());
   if (plan.batch.tokens() > 0) {
@@ -235,12 +237,16 @@ absl::Status Engine::Submit(Request request) {
   return absl::OkStatus();
 }
 
-void Engine::Cancel(uint64_t request_key) {
+bool Engine::Cancel(uint64_t request_key) {
   const std::lock_guard lock(mutex_);
   const auto it = in_flight_.find(request_key);
-  if (it != in_flight_.end() && !std::exchange(it->second.cancelled, true)) {
+  if (it == in_flight_.end()) {
+    return false;
+  }
+  if (!std::exchange(it->second.cancelled, true)) {
     cancels_.push_back(request_key);
   }
+  return true;
 }
 
 void Engine::Drain() {

@@ -68,8 +68,9 @@ class Engine {
   //   numbers), or a token id is outside the vocabulary. RESOURCE_EXHAUSTED: the queue is full.
   //   UNAVAILABLE: draining or stopped. ALREADY_EXISTS: the key is in flight.
   absl::Status Submit(Request request);
-  // Ends every sequence of the request with kAbort within one step; unknown keys are ignored.
-  void Cancel(uint64_t request_key);
+  // Ends every sequence of the request within one step, with kAbort, or kDeadline where that is
+  // what ended the call. False: no such request is in flight.
+  bool Cancel(uint64_t request_key);
   // From now on Submit is UNAVAILABLE. What is queued or running goes on.
   void Drain();
   // True when nothing is queued or running, and every finishing event has been delivered.

@@ -44,7 +44,7 @@ constexpr const char* FinishReasonName(FinishReason reason) {
 struct Timings {
   double queue_seconds = 0;    // arrival to first scheduled, or to the end if that came before
   double prefill_seconds = 0;  // first scheduled to first token
-  double decode_seconds = 0;   // first token to last token
+  double decode_seconds = 0;   // first token to the last one of the answer
   double index_build_seconds = 0;
   int32_t preemptions = 0;
 };

@@ -1,6 +1,7 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <chrono>
 #include <iterator>
 #include <utility>
 
@@ -11,9 +12,17 @@
 namespace alcca {
 namespace {
 
+// How long before its deadline a cancelled call counts as ended by it.
+constexpr auto kDeadlineLead = std::chrono::milliseconds(50);
+
 absl::Status CheckPositive(const char* name, int64_t value) {
   return value > 0 ? absl::OkStatus()
                    : absl::InvalidArgumentError(absl::StrCat(name, " is ", value, ", must be > 0"));
+}
+
+bool DeadlineBy(const Sequence& sequence, TimePoint time) {
+  const std::optional<TimePoint>& deadline = sequence.request().deadline;
+  return deadline && *deadline <= time;
 }
 
 EngineOptions Resolve(EngineOptions options) {
@@ -98,14 +107,18 @@ void Scheduler::EndWhere(FinishReason reason,
   end_in(waiting_);
 }
 
-void Scheduler::Cancel(std::vector<uint64_t> keys) {
+void Scheduler::Cancel(std::vector<uint64_t> keys, TimePoint now) {
   if (keys.empty()) {
     return;
   }
   std::sort(keys.begin(), keys.end());
-  EndWhere(FinishReason::kAbort, [&](const Sequence& sequence) {
+  const auto cancelled = [&](const Sequence& sequence) {
     return std::binary_search(keys.begin(), keys.end(), sequence.key());
+  };
+  EndWhere(FinishReason::kDeadline, [&](const Sequence& sequence) {
+    return DeadlineBy(sequence, now + kDeadlineLead) && cancelled(sequence);
   });
+  EndWhere(FinishReason::kAbort, cancelled);
 }
 
 void Scheduler::CancelAll() {
@@ -114,10 +127,8 @@ void Scheduler::CancelAll() {
 
 Plan& Scheduler::MakePlan(TimePoint now) {
   plan_.Clear();
-  EndWhere(FinishReason::kDeadline, [now](const Sequence& sequence) {
-    const std::optional<TimePoint>& deadline = sequence.request().deadline;
-    return deadline && *deadline <= now;
-  });
+  EndWhere(FinishReason::kDeadline,
+           [now](const Sequence& sequence) { return DeadlineBy(sequence, now); });
   PlanDecodes();
   PlanPrefills();
   if (plan_.preemptions == 0) {

@@ -61,8 +61,10 @@ class Scheduler {
 
   // Queues every sequence of the requests, which CheckFits has passed.
   void Admit(std::vector<Request> requests);
-  // Ends every sequence of these requests at once; unknown keys are ignored.
-  void Cancel(std::vector<uint64_t> keys);
+  // Ends every sequence of these requests at once; unknown keys are ignored. The reason is
+  // kDeadline where the deadline has passed or is about to: a client whose time is up resets its
+  // call, and its clock started earlier than ours by what the call took to arrive.
+  void Cancel(std::vector<uint64_t> keys, TimePoint now);
   void CancelAll();
 
   // Decides one step, valid until the next call. Its batch is empty only if nothing is left to run.

@@ -80,9 +80,8 @@ AttentionCounters Sequence::Advance(PlannedSequence& planned) {
 FinishReason Sequence::Accept(PlannedSequence& planned, std::span<const int32_t> eos_token_ids,
                               TimePoint now, Event* event) {
   const SamplingParams& params = request_.sampling;
-  last_token_ = now;
   if (!first_token_) {
-    first_token_ = now;
+    first_token_ = last_token_ = now;
     event->first_token = true;
     event->prompt_logprobs = std::exchange(prompt_logprobs_, {});
   }
@@ -94,6 +93,7 @@ FinishReason Sequence::Accept(PlannedSequence& planned, std::span<const int32_t>
     event->matched_stop = token;
     return FinishReason::kStop;
   }
+  last_token_ = now;  // not of one that ends the text: it is in no count of tokens
   return Append(std::move(planned.choice), event);
 }
 

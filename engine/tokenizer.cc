@@ -102,24 +102,29 @@ std::string Tokenizer::Normalize(std::string_view text) const {
 }
 
 // One Encode: characters become symbols, and the pair of neighbours whose union is the piece of
-// the highest score (leftmost on a tie) is merged until no pair is a piece.
+// the highest score (leftmost on a tie) is merged until no pair is a piece. That is done between
+// one place where nothing can merge and the next, a word as a rule: the same result as all at once,
+// from the memory of the longest word instead of the text.
 class Tokenizer::Merger {
  public:
   Merger(const Tokenizer& tokenizer, std::string_view text) : tokenizer_(tokenizer), text_(text) {}
 
   void Run(std::vector<int32_t>* ids) {
-    Split();
-    for (int64_t i = 1; i < static_cast<int64_t>(symbols_.size()); ++i) {
-      if (NeverMerge(symbols_[i - 1], symbols_[i])) {
-        MergePairs();  // Word by word: the same result as all at once, from a small queue.
-      } else {
-        MaybeAddPair(i - 1, i);
+    for (size_t begin = 0; begin < text_.size();) {
+      const Symbol next = SymbolAt(begin);
+      if (!symbols_.empty() && NeverMerge(symbols_.back(), next)) {
+        Flush(ids);
       }
+      const auto index = static_cast<int64_t>(symbols_.size());
+      symbols_.push_back(next);
+      symbols_[index].prev = index - 1;
+      if (index > 0) {
+        symbols_[index - 1].next = index;
+        MaybeAddPair(index - 1, index);
+      }
+      begin += next.size;
     }
-    MergePairs();
-    for (int64_t i = symbols_.empty() ? -1 : 0; i >= 0; i = symbols_[i].next) {
-      Emit(View(symbols_[i]), ids);
-    }
+    Flush(ids);
   }
 
  private:
@@ -141,20 +146,23 @@ class Tokenizer::Merger {
     return text_.substr(symbol.begin, symbol.size);
   }
 
-  void Split() {
-    for (size_t begin = 0; begin < text_.size();) {
-      const std::string_view rest = text_.substr(begin);
-      const size_t defined = tokenizer_.MatchUserDefined(rest);
-      const size_t size = defined > 0 ? defined : static_cast<size_t>(Utf8CharLength(rest));
-      const auto index = static_cast<int64_t>(symbols_.size());
-      symbols_.push_back({begin, size, index - 1, index + 1, defined > 0});
-      begin += size;
-    }
-    if (!symbols_.empty())
-      symbols_.back().next = -1;
+  Symbol SymbolAt(size_t begin) const {
+    const std::string_view rest = text_.substr(begin);
+    const size_t defined = tokenizer_.MatchUserDefined(rest);
+    const size_t size = defined > 0 ? defined : static_cast<size_t>(Utf8CharLength(rest));
+    return {.begin = begin, .size = size, .prev = -1, .next = -1, .frozen = defined > 0};
   }
 
-  // Whether it is certain that these neighbours, as Split made them, end up in two pieces.
+  // Merges what has been gathered and writes its ids.
+  void Flush(std::vector<int32_t>* ids) {
+    MergePairs();
+    for (int64_t i = symbols_.empty() ? -1 : 0; i >= 0; i = symbols_[i].next) {
+      Emit(View(symbols_[i]), ids);
+    }
+    symbols_.clear();
+  }
+
+  // Whether it is certain that these neighbours, as SymbolAt made them, end up in two pieces.
   bool NeverMerge(const Symbol& left, const Symbol& right) const {
     if (!tokenizer_.words_are_separate_)
       return false;

@@ -56,6 +56,7 @@ class Tokenizer {
   std::string Decode(std::span<const int32_t> ids, bool skip_special = true) const;
 
   int32_t vocab_size() const { return static_cast<int32_t>(pieces_.size()); }
+  int32_t longest_piece() const { return longest_piece_; }  // bytes
   int32_t unk_id() const { return unk_id_; }
   int32_t bos_id() const { return bos_id_; }  // -1: the model has none.
   int32_t eos_id() const { return eos_id_; }  // -1: the model has none.
@@ -132,6 +133,7 @@ class Tokenizer {
   // that merges by itself; not so if there are unused pieces, whose parts are kept per text.
   std::unordered_set<uint32_t> before_space_;
   bool words_are_separate_ = true;
+  int32_t longest_piece_ = 1;
   std::vector<int32_t> byte_ids_;  // [256] with byte_fallback, else empty.
   std::string unk_surface_;
   int32_t unk_id_ = -1;

@@ -346,6 +346,7 @@ absl::Status Tokenizer::IndexPieces() {
         return PieceError(id, "repeats piece ", slots_[slot]);
     }
     slots_[slot] = id;
+    longest_piece_ = std::max(longest_piece_, static_cast<int32_t>(piece.size()));
     if (pieces_[id].type == PieceType::kUnused)
       words_are_separate_ = false;
     for (size_t at = piece.find(kSpaceSymbol, 1); at != std::string_view::npos;

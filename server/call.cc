@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "server/logging.h"
 #include "server/status.h"
@@ -73,6 +74,9 @@ bool Call::OnEvent(const Event& event, TimePoint now) {
   if (--unfinished_ > 0) {
     return false;
   }
+  if (overflowed_ && Severity(FinishReason::kAbort) > Severity(worst_)) {
+    worst_ = FinishReason::kAbort;  // it may have overflowed with the last message
+  }
   int32_t longest = 0;
   for (const Completion& done : completions_) {
     longest = std::max(longest, done.completion_tokens);
@@ -95,9 +99,10 @@ void Call::Observe(const Event& event, Completion* completion, TimePoint now) {
   if (event.first_token) {
     hooks_.metrics->FirstToken(Seconds(arrival_, now));
   } else if (fresh > 0) {
-    hooks_.metrics->NextTokens(Seconds(completion->last_token, now), fresh);
+    hooks_.metrics->NextTokens(Seconds(completion->last_token, now));
   }
   if (fresh > 0) {
+    hooks_.metrics->GeneratedTokens(fresh);
     completion->completion_tokens = event.completion_tokens;
     completion->last_token = now;
     output_tokens_ += fresh;
@@ -172,19 +177,32 @@ grpc::Status Call::FinalStatus() const {
 
 void Call::EndAbortedWith(const grpc::Status& status) {
   const std::lock_guard lock(mutex_);
-  aborted_ = status;
+  if (!overflowed_) {
+    aborted_ = status;
+  }
+}
+
+void Call::ResetIfStuck(TimePoint since) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!writing_ || write_began_ >= since || std::exchange(reset_, true)) {
+      return;
+    }
+  }
+  hooks_.reset();
 }
 
 void Call::Enqueue(v1::GenerateResponse message) {
   if (broken_) {
     return;
   }
+  const bool waits = !queue_.empty();  // one message alone goes out whatever its size
   queued_bytes_ += static_cast<int64_t>(message.ByteSizeLong());
   queue_.push_back(std::move(message));
-  if (queued_bytes_ > hooks_.max_undelivered_bytes) {
+  if (waits && queued_bytes_ > hooks_.max_undelivered_bytes) {
     aborted_ = {grpc::StatusCode::RESOURCE_EXHAUSTED,
                 "the client reads too slowly: max_undelivered_bytes reached"};
-    broken_ = true;
+    overflowed_ = broken_ = true;
     queue_.resize(writing_ ? 1 : 0);
     hooks_.cancel(key_);
     return;
@@ -198,6 +216,7 @@ void Call::WriteNext() {
   }
   if (!queue_.empty()) {
     writing_ = true;
+    write_began_ = Clock::now();
     StartWrite(&queue_.front());
   } else if (finish_ready_) {
     finished_ = true;

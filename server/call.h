@@ -22,6 +22,7 @@ namespace alcca {
 struct CallHooks {
   std::function<void(uint64_t key)> cancel;       // Engine::Cancel
   std::function<void(const class Call&)> forget;  // Delivery::Forget
+  std::function<void()> reset;                    // the call's stream, as if the client had
   Metrics* metrics = nullptr;
   int64_t max_undelivered_bytes = 0;
 };
@@ -42,6 +43,9 @@ class Call final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
   // True with the last event of the last sequence: the call is about to finish.
   bool OnEvent(const Event& event, TimePoint now);
   void EndAbortedWith(const grpc::Status& status);
+  // Resets the stream where a message has been on its way to the client since before `since`: one
+  // who reads nothing at all would hold what it has until its connection breaks.
+  void ResetIfStuck(TimePoint since);
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
@@ -84,7 +88,9 @@ class Call final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
 
   std::deque<v1::GenerateResponse> queue_;  // front is being written while writing_
   int64_t queued_bytes_ = 0;
+  TimePoint write_began_;
   bool writing_ = false, broken_ = false, finish_ready_ = false, finished_ = false;
+  bool overflowed_ = false, reset_ = false;
   grpc::Status final_status_;
 };
 

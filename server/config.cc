@@ -103,6 +103,8 @@ const std::vector<Key>& Keys() {
        1 << 20},
       {"network", "max_undelivered_bytes", &C::max_undelivered_bytes,
        "text waiting for a slow reader before its call is ended", 1024, kInt},
+      {"network", "undelivered_timeout_seconds", &C::undelivered_timeout_seconds,
+       "that a message may wait for its client before the call is reset", 1, 86400},
 
       {"scheduler", "max_context", &C::max_context,
        "prompt and output tokens of a sequence; 0: what model and cache allow", 0, kInt},
@@ -119,7 +121,7 @@ const std::vector<Key>& Keys() {
       {"scheduler", "page_tokens", &C::page_tokens, "tokens of a KV page", 1, 4096},
 
       {"requests", "default_max_tokens", &C::default_max_tokens,
-       "max_tokens where a request has none", 1, kInt},
+       "max_tokens where a request has none; 0: the model's max_new_tokens, else 256", 0, kInt},
       {"requests", "max_n", &C::max_n, "completions of one request", 1, 1024},
       {"requests", "max_logprobs", &C::max_logprobs, "alternatives beside a token", 0, 1024},
       {"requests", "max_stop_strings", &C::max_stop_strings, "stop strings of a request", 0, 1024},

@@ -35,6 +35,7 @@ struct ServerConfig {
   int64_t max_message_bytes = 8 << 20;
   int64_t max_concurrent_streams = 1024;    // per connection
   int64_t max_undelivered_bytes = 4 << 20;  // per call, before a slow reader is ended
+  double undelivered_timeout_seconds = 60;
   // Scheduler
   int64_t max_context = 0;  // 0: what model and cache allow
   int64_t max_num_seqs = 32;
@@ -45,7 +46,7 @@ struct ServerConfig {
   int64_t kv_cache_bytes = int64_t{1} << 30;
   int64_t page_tokens = 64;
   // Requests
-  int64_t default_max_tokens = 256;
+  int64_t default_max_tokens = 0;
   int64_t max_n = 16;
   int64_t max_logprobs = 20;
   int64_t max_stop_strings = 16;

@@ -57,6 +57,10 @@ void LogTls(const absl::StatusOr<TlsMaterial>& read) {
        {"client_certificates", read->client_ca.empty() ? "not asked for" : "required"}});
 }
 
+Clock::duration Duration(double seconds) {
+  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+}
+
 std::string HostOf(const std::string& address) {
   return address.substr(0, address.rfind(':'));
 }
@@ -197,6 +201,7 @@ void Daemon::Watchdog(const std::function<void()>& on_progress) {
     const TimePoint now = Clock::now();
     const double silent = std::chrono::duration<double>(now - load.last_step).count();
     metrics_.LastTurn(UnixSeconds() - silent);
+    delivery_.ResetStuck(now - Duration(config_.undelivered_timeout_seconds));
     const ProbeJudge::Verdict verdict = judge.Judge(load, now);
     if (verdict.live != live) {
       Log(verdict.live ? LogLevel::kInfo : LogLevel::kError,
@@ -223,9 +228,7 @@ void Daemon::Drain() {
     Engine& engine = *model_->engine;
     engine.Drain();
     Log(LogLevel::kInfo, "draining", {{"active", delivery_.active()}});
-    const TimePoint end =
-        Clock::now() + std::chrono::duration_cast<Clock::duration>(
-                           std::chrono::duration<double>(config_.drain_timeout_seconds));
+    const TimePoint end = Clock::now() + Duration(config_.drain_timeout_seconds);
     while (delivery_.active() > 0 && Clock::now() < end) {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }

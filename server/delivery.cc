@@ -46,6 +46,13 @@ void Delivery::EndAbortedWith(const grpc::Status& status) {
   }
 }
 
+void Delivery::ResetStuck(TimePoint since) {
+  const std::lock_guard lock(mutex_);  // so that no call goes meanwhile
+  for (const auto& [key, call] : calls_) {
+    call->ResetIfStuck(since);
+  }
+}
+
 int32_t Delivery::active() const {
   const std::lock_guard lock(mutex_);
   return static_cast<int32_t>(calls_.size());

@@ -11,6 +11,12 @@ namespace {
 
 bool json_lines = false;  // set once, before any thread logs
 
+void AppendCode(unsigned value, std::string* out) {
+  char code[8];
+  std::snprintf(code, sizeof(code), "\\u%04x", value);
+  *out += code;
+}
+
 std::string Escape(std::string_view text) {
   std::string out;
   for (const char c : text) {
@@ -18,11 +24,28 @@ std::string Escape(std::string_view text) {
       out += '\\';
       out += c;
     } else if (static_cast<unsigned char>(c) < 0x20) {
-      char code[8];
-      std::snprintf(code, sizeof(code), "\\u%04x", c);
-      out += code;
+      AppendCode(static_cast<unsigned char>(c), &out);
     } else {
       out += c;
+    }
+  }
+  return out;
+}
+
+// For a terminal: what a client sent must neither drive it nor begin a line of its own. Control
+// characters are those of ASCII and U+0080 to U+009F, which terminals obey too.
+std::string EscapeControls(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : 0);
+    if (c < 0x20 || c == 0x7f) {
+      AppendCode(c, &out);
+    } else if (c == 0xc2 && next >= 0x80 && next < 0xa0) {
+      AppendCode(next, &out);
+      ++i;
+    } else {
+      out += text[i];
     }
   }
   return out;
@@ -66,7 +89,7 @@ void Log(LogLevel level, std::string_view message, std::initializer_list<LogFiel
       absl::StrAppend(&line, ",\"", std::string(field.key), "\":", quote, Escape(field.value),
                       quote);
     } else {
-      absl::StrAppend(&line, " ", std::string(field.key), "=", field.value);
+      absl::StrAppend(&line, " ", std::string(field.key), "=", EscapeControls(field.value));
     }
   }
   spdlog::log(spd_level, "{}", line);

@@ -340,11 +340,13 @@ void Metrics::Finished(FinishReason reason, double e2e_seconds, int32_t longest_
 
 void Metrics::FirstToken(double seconds) {
   f_->ttft.Observe(seconds);
-  f_->generation_tokens.Increment();
 }
 
-void Metrics::NextTokens(double seconds, int64_t tokens) {
+void Metrics::NextTokens(double seconds) {
   f_->itl.Observe(seconds);
+}
+
+void Metrics::GeneratedTokens(int64_t tokens) {
   f_->generation_tokens.Increment(static_cast<double>(tokens));
 }
 

@@ -55,9 +55,11 @@ class Metrics {
   void Rejected(RejectReason reason);
   // The whole request ended: its worst sequence's reason, its longest sequence's tokens.
   void Finished(FinishReason reason, double e2e_seconds, int32_t longest_completion);
-  // One sequence's first token / a later one; seconds since arrival / since the last one.
+  // One sequence's first token, also one that only ends its text / later ones; seconds since
+  // arrival / since the last one.
   void FirstToken(double seconds);
-  void NextTokens(double seconds, int64_t tokens);
+  void NextTokens(double seconds);
+  void GeneratedTokens(int64_t tokens);  // those of the answer
   // One sequence ended.
   void SequenceDone(const Event& event);
   void Step(const StepStats& stats);

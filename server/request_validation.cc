@@ -13,6 +13,7 @@ namespace alcca {
 namespace {
 
 constexpr size_t kMaxRequestIdBytes = 256;
+constexpr int32_t kDefaultMaxTokens = 256;
 
 // `value` if in [low, high]; NaN is in no range. Exclusive low where the rule says "above".
 absl::StatusOr<float> InRange(float value, float low, float high, std::string_view field,
@@ -50,7 +51,8 @@ absl::Status SetDistribution(const v1::SamplingParams& in, const GenerationConfi
   RETURN_IF_ERROR(InRange(out->temperature, 0, 100, p + "temperature").status());
   RETURN_IF_ERROR(InRange(out->top_p, 0, 1, p + "top_p", true).status());
   RETURN_IF_ERROR(InRange(out->min_p, 0, 1, p + "min_p").status());
-  RETURN_IF_ERROR(InRange(out->repetition_penalty, 0, 10, p + "repetition_penalty", true).status());
+  // Below, a logit divided by it could leave what a float holds.
+  RETURN_IF_ERROR(InRange(out->repetition_penalty, 1e-3f, 10, p + "repetition_penalty").status());
   RETURN_IF_ERROR(InRange(out->frequency_penalty, -2, 2, p + "frequency_penalty").status());
   RETURN_IF_ERROR(InRange(out->presence_penalty, -2, 2, p + "presence_penalty").status());
   const int64_t top_k = in.has_top_k() ? in.top_k() : model.top_k.value_or(0);
@@ -144,8 +146,10 @@ absl::Status SetLengths(const v1::SamplingParams& in, const RequestRules& rules,
     }
     out.max_tokens = static_cast<int32_t>(in.max_tokens());
   } else {
-    const int32_t wanted = rules.defaults.max_new_tokens.value_or(rules.default_max_tokens);
-    out.max_tokens = static_cast<int32_t>(std::min<int64_t>(std::max(1, wanted), room));
+    const int32_t wanted = rules.default_max_tokens > 0
+                               ? rules.default_max_tokens
+                               : rules.defaults.max_new_tokens.value_or(kDefaultMaxTokens);
+    out.max_tokens = static_cast<int32_t>(std::min<int64_t>(wanted, room));
   }
   ASSIGN_OR_RETURN(out.min_tokens,
                    IntInRange(in.min_tokens(), 0, out.max_tokens, "sampling_params.min_tokens"));
@@ -299,6 +303,14 @@ absl::StatusOr<AttentionParams> ValidateAttention(const v1::AttentionParams& in,
   return out;
 }
 
+absl::Status ValidateTextSize(size_t bytes, const RequestRules& rules, std::string_view field) {
+  const int64_t most = int64_t{rules.max_context} * rules.tokenizer->longest_piece();
+  return static_cast<int64_t>(bytes) <= most
+             ? absl::OkStatus()
+             : FieldError(field, absl::StrCat("has ", bytes, " bytes; the ", rules.max_context,
+                                              " tokens of the context hold at most ", most));
+}
+
 absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const RequestRules& rules) {
   Request out;
   RETURN_IF_ERROR(CheckRequestId(in.request_id()));
@@ -314,6 +326,7 @@ absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const Re
       return FieldError("text", "must not be empty");
     }
     RETURN_IF_ERROR(ValidateText(in.text(), "text"));
+    RETURN_IF_ERROR(ValidateTextSize(in.text().size(), rules, "text"));
     out.prompt = rules.tokenizer->Encode(in.text(), {.bos = true});
   } else {
     return FieldError("input", "one of text and tokenized is required");
@@ -327,6 +340,11 @@ absl::StatusOr<Request> ValidateChat(const v1::ChatRequest& in, const RequestRul
   Request out;
   RETURN_IF_ERROR(CheckRequestId(in.request_id()));
   out.id = in.request_id();
+  size_t bytes = 0;
+  for (const v1::ChatMessage& message : in.messages()) {
+    bytes += message.ByteSizeLong();
+  }
+  RETURN_IF_ERROR(ValidateTextSize(bytes, rules, "messages"));
   std::vector<ChatMessage> messages;
   for (int i = 0; i < in.messages_size(); ++i) {
     const v1::ChatMessage& from = in.messages(i);
@@ -346,6 +364,7 @@ absl::StatusOr<Request> ValidateChat(const v1::ChatRequest& in, const RequestRul
     return FieldError("messages", "must not be empty");
   }
   RETURN_IF_ERROR(ValidateText(in.tools_json(), "tools_json"));
+  RETURN_IF_ERROR(ValidateTextSize(in.tools_json().size(), rules, "tools_json"));
   absl::StatusOr<std::vector<int32_t>> prompt =
       EncodeChat(*rules.tokenizer, rules.chat_format, messages, in.tools_json());
   if (!prompt.ok()) {

@@ -22,9 +22,9 @@ inline constexpr int32_t kMaxStopTokenIds = 256;  // of a request
 struct RequestRules {
   const Tokenizer* tokenizer = nullptr;
   ChatFormat chat_format = ChatFormat::kMistralV3;
-  int32_t vocab_size = 0;   // of the model
-  int32_t max_context = 0;  // prompt + output
-  int32_t default_max_tokens = 256;
+  int32_t vocab_size = 0;          // of the model
+  int32_t max_context = 0;         // prompt + output
+  int32_t default_max_tokens = 0;  // 0: the model's, else 256
   int32_t max_n = 16;
   int32_t max_logprobs = 20;
   int32_t max_stop_strings = 16;
@@ -46,5 +46,7 @@ absl::StatusOr<std::vector<int32_t>> ValidateTokenIds(
     const google::protobuf::RepeatedField<uint32_t>& ids, std::string_view field,
     int32_t vocab_size);
 absl::Status ValidateText(std::string_view text, std::string_view field);
+// Before a text is tokenized, which takes memory and time: whether it could fit at all.
+absl::Status ValidateTextSize(size_t bytes, const RequestRules& rules, std::string_view field);
 
 }  // namespace alcca

@@ -50,7 +50,7 @@ void InferenceService::Touch() {
       std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-CallHooks InferenceService::Hooks() {
+CallHooks InferenceService::Hooks(grpc::CallbackServerContext* context) {
   return {.cancel =
               [this](uint64_t key) {
                 if (const Serving* serving = serving_.load(std::memory_order_acquire)) {
@@ -58,6 +58,7 @@ CallHooks InferenceService::Hooks() {
                 }
               },
           .forget = [this](const Call& call) { delivery_->Forget(call); },
+          .reset = [context] { context->TryCancel(); },
           .metrics = metrics_,
           .max_undelivered_bytes = max_undelivered_bytes_};
 }
@@ -66,7 +67,7 @@ InferenceService::GenerateReactor* InferenceService::Generate(grpc::CallbackServ
                                                               const v1::GenerateRequest* request) {
   Touch();
   metrics_->Started();
-  auto* call = new Call(Hooks(), "Generate");
+  auto* call = new Call(Hooks(context), "Generate");
   const Serving* serving = serving_.load(std::memory_order_acquire);
   if (serving == nullptr || draining_) {
     call->Reject(serving == nullptr ? kLoading : kDraining, RejectReason::kUnavailable);
@@ -80,7 +81,7 @@ InferenceService::GenerateReactor* InferenceService::Chat(grpc::CallbackServerCo
                                                           const v1::ChatRequest* request) {
   Touch();
   metrics_->Started();
-  auto* call = new Call(Hooks(), "Chat");
+  auto* call = new Call(Hooks(context), "Chat");
   const Serving* serving = serving_.load(std::memory_order_acquire);
   if (serving == nullptr || draining_) {
     call->Reject(serving == nullptr ? kLoading : kDraining, RejectReason::kUnavailable);
@@ -97,20 +98,24 @@ void InferenceService::Start(Call* call, grpc::CallbackServerContext* context,
     return;
   }
   Request request = *std::move(validated);
-  request.key = next_key_++;
   request.arrival = Clock::now();
   request.deadline = DeadlineOf(*context);
-  if (request.id.empty()) {
-    request.id = absl::StrCat("alcca-", request.key);
-  }
-  call->Begin(request, stream);
-  // Registered first: events may come before Submit returns.
-  if (const absl::Status status = delivery_->Register(call); !status.ok()) {
+  const bool named = !request.id.empty();
+  absl::Status status;
+  do {  // another id of ours where a client has taken the next one for its own
+    request.key = next_key_++;
+    if (!named) {
+      request.id = absl::StrCat("alcca-", request.key);
+    }
+    call->Begin(request, stream);
+    status = delivery_->Register(call);  // first: events may come before Submit returns
+  } while (!named && absl::IsAlreadyExists(status));
+  if (!status.ok()) {
     call->Reject(ToGrpc(status), ReasonOf(status));
     return;
   }
   const Serving* serving = serving_.load(std::memory_order_acquire);
-  const absl::Status status = serving->engine->Submit(std::move(request));
+  status = serving->engine->Submit(std::move(request));
   if (!status.ok()) {
     delivery_->Forget(*call);
     call->Reject(absl::IsResourceExhausted(status) ? QueueFull(status, context) : ToGrpc(status),
@@ -132,12 +137,12 @@ grpc::ServerUnaryReactor* InferenceService::Abort(grpc::CallbackServerContext* c
                                                   v1::AbortResponse* response) {
   auto* reactor = context->DefaultReactor();
   if (const Serving* serving = ServingOr(reactor)) {
-    const std::vector<uint64_t> keys =
-        delivery_->KeysOf({request->request_ids().begin(), request->request_ids().end()});
-    for (const uint64_t key : keys) {
-      serving->engine->Cancel(key);
+    uint32_t aborted = 0;
+    for (const uint64_t key :
+         delivery_->KeysOf({request->request_ids().begin(), request->request_ids().end()})) {
+      aborted += serving->engine->Cancel(key) ? 1 : 0;
     }
-    response->set_aborted(static_cast<uint32_t>(keys.size()));
+    response->set_aborted(aborted);
     reactor->Finish(grpc::Status::OK);
   }
   return reactor;
@@ -148,12 +153,15 @@ grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext
                                                      v1::TokenizeResponse* response) {
   auto* reactor = context->DefaultReactor();
   if (const Serving* serving = ServingOr(reactor)) {
-    const Tokenizer& tokenizer = *serving->rules.tokenizer;
-    for (const int32_t id : tokenizer.Encode(request->text(), {.bos = request->add_bos()})) {
-      response->add_token_ids(id);
-      response->add_pieces(std::string(tokenizer.IdToPiece(id)));
+    const absl::Status fits = ValidateTextSize(request->text().size(), serving->rules, "text");
+    if (fits.ok()) {
+      const Tokenizer& tokenizer = *serving->rules.tokenizer;
+      for (const int32_t id : tokenizer.Encode(request->text(), {.bos = request->add_bos()})) {
+        response->add_token_ids(id);
+        response->add_pieces(std::string(tokenizer.IdToPiece(id)));
+      }
     }
-    reactor->Finish(grpc::Status::OK);
+    reactor->Finish(ToGrpc(fits));
   }
   return reactor;
 }

@@ -57,7 +57,7 @@ class InferenceService final : public v1::Inference::CallbackService {
                                      v1::GetLoadsResponse*) override;
 
  private:
-  CallHooks Hooks();
+  CallHooks Hooks(grpc::CallbackServerContext* context);
   // Common to Generate and Chat: `request` is validated or an error.
   void Start(Call* call, grpc::CallbackServerContext* context, absl::StatusOr<Request> request,
              bool stream);

@@ -165,6 +165,24 @@ TEST(Cancel, AbortEndsByIdAndForgivesUnknownOnes) {
   ExpectAtRest(daemon);
 }
 
+TEST(Cancel, ACallWithoutAnIdNeverMeetsAnothersId) {
+  DaemonProcess daemon;
+  ASSERT_TRUE(daemon.serving());
+  Client client(daemon.grpc());
+  const Reply first = client.Generate(Greedy("The bear", 1));
+  ASSERT_EQ(first.complete().request_id(), "alcca-1");
+  v1::GenerateRequest squatter = Greedy("The bear", 900);
+  squatter.set_request_id("alcca-3");  // the next but one: this call itself is the second
+  grpc::ClientContext context;
+  auto reader = client.stub().Generate(&context, squatter);
+  v1::GenerateResponse message;
+  ASSERT_TRUE(reader->Read(&message));
+  const Reply reply = client.Generate(Greedy("The bear", 1));
+  ASSERT_TRUE(reply.status.ok()) << reply.status.error_message();
+  EXPECT_EQ(reply.complete().request_id(), "alcca-4");
+  context.TryCancel();
+}
+
 TEST(Cancel, DeadlineEndsQueuedAndRunningRequests) {
   DaemonProcess daemon({"--max-num-seqs=1"});
   ASSERT_TRUE(daemon.serving());
@@ -182,6 +200,9 @@ TEST(Cancel, DeadlineEndsQueuedAndRunningRequests) {
   }
   running->Finish();
   ExpectAtRest(daemon);
+  const auto scrape = Scrape(daemon.metrics());
+  EXPECT_EQ(Total(scrape, "alcca_requests_finished_total{reason=\"deadline\"}"), 2);
+  EXPECT_EQ(Total(scrape, "alcca_requests_finished_total{reason=\"abort\"}"), 1);
 }
 
 TEST(Overload, AFullQueueIsRefusedWithARetryHintAndServedLater) {

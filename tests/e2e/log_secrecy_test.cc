@@ -49,5 +49,25 @@ TEST(Logs, NeverHoldWhatClientsSendOrReceive) {
   EXPECT_THAT(daemon.Log(), Not(HasSubstr(answered.text.substr(0, 10))));
 }
 
+TEST(Logs, NeverObeyAClientsId) {
+  for (const char* format : {"text", "json"}) {
+    testing::DaemonProcess daemon({std::string("--log-format=") + format});
+    ASSERT_TRUE(daemon.serving());
+    v1::GenerateRequest request = Greedy("Once", 1);
+    request.set_request_id(
+        "a\nb\x1b]0;c\x07\x7f\xc2\x9b"
+        "d\xc3\xa9");
+    ASSERT_TRUE(Client(daemon.grpc()).Generate(request).status.ok());
+    daemon.Signal(SIGTERM);
+    ASSERT_EQ(daemon.Wait(60), 0);
+    const std::string log = daemon.Log();
+    EXPECT_THAT(log, HasSubstr("a\\u000ab\\u001b]0;c\\u0007")) << format;
+    EXPECT_THAT(log, HasSubstr("d\xc3\xa9")) << format;
+    if (std::string(format) == "text") {
+      EXPECT_THAT(log, HasSubstr("\\u007f\\u009bd"));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace alcca::e2e

@@ -54,6 +54,25 @@ TEST(Metrics, CountTokensRequestsAndInteractions) {
   EXPECT_GT(Total(scrape, "alcca_attention_interactions_total"), 0);
 }
 
+// Generated tokens are those of the answers: one that ends its text is in neither.
+TEST(Metrics, TokensThatEndTheTextAreNotCounted) {
+  DaemonProcess daemon;
+  ASSERT_TRUE(daemon.serving());
+  Client client(daemon.grpc());
+  const Reply whole = client.Generate(Greedy("Once upon a time", 8));
+  ASSERT_EQ(whole.token_ids.size(), 8u);
+  int64_t generated = 8;
+  for (const size_t end : {0, 1, 5}) {
+    v1::GenerateRequest request = Greedy("Once upon a time", 8);
+    request.mutable_sampling_params()->add_stop_token_ids(whole.token_ids[end]);
+    const Reply reply = client.Generate(request);
+    ASSERT_TRUE(reply.status.ok());
+    EXPECT_LE(reply.complete().completion_tokens(), end);  // it may come earlier, too
+    generated += reply.complete().completion_tokens();
+  }
+  EXPECT_EQ(Total(Scrape(daemon.metrics()), "alcca_generation_tokens_total"), generated);
+}
+
 TEST(Metrics, PromtoolFindsNothingToCriticise) {
   if (!Installed("promtool")) {
     GTEST_SKIP() << "promtool is not installed";

@@ -288,6 +288,38 @@ TEST(Engine, CancelEndsQueuedAndRunningWithinAStep) {
   ExpectNothingHeld(*engine);
 }
 
+// The engine thread takes what was submitted and what was cancelled one after the other, and needs
+// a while to queue a large request in between.
+TEST(Engine, ACancelRightAfterItsSubmitIsNotLost) {
+  CollectingSink sink;
+  EngineOptions options = Options();
+  options.max_context = 2'000'000;
+  options.max_queued_requests = 10000;
+  options.max_queued_tokens = 100'000'000;
+  auto engine = Engine::Create(
+      options, std::make_unique<FakeModel>(FakeModelOptions{.page_tokens = 64, .pages = 20000}),
+      nullptr, &sink);
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  constexpr int kRounds = 30, kLarge = 64;
+  for (uint64_t round = 0; round < kRounds; ++round) {
+    Request large = MakeRequest(2 * round + 1, 50000, 1);
+    large.sampling.n = kLarge;
+    const Request small = MakeRequest(2 * round + 2, 4, 1'000'000);
+    ASSERT_TRUE((*engine)->Submit(std::move(large)).ok());
+    EXPECT_TRUE((*engine)->Cancel(2 * round + 1));
+    std::this_thread::sleep_for(std::chrono::microseconds(100 * round));
+    ASSERT_TRUE((*engine)->Submit(small).ok());
+    EXPECT_TRUE((*engine)->Cancel(2 * round + 2));
+    AwaitIdle(**engine);
+    EXPECT_FALSE((*engine)->Cancel(2 * round + 2));
+  }
+  (*engine)->Stop();
+  EXPECT_EQ(sink.completions().finished(), kRounds * (kLarge + 1));
+  for (uint64_t round = 0; round < kRounds; ++round) {
+    EXPECT_EQ(sink.at(2 * round + 2).finish(), FinishReason::kAbort) << round;
+  }
+}
+
 TEST(Engine, AMissedDeadlineEndsTheRequest) {
   CollectingSink sink;
   const auto engine = MakeEngine(Options(), &sink);

@@ -171,7 +171,7 @@ void RunTrial(uint32_t seed, int32_t chunk, Totals* totals) {
     if (random() % 25 == 0) {
       const std::vector<uint64_t> keys = {1 + random() % count, 1 + random() % count};
       cancelled.insert(keys.begin(), keys.end());
-      h.scheduler().Cancel(keys);
+      h.scheduler().Cancel(keys, h.now());
     }
     const StepStats stats = h.Step([&](const Plan& plan) {
       const auto alive = std::find_if(requests.begin(), requests.end(), [&](const auto& entry) {
@@ -238,7 +238,7 @@ TEST(SchedulerSoak, AHundredThousandCancelsLeaveNothing) {
       keys.push_back(key - random() % 24);  // queued, prefilling, decoding, ended
     }
     cancels += static_cast<int>(keys.size());
-    h.scheduler().Cancel(keys);
+    h.scheduler().Cancel(keys, h.now());
     const StepStats stats = h.Step();
     ASSERT_EQ(stats.running + stats.waiting + h.completions().finished(), static_cast<int>(key));
     finished = h.completions().finished();

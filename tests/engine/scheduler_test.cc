@@ -145,7 +145,7 @@ TEST(Scheduler, CancelFreesEverythingWithinTheStep) {
   h.Submit(MakeRequest(4, 4, 50));  // queued: 4 sequences run
   h.Step();
   EXPECT_EQ(h.scheduler().waiting(), 1);
-  h.scheduler().Cancel({4, 1, 2, 3, 99, 1});
+  h.scheduler().Cancel({4, 1, 2, 3, 99, 1}, h.now());
   EXPECT_EQ(h.scheduler().Stats().kv_pages_used, 0);
   EXPECT_EQ(FakeModel::live_states(), states);
   const StepStats stats = h.Step();
@@ -156,7 +156,7 @@ TEST(Scheduler, CancelFreesEverythingWithinTheStep) {
   }
   EXPECT_EQ(stats.running + stats.waiting + stats.batch_tokens + stats.index_bytes, 0);
   EXPECT_TRUE(h.scheduler().Empty());
-  h.scheduler().Cancel({1});  // once more is nothing
+  h.scheduler().Cancel({1}, h.now());  // once more is nothing
   EXPECT_TRUE(h.scheduler().Empty());
 }
 
@@ -184,6 +184,23 @@ TEST(Scheduler, DeadlinesEndQueuedAndRunning) {
   EXPECT_EQ(h.completions().at(3).tokens.size(), 2u);
   EXPECT_TRUE(h.scheduler().Empty());
   EXPECT_EQ(h.scheduler().Stats().kv_pages_used, 0);
+}
+
+// A client whose time is up resets its call, which arrives as a cancel.
+TEST(Scheduler, ACancelAtTheDeadlineIsTheDeadlines) {
+  SchedulerHarness h(Options(), {});
+  for (const int seconds : {0, 1}) {
+    Request request = MakeRequest(1 + seconds, 4, 100);
+    request.deadline = h.now() + std::chrono::milliseconds(10) + std::chrono::seconds(seconds);
+    h.Submit(request);
+  }
+  h.Submit(MakeRequest(3, 4, 100));  // no deadline
+  h.Step();
+  h.scheduler().Cancel({1, 2, 3}, h.now());
+  h.Step();
+  EXPECT_EQ(h.completions().at(1).finish(), FinishReason::kDeadline);
+  EXPECT_EQ(h.completions().at(2).finish(), FinishReason::kAbort);
+  EXPECT_EQ(h.completions().at(3).finish(), FinishReason::kAbort);
 }
 
 TEST(Scheduler, ASequenceThatCannotGoOnEndsAlone) {
@@ -282,6 +299,21 @@ TEST(Scheduler, TimingsAreThoseOfTheArguments) {
   EXPECT_DOUBLE_EQ(t.decode_seconds, 0.004);
   EXPECT_DOUBLE_EQ(t.index_build_seconds, 24e-6);
   EXPECT_EQ(h.completions().at(2).last.index_bytes, 8 * 24);
+}
+
+// As many steps as tokens after the first: the step of a token that only ends the text is not one.
+TEST(Scheduler, DecodingEndsWithTheLastTokenOfTheAnswer) {
+  for (const int32_t answered : {0, 1, 3}) {
+    SchedulerHarness h(Options(), {.script = {7, 8, 9, 10, 11, 12, 13, 14}});
+    Request request = MakeRequest(1, 4, 8);  // without an end: 10, 11, 12, 13, 14, 7, 8, 9
+    request.sampling.stop_token_ids = {10 + answered};
+    h.Submit(request);
+    h.Finish();
+    const Completion& c = h.completions().at(1);
+    EXPECT_EQ(c.finish(), FinishReason::kStop);
+    EXPECT_EQ(std::ssize(c.tokens), answered);
+    EXPECT_NEAR(c.last.timings.decode_seconds, 1e-3 * std::max(0, answered - 1), 1e-9);
+  }
 }
 
 }  // namespace

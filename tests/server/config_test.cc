@@ -196,6 +196,7 @@ TEST(Config, PrintConfigReadsBackEveryField) {
                                .max_message_bytes = 2147483647,
                                .max_concurrent_streams = 5,
                                .max_undelivered_bytes = 1025,
+                               .undelivered_timeout_seconds = 2.5,
                                .max_context = 77,
                                .max_num_seqs = 6,
                                .max_batch_tokens = 65536,

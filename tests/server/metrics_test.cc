@@ -177,7 +177,9 @@ TEST_F(MetricsTest, EveryReasonHasItsOwnSeries) {
 TEST_F(MetricsTest, TokensAndSequencesFillTheHistograms) {
   metrics_.Serving(Facts());
   metrics_.FirstToken(0.25);
-  metrics_.NextTokens(0.5, 3);
+  metrics_.GeneratedTokens(1);
+  metrics_.NextTokens(0.5);
+  metrics_.GeneratedTokens(3);
   Event event;
   event.prompt_tokens = 7;
   event.completion_tokens = 5;

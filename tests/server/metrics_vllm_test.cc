@@ -82,7 +82,8 @@ TEST_F(VllmNamesTest, NamesAndTypesAreVllms) {
 // Counts below a bound stay right when finer bounds of ours are left out.
 TEST_F(VllmNamesTest, BucketsAreVllms) {
   for (const double seconds : {0.002, 0.004, 0.03, 100.0}) {
-    metrics_.NextTokens(seconds, 1);
+    metrics_.NextTokens(seconds);
+    metrics_.GeneratedTokens(1);
   }
   const std::string page = Page();
   const std::string name = "vllm:inter_token_latency_seconds_bucket{" + kLabels + ",le=";

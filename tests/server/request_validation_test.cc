@@ -101,7 +101,12 @@ TEST_F(Validation, DefaultsAreTheModelsThenOurs) {
   EXPECT_EQ(request.sampling.temperature, 0.8f);
   EXPECT_EQ(request.sampling.top_p, 0.95f);
   EXPECT_EQ(request.sampling.top_k, 40);
-  EXPECT_EQ(request.sampling.max_tokens, 30);
+  EXPECT_EQ(request.sampling.max_tokens, 20);  // the operator's word
+  rules_.default_max_tokens = 0;
+  EXPECT_EQ(Valid().sampling.max_tokens, 30);
+  rules_.defaults.max_new_tokens.reset();
+  rules_.max_context = 1000;
+  EXPECT_EQ(Valid().sampling.max_tokens, 256);
 
   // Zero that was sent is not zero that was left out.
   sampling().set_temperature(0);
@@ -380,7 +385,7 @@ const std::vector<BadGenerate>& BadGenerates() {
        ".presence_penalty:"},
       {"repetition NaN", [](G&, S& s, A&) { s.set_repetition_penalty(kNan); }, kInvalid,
        ".repetition_penalty:"},
-      {"repetition zero", [](G&, S& s, A&) { s.set_repetition_penalty(0); }, kInvalid,
+      {"repetition low", [](G&, S& s, A&) { s.set_repetition_penalty(9e-4f); }, kInvalid,
        ".repetition_penalty:"},
       {"repetition negative", [](G&, S& s, A&) { s.set_repetition_penalty(-1); }, kInvalid,
        ".repetition_penalty:"},
@@ -643,11 +648,15 @@ const std::vector<BadChat>& BadChats() {
       {"tool without a name",
        [](C& c) { c.set_tools_json(R"([{"type": "function", "function": {}}])"); },
        "tools[0]: function.name"},
-      {"tools_json too deep", [](C& c) { c.set_tools_json(std::string(100000, '[')); }, "tools: "},
+      {"tools_json too deep", [](C& c) { c.set_tools_json(std::string(1000, '[')); }, "tools: "},
+      {"tools_json too long", [](C& c) { c.set_tools_json(std::string(10000, ' ')); },
+       "tools_json: has 10000 bytes; "},
+      {"messages too long", [](C& c) { Say("user", std::string(10000, ' ').c_str(), &c); },
+       "messages: has "},
       {"chat over the context",
        [](C& c) {
-         for (int i = 0; i < 200; ++i) {
-           Say("user", "Once upon a time", &c);
+         for (int i = 0; i < 60; ++i) {
+           Say("user", "a b", &c);
          }
        },
        "messages: the prompt has"},
@@ -789,7 +798,23 @@ TEST_F(Validation, TheRequestWinsOverTheModel) {
   EXPECT_EQ(request.sampling.max_tokens, 6);
 }
 
+TEST_F(Validation, ATextThatCannotFitIsNotTokenized) {
+  const size_t most = size_t{100} * tokenizer_->longest_piece();
+  sampling().set_truncate_prompt_tokens(10);
+  request_.set_text(std::string(most, 'a'));
+  EXPECT_EQ(Valid().prompt.size(), 10u);
+  request_.set_text(std::string(most + 1, 'a'));
+  const auto refused = ValidateGenerate(request_, rules_);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(refused.status().message(),
+              HasSubstr(absl::StrCat("text: has ", most + 1, " bytes; the 100 tokens")));
+  C chat;
+  Say("user", std::string(most, 'a').c_str(), &chat);
+  EXPECT_THAT(ValidateChat(chat, rules_).status().message(), HasSubstr("messages: has "));
+}
+
 TEST_F(Validation, AModelsMaxNewTokensEndsWithTheContext) {
+  rules_.default_max_tokens = 0;
   rules_.defaults.max_new_tokens = 1'000'000;
   const Request request = Valid();
   EXPECT_EQ(request.sampling.max_tokens, 100 - static_cast<int32_t>(request.prompt.size()));
