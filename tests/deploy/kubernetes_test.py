@@ -5,6 +5,7 @@ is also broken on purpose, and must notice. Run by kubernetes_test.sh, which mak
 Usage: kubernetes_test.py SOURCE ALCCAD ALCCA KUBECTL"""
 
 import copy
+import fnmatch
 import functools
 import pathlib
 import re
@@ -174,6 +175,16 @@ class Kubernetes(unittest.TestCase):
                 for match in rule["matches"]:
                     method = match["method"]
                     self.assertIn((method["service"], method["method"]), methods)
+
+    def test_the_models_list_is_what_its_command_writes(self):
+        """In the order of the shell, of a folder that also holds what the daemon does not read."""
+        file = ROOT / "components/model-volume/model.sha256"
+        listed = re.findall(r"^0{64}  (\S+)$", file.read_text(), re.MULTILINE)
+        folder = sorted(listed + ["consolidated.safetensors", "params.json", "tokenizer.json",
+                                  "tokenizer.model.v3", "tokenizer_config.json"])
+        for text in (file.read_text(), (pathlib.Path(SOURCE) / "docs/kubernetes.md").read_text()):
+            patterns = re.search(r"cd MODEL && sha256sum ([^`\n]+)", text).group(1).split()
+            self.assertEqual([name for p in patterns for name in fnmatch.filter(folder, p)], listed)
 
     def test_the_page_names_every_overlay_and_component(self):
         page = (pathlib.Path(SOURCE) / "docs/kubernetes.md").read_text()
