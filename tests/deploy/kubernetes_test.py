@@ -9,6 +9,7 @@ import fnmatch
 import functools
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -68,15 +69,16 @@ RENDERED = {overlay: render(overlay) for overlay in OVERLAYS}
 class Daemon:
     """The real one, on free ports, with the configuration of an overlay."""
 
-    def __init__(self, text):
+    def __init__(self, text, *flags):
         self.file = tempfile.NamedTemporaryFile("w", suffix=".yaml")
         self.file.write(text)
         self.file.flush()
         self.process = subprocess.Popen(
             [ALCCAD, "--config", self.file.name, "--listen=127.0.0.1:0",
-             "--metrics-listen=127.0.0.1:0"], stdout=subprocess.PIPE, text=True)
+             "--metrics-listen=127.0.0.1:0", *flags], stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
-        self.grpc, self.metrics = re.match(r"listening grpc=(\S+) metrics=(\S+)", line).groups()
+        self.grpc, self.metrics, self.health = re.match(
+            r"listening grpc=(\S+) metrics=(\S+)(?: health=(\S+))?", line).groups()
 
     def __enter__(self):
         return self
@@ -160,6 +162,43 @@ class Kubernetes(unittest.TestCase):
             reply = run(ALCCA, "generate", "--target", daemon.grpc, "--max-tokens", "4", "Once")
             self.assertEqual(reply.returncode, 0, reply.stderr)
         self.assertEqual(daemon.exit_code, 0)
+
+    def test_a_certificate_of_the_pages_names_serves_whoever_dials_them(self):
+        page = (pathlib.Path(SOURCE) / "docs/kubernetes.md").read_text()
+        shown = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", page, re.S))
+        certificate = next(o for o in shown if o["kind"] == "Certificate")
+        secret = next(v["secret"]["secretName"] for v in
+                      kubernetes_policy.Manifest(RENDERED["tls"], None).server()[1]["volumes"]
+                      if "secret" in v)
+        self.assertEqual(certificate["spec"]["secretName"], secret)
+        names = certificate["spec"]["dnsNames"]
+        hosts = [f"{o['metadata']['name']}.{o['metadata']['namespace']}.svc"
+                 for o in RENDERED["tls"] if o["kind"] == "Service"]
+        self.assertEqual(sorted(names), sorted(hosts + [f"{h}.cluster.local" for h in hosts]))
+        command = re.search(r"^alcca (health .*--tls-server-name) (\S+)$", page, re.MULTILINE)
+        self.assertIn(command.group(2), names)
+        with tempfile.TemporaryDirectory() as folder:
+            cert, key = f"{folder}/tls.crt", f"{folder}/tls.key"
+            made = run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                       "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=test",
+                       "-addext", "subjectAltName=" + ",".join(f"DNS:{n}" for n in names),
+                       "-keyout", key, "-out", cert)
+            self.assertEqual(made.returncode, 0, made.stderr)
+            with Daemon(configuration(RENDERED["tls"]), "--health-listen=127.0.0.1:0",
+                        f"--tls-cert={cert}", f"--tls-key={key}",
+                        f"--tls-client-ca={cert}") as daemon:
+                words = [{"ca.crt": cert, "client.crt": cert, "client.key": key}.get(w, w)
+                         for w in shlex.split(command.group(1))]
+                for name in names:
+                    answer = run(ALCCA, *words, name, "--target", daemon.grpc)
+                    self.assertEqual(answer.returncode, 0, f"{name}: {answer.stderr}")
+                answer = run(ALCCA, *words, "alcca.default.svc", "--target", daemon.grpc)
+                self.assertEqual(answer.returncode, 14, "a name that is not in the certificate")
+                # What kubelets, and a container's health check beside TLS, ask.
+                self.assertEqual(run(ALCCA, "health", "--target", daemon.health).returncode, 0)
+                self.assertNotEqual(
+                    run(ALCCA, "health", "--timeout", "2", "--target", daemon.grpc).returncode, 0)
+            self.assertEqual(daemon.exit_code, 0)
 
     def test_routes_name_methods_that_exist(self):
         methods = set()
