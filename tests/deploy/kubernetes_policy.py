@@ -283,6 +283,19 @@ def network_is_closed(m):
 
 
 @policy
+def metrics_reach_the_picker(m):
+    """An endpoint picker runs in the pool's namespace, and scrapes the pods of the pool."""
+    for o in m.kind("InferencePool"):
+        if not any({} in [peer.get("podSelector") for peer in rule["from"]
+                          if "namespaceSelector" not in peer]
+                   and "metrics" in [p[PORT] for p in rule["ports"]]
+                   for policy in m.kind("NetworkPolicy")
+                   if matches(policy["spec"]["podSelector"], o["spec"]["selector"]["matchLabels"])
+                   for rule in policy["spec"]["ingress"]):
+            yield f"InferencePool {o['metadata']['name']}: its picker cannot scrape"
+
+
+@policy
 def one_replica_goes_at_a_time(m):
     budgets = m.kind("PodDisruptionBudget")
     if not budgets or any(o["spec"].get("maxUnavailable") != 1 for o in budgets):
