@@ -225,6 +225,13 @@ class Kubernetes(unittest.TestCase):
             patterns = re.search(r"cd MODEL && sha256sum ([^`\n]+)", text).group(1).split()
             self.assertEqual([name for p in patterns for name in fnmatch.filter(folder, p)], listed)
 
+    def test_the_pages_download_starts_what_is_there(self):
+        page = (pathlib.Path(SOURCE) / "docs/kubernetes.md").read_text()
+        name = re.search(r"^kubectl .*create job \S+ --from=cronjob/(\S+)$", page, re.M).group(1)
+        for overlay in ("gpu", "gpu-replicas"):
+            self.assertIn(("CronJob", name), [(o["kind"], o["metadata"]["name"])
+                                              for o in RENDERED[overlay]])
+
     def test_the_page_names_every_overlay_and_component(self):
         page = (pathlib.Path(SOURCE) / "docs/kubernetes.md").read_text()
         for folder in ("overlays", "components"):
