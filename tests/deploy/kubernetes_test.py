@@ -7,6 +7,7 @@ Usage: kubernetes_test.py SOURCE ALCCAD ALCCA KUBECTL"""
 import copy
 import fnmatch
 import functools
+import json
 import pathlib
 import re
 import shlex
@@ -214,6 +215,37 @@ class Kubernetes(unittest.TestCase):
                 for match in rule["matches"]:
                     method = match["method"]
                     self.assertIn((method["service"], method["method"]), methods)
+
+    def test_prometheus_rules_are_those_of_deploy_prometheus(self):
+        """They come with every monitor: metrics that alert nobody are half a thing."""
+        script = ROOT.parent / "prometheus/prometheusrule.py"
+        rules = {f"alcca-{path.name.removesuffix('.rules.yml')}": yaml.safe_load(path.read_text())
+                 for path in (ROOT.parent / "prometheus").glob("*.rules.yml")}
+        self.assertGreaterEqual(len(rules), 3)
+        for overlay, objects in RENDERED.items():
+            shown = {o["metadata"]["name"]: o["spec"] for o in objects
+                     if o["kind"] == "PrometheusRule"}
+            monitored = any(o["kind"] == "PodMonitor" for o in objects)
+            self.assertEqual(shown, rules if monitored else {}, f"{overlay}: make prometheus-rules")
+        with tempfile.TemporaryDirectory() as folder:
+            wrote = run(sys.executable, "-B", str(script), folder)
+            self.assertEqual(wrote.returncode, 0, wrote.stderr)
+            for path in pathlib.Path(folder).iterdir():
+                self.assertEqual((ROOT / "components/prometheus-rules" / path.name).read_text(),
+                                 path.read_text(), "make prometheus-rules")
+
+    def test_dashboards_are_those_of_deploy_grafana(self):
+        files = {path.name: path.read_text()
+                 for path in (ROOT.parent / "grafana/dashboards").glob("*.json")}
+        shown = [o for o in RENDERED["replicas"]
+                 if o["metadata"].get("labels", {}).get("grafana_dashboard") == "1"]
+        self.assertEqual([o["kind"] for o in shown], ["ConfigMap"] * len(files))
+        self.assertEqual({name: text for o in shown for name, text in o["data"].items()}, files)
+
+    def test_objects_fit_the_annotation_that_apply_keeps_them_in(self):
+        for overlay, objects in RENDERED.items():
+            for obj in objects:
+                self.assertLess(len(json.dumps(obj)), 250_000, (overlay, obj["metadata"]["name"]))
 
     def test_the_models_list_is_what_its_command_writes(self):
         """In the order of the shell, of a folder that also holds what the daemon does not read."""
