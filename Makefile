@@ -2,8 +2,8 @@
 JOBS ?= $(shell nproc)
 BIN := build/release/bin
 
-.PHONY: help run build test test-dev test-tsan fuzz bench plots dashboards dashboards-pictures cuda \
-        faiss-cuda format lint clean setup \
+.PHONY: help run build test test-dev test-tsan fuzz bench plots dashboards dashboards-pictures \
+        prometheus-rules cuda faiss-cuda format lint clean setup \
         deb deb-test image image-test packaging-tools
 
 help:  ## this list
@@ -53,6 +53,9 @@ plots:  ## bench/results/*.json and docs/figures/*.json as SVG in docs/figures/
 
 dashboards:  ## write deploy/grafana/dashboards from generate.py
 	@python3 -B deploy/grafana/generate.py
+
+prometheus-rules:  ## write deploy/prometheus' rules as PrometheusRules for deploy/kubernetes
+	@python3 -B deploy/prometheus/prometheusrule.py
 
 dashboards-pictures: build  ## draw the dashboards into docs/figures from a run of some minutes
 	@python3 -B tools/plot/dashboard_pictures.py docs/figures $(BIN)

@@ -7,7 +7,8 @@ def of(objects, kind, name=None):
 
 
 def pod(objects, kind="Deployment"):
-    return of(objects, kind)["spec"]["template"]["spec"]
+    spec = of(objects, kind)["spec"]
+    return (spec["jobTemplate"]["spec"] if kind == "CronJob" else spec)["template"]["spec"]
 
 
 def daemon(objects):
@@ -45,6 +46,7 @@ _ALL = "restricted_pods"
 _FIT = "configuration_fits_the_container"
 _PROBES = "probes_ask_health_services"
 _SELECT = "selectors_match"
+_WHERE = "volumes_are_filled_where_they_are_read"
 MUTATIONS = [
     mutation(_ALL, "cpu-demo", "root", lambda o: put(pod(o), "securityContext", "runAsUser", 0)),
     mutation(_ALL, "cpu-demo", "any user",
@@ -61,7 +63,7 @@ MUTATIONS = [
     mutation(_ALL, "gpu", "privileged init container",
              lambda o: put(pod(o)["initContainers"][0], "securityContext", "privileged", True)),
     mutation(_ALL, "gpu", "job as root",
-             lambda o: put(pod(o, "Job"), "securityContext", "runAsUser", 0)),
+             lambda o: put(pod(o, "CronJob"), "securityContext", "runAsUser", 0)),
     mutation(_ALL, "cpu-demo", "host port",
              lambda o: put(daemon(o)["ports"][0], "hostPort", 50051)),
     mutation("read_only_root", "gpu", "writable root of the verifier",
@@ -141,7 +143,7 @@ MUTATIONS = [
     mutation("references_resolve", "gpu-replicas", "route to nobody",
              lambda o: put(of(o, "GRPCRoute")["spec"]["rules"][0]["backendRefs"][0], "name", "x")),
     mutation("references_resolve", "gpu", "another namespace",
-             lambda o: put(of(o, "Job"), "metadata", "namespace", "default")),
+             lambda o: put(of(o, "CronJob"), "metadata", "namespace", "default")),
     mutation("services_speak_http2", "cpu-demo", "HTTP/1",
              lambda o: delete(of(o, "Service", "alcca")["spec"]["ports"][0], "appProtocol")),
     mutation("services_speak_http2", "tls", "h2c before TLS",
@@ -155,6 +157,11 @@ MUTATIONS = [
              lambda o: put(of(o, "NetworkPolicy"), "spec", "egress", [{}])),
     mutation("network_is_closed", "gpu", "job without a policy",
              lambda o: o.remove(of(o, "NetworkPolicy", "model-download"))),
+    mutation("metrics_reach_the_picker", "gpu-replicas", "metrics for other namespaces alone",
+             lambda o: delete(of(o, "NetworkPolicy", "alcca-server"), "spec", "ingress", -1)),
+    mutation("metrics_reach_the_picker", "gpu-replicas", "of pods with a label",
+             lambda o: put(of(o, "NetworkPolicy", "alcca-server")["spec"]["ingress"][-1], "from",
+                           [{"podSelector": {"matchLabels": {"app": "x"}}}])),
     mutation("one_replica_goes_at_a_time", "cpu-demo", "no budget",
              lambda o: o.remove(of(o, "PodDisruptionBudget"))),
     mutation("one_replica_goes_at_a_time", "replicas", "replicas beside an autoscaler",
@@ -168,6 +175,19 @@ MUTATIONS = [
                            "readOnly", False)),
     mutation("models_are_verified_and_read_only", "gpu", "not verified",
              lambda o: delete(pod(o), "initContainers")),
+    mutation("can_be_applied_again", "gpu", "a job",
+             lambda o: o.append({"kind": "Job", "metadata": {"name": "x"},
+                                 "spec": of(o, "CronJob")["spec"]["jobTemplate"]["spec"]})),
+    mutation("can_be_applied_again", "gpu", "a download every year",
+             lambda o: delete(of(o, "CronJob"), "spec", "suspend")),
+    mutation(_WHERE, "gpu", "download on any node",
+             lambda o: delete(pod(o, "CronJob"), "affinity")),
+    mutation(_WHERE, "gpu", "download in the same zone",
+             lambda o: put(pod(o, "CronJob")["affinity"]["podAffinity"]
+                           ["requiredDuringSchedulingIgnoredDuringExecution"][0],
+                           "topologyKey", "topology.kubernetes.io/zone")),
+    mutation(_WHERE, "gpu", "download that GPU nodes turn away",
+             lambda o: delete(pod(o, "CronJob"), "tolerations")),
 ]
 
 # (overlay, kind, change, what the message holds). One unknown field or wrong type for every kind.
@@ -186,10 +206,15 @@ SCHEMA_MUTATIONS = [
      lambda o: put(o, "spec", "maxUnavailble", 1), "maxUnavailble"),
     ("cpu-demo", "NetworkPolicy", lambda o: put(o, "spec", "policyTypes", "Egress"), "'Egress'"),
     ("gpu", "PersistentVolumeClaim", lambda o: put(o, "spec", "accessMode", []), "accessMode"),
-    ("gpu", "Job", lambda o: put(o, "spec", "backoffLimit", "4"), "'4'"),
+    ("gpu", "CronJob",
+     lambda o: put(o, "spec", "jobTemplate", "spec", "backoffLimit", "4"), "'4'"),
     ("replicas", "PodMonitor",
      lambda o: put(o["spec"]["podMetricsEndpoints"][0], "intervall", "15s"), "intervall"),
     ("replicas", "PodMonitor", lambda o: delete(o, "spec", "selector"), "selector"),
+    ("replicas", "PrometheusRule",
+     lambda o: put(o["spec"]["groups"][0]["rules"][0], "expression", "x"), "expression"),
+    ("replicas", "PrometheusRule",
+     lambda o: delete(o["spec"]["groups"][0]["rules"][0], "expr"), "expr"),
     ("replicas", "ScaledObject", lambda o: put(o, "spec", "minReplicas", 1), "minReplicas"),
     ("replicas", "ScaledObject", lambda o: delete(o, "spec", "triggers"), "triggers"),
     ("replicas", "ScaledObject",

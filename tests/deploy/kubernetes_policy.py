@@ -25,8 +25,9 @@ class Manifest:
 
     def pods(self):
         """(name of the owner, pod spec, pod labels) of all that runs."""
-        for o in self.kind("Deployment", "Job"):
-            template = o["spec"]["template"]
+        for o in self.kind("Deployment", "Job", "CronJob"):
+            spec = o["spec"]["jobTemplate"]["spec"] if o["kind"] == "CronJob" else o["spec"]
+            template = spec["template"]
             yield o["metadata"]["name"], template["spec"], template["metadata"].get("labels", {})
 
     def containers(self):
@@ -283,6 +284,19 @@ def network_is_closed(m):
 
 
 @policy
+def metrics_reach_the_picker(m):
+    """An endpoint picker runs in the pool's namespace, and scrapes the pods of the pool."""
+    for o in m.kind("InferencePool"):
+        if not any({} in [peer.get("podSelector") for peer in rule["from"]
+                          if "namespaceSelector" not in peer]
+                   and "metrics" in [p[PORT] for p in rule["ports"]]
+                   for policy in m.kind("NetworkPolicy")
+                   if matches(policy["spec"]["podSelector"], o["spec"]["selector"]["matchLabels"])
+                   for rule in policy["spec"]["ingress"]):
+            yield f"InferencePool {o['metadata']['name']}: its picker cannot scrape"
+
+
+@policy
 def one_replica_goes_at_a_time(m):
     budgets = m.kind("PodDisruptionBudget")
     if not budgets or any(o["spec"].get("maxUnavailable") != 1 for o in budgets):
@@ -308,6 +322,40 @@ def models_are_verified_and_read_only(m):
               and any(v[NAME] == mount.get(NAME) for v in c["volumeMounts"])]
     if not verify:
         yield "no init container compares the model with its sums"
+
+
+@policy
+def can_be_applied_again(m):
+    """With another configuration, model or image: a Job's template holds them."""
+    for o in m.kind("Job"):
+        yield f"Job {o['metadata']['name']}: its template is immutable"
+    for o in m.kind("CronJob"):
+        if o["spec"].get("suspend") is not True:
+            yield f"CronJob {o['metadata']['name']}: runs when nobody asked for it"
+
+
+def claims(spec):
+    return {v["persistentVolumeClaim"]["claimName"] for v in spec.get("volumes", [])
+            if "persistentVolumeClaim" in v}
+
+
+@policy
+def volumes_are_filled_where_they_are_read(m):
+    """Whoever else mounts the server's volume goes to the node of a server's pod: elsewhere it
+    could bind the volume to a zone without a GPU, or wait for one that is mounted already."""
+    deployment, server, _ = m.server()
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    for owner, spec, _ in m.pods():
+        if spec is server or not claims(spec) & claims(server):
+            continue
+        terms = spec.get("affinity", {}).get("podAffinity", {}).get(
+            "requiredDuringSchedulingIgnoredDuringExecution", [])
+        if not any(term["topologyKey"] == "kubernetes.io/hostname"
+                   and matches(term["labelSelector"], labels) for term in terms):
+            yield f"{owner}: may run on a node that the server cannot"
+        for toleration in server.get("tolerations", []):
+            if toleration not in spec.get("tolerations", []):
+                yield f"{owner}: does not tolerate {toleration['key']} as the server does"
 
 
 def metrics_named(m):

@@ -33,6 +33,7 @@ def _of_model(model):
 CUSTOM = {
     ("keda.sh/v1alpha1", "ScaledObject"): _of_model(keda.ScaledObject),
     ("monitoring.coreos.com/v1", "PodMonitor"): _of_model(prometheus_operator.PodMonitor),
+    ("monitoring.coreos.com/v1", "PrometheusRule"): _of_model(prometheus_operator.PrometheusRule),
     ("inference.networking.k8s.io/v1", "InferencePool"): json.loads(
         (SCHEMAS / "inferencepool.json").read_text()),
     ("gateway.networking.k8s.io/v1", "GRPCRoute"): json.loads(

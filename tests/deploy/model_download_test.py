@@ -17,14 +17,14 @@ import threading
 import unittest
 
 SOURCE, ALCCA = sys.argv[1:3]
-JOB = pathlib.Path(SOURCE) / "deploy/kubernetes/components/model-volume/download-job.yaml"
+CRON_JOB = pathlib.Path(SOURCE) / "deploy/kubernetes/components/model-volume/download-cronjob.yaml"
 FILES = {"config.json": b"{}\n", "model.safetensors": bytes(range(256)) * 4000,
          "sub/tokenizer.model": b"pieces"}
 
 
 def script():
     """The text below "- |", as YAML reads it."""
-    block = re.search(r"^ +- \|\n((?:^ {14}.*\n)+)", JOB.read_text(), re.MULTILINE).group(1)
+    block = re.search(r"^ +- \|\n((?:^ {18}.*\n)+)", CRON_JOB.read_text(), re.MULTILINE).group(1)
     return textwrap.dedent(block)
 
 

@@ -1,6 +1,6 @@
 """deploy/prometheus by promtool, and what holds it together: every alert has a case that fires, one that
 must not, and a section of docs/alerts.md; every recording rule has its value tested; every metric that
-a rule reads is documented."""
+a rule reads is documented; no query asks for a bucket bound that Prometheus 2 alone stores."""
 
 import pathlib
 import re
@@ -13,6 +13,7 @@ ALERT = re.compile(r"- alert: (\S+)\n(.*?)(?=\n      - |\n  - |\n\n|\Z)", re.DOT
 CASE = re.compile(r"alert_rule_test:\n(.*?)(?=\n  - name: |\Z)", re.DOTALL)
 METRIC = re.compile(r"\b(?:alcca|process)_[a-z0-9_]+\b")
 SUFFIX = re.compile(r"_(bucket|sum|count)$")
+WHOLE_BOUND = re.compile(r'\ble=\\?"\d+\\?"')  # as YAML or as JSON spells it
 
 
 def documented_metrics(text):
@@ -79,6 +80,14 @@ def check_metrics(prometheus, known, problems):
                     problems.append(f"{path.name} reads {name}, which docs/metrics.md does not list")
 
 
+def check_bounds(deploy, problems):
+    """Prometheus 2 stores a whole bound as 1, Prometheus 3 as 1.0: le=~"1|1[.]0" matches both."""
+    queries = [*deploy.glob("prometheus/*.rules.yml"), *deploy.glob("grafana/dashboards/*.json")]
+    for path in sorted(queries):
+        problems += [f"{path.name}: Prometheus 3 knows no {bound}"
+                     for bound in WHOLE_BOUND.findall(path.read_text())]
+
+
 def promtool(prometheus, problems):
     """True if promtool ran."""
     if shutil.which("promtool") is None:
@@ -97,6 +106,7 @@ def main(root: pathlib.Path) -> int:
     prometheus, problems = root / "deploy/prometheus", []
     alerts = check_alerts(prometheus, (root / "docs/alerts.md").read_text(), problems)
     records = check_records(prometheus, problems)
+    check_bounds(root / "deploy", problems)
     check_metrics(prometheus, documented_metrics((root / "docs/metrics.md").read_text()), problems)
     if alerts < 15 or records < 10:
         problems.append(f"only {alerts} alerts and {records} records found: the test reads the wrong files")
