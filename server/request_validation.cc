@@ -12,8 +12,6 @@
 namespace alcca {
 namespace {
 
-constexpr size_t kMaxRequestIdBytes = 256;
-
 // `value` if in [low, high]; NaN is in no range. Exclusive low where the rule says "above".
 absl::StatusOr<float> InRange(float value, float low, float high, std::string_view field,
                               bool above = false) {
