@@ -44,9 +44,10 @@ fuzz: setup  ## every fuzz target for FUZZ_SECONDS (30) over its committed corpu
 	@cmake --preset fuzz && cmake --build --preset fuzz -j$(JOBS)
 	@tools/run_fuzzers.sh build/fuzz/bin $(FUZZ_SECONDS)
 
-bench: setup  ## kernel benchmarks beside the machine's measured roof
-	@cmake --preset release -DALCCA_BENCH=ON && cmake --build build/release -j$(JOBS)
-	@for b in $(BIN)/*_bench; do $$b; done
+bench: setup  ## build and run the benchmarks: kernels beside the machine's roof, the embedded model
+	@cmake --preset release -DBUILD_TESTING=OFF -DALCCA_BENCH=ON && cmake --build build/release -j$(JOBS)
+	@set -e; for b in kernels attention sampling; do $(BIN)/$${b}_bench; done
+	@$(BIN)/model_bench --model models/afia-5m
 
 plots:  ## bench/results/*.json and docs/figures/*.json as SVG in docs/figures/
 	@python3 tools/plot/plot.py docs/figures $(sort $(wildcard bench/results/*.json docs/figures/*.json))

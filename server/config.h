@@ -13,6 +13,9 @@
 
 namespace alcca {
 
+// Headers of one call, together. Fixed: docs/configure.md names the limits that have no key.
+inline constexpr int kMaxMetadataBytes = 16 << 10;
+
 struct ServerConfig {
   // Model
   std::string model;              // folder; empty: the embedded models/afia-5m

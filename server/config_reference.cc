@@ -4,7 +4,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/chat_template.h"
 #include "server/config.h"
+#include "server/request_validation.h"
 
 namespace alcca {
 namespace {
@@ -51,6 +53,15 @@ constexpr Section kSections[] = {
     {"operation", "Start, drain, logs and exit codes: [operations.md](operations.md)."},
 };
 
+// Limits without a key, so that nobody looks for one.
+std::string FixedLimits() {
+  return absl::StrCat(
+      "Fixed, without a key: ", kMaxStopTokenIds, " `stop_token_ids`, ", kMaxChatTools, " tools, ",
+      kMaxRequestIdBytes, " bytes of\n`request_id`, and ", kMaxMetadataBytes / 1024,
+      " KiB of metadata a call (above it gRPC itself answers RESOURCE_EXHAUSTED).\n"
+      "Ranges of single fields stand beside them in `proto/alcca/v1/inference.proto`.\n");
+}
+
 std::string Code(const std::string& text) {
   return text.empty() ? "empty" : absl::StrCat("`", text, "`");
 }
@@ -78,6 +89,9 @@ std::string ConfigReference() {
         if (group == section.group) {
           absl::StrAppend(&out, section.text, "\n");
         }
+      }
+      if (group == "requests") {
+        absl::StrAppend(&out, FixedLimits());
       }
       absl::StrAppend(&out, "\n| key | flag | type | default | bounds | meaning |\n",
                       "| --- | --- | --- | --- | --- | --- |\n");

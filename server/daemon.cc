@@ -20,8 +20,6 @@ namespace {
 // For NOT_SERVING and the log to leave before a process ends whose device failed.
 constexpr std::chrono::milliseconds kFaultGrace{200};
 
-constexpr int kMaxMetadataBytes = 16 << 10;
-
 void SetChannelArguments(const ServerConfig& config, grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(static_cast<int>(config.max_message_bytes));
   builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second daemon must fail, not share

@@ -12,7 +12,6 @@
 namespace alcca {
 namespace {
 
-constexpr size_t kMaxRequestIdBytes = 256;
 constexpr int32_t kDefaultMaxTokens = 256;
 
 // `value` if in [low, high]; NaN is in no range. Exclusive low where the rule says "above".

@@ -4,6 +4,7 @@
 // error is INVALID_ARGUMENT naming the field and its range, or UNIMPLEMENTED naming what is not
 // built.
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -16,7 +17,9 @@
 
 namespace alcca {
 
-inline constexpr int32_t kMaxStopTokenIds = 256;  // of a request
+// Of a request; fixed, and named in docs/configure.md.
+inline constexpr int32_t kMaxStopTokenIds = 256;
+inline constexpr size_t kMaxRequestIdBytes = 256;
 
 // What applies where a request is silent, and how far it may go.
 struct RequestRules {

@@ -58,6 +58,32 @@ def check_samples(plot) -> int:
         return len(files)
 
 
+def check_names(plot):
+    """Rows of a card's table are named by the server's modes, in old tables too."""
+    for old, new, name in (
+            ("full (dense)", "dense (causal)", "dense (causal)"),
+            ("window w=100", "window 100", "window 100"),
+            ("sparse s=0.1 (topk)", "topk 0.1", "topk 0.1"),
+            ("ALCCA k=8, exact search", "alcca k=8, exact search", "alcca, exact search"),
+            ("ALCCA k=8, 11 newest keys", "alcca k=8, 11 newest keys", "alcca, 11 newest keys"),
+            ("window w=8 (ALCCA's k)", "window 8 (alcca's k)", "window 8"),
+            ("multipole", "multipole", "multipole")):
+        for label in (old, new):
+            assert plot.card_name({"label": label, "mode": "?"}) == name, label
+    assert plot.card_name({"mode": "dense"}) == "dense"
+
+
+def check_charts(plot, chart):
+    rows = [row | {"ms": 2000.0 * row["n"], "interactions_with_build": row["n"] * 10**6} for row in card_table()]
+    plots = dict(plot.plots_of(rows))
+    texts = {kind: [e.text for e in ET.fromstring(svg).iter() if e.tag.endswith("text")]
+             for kind, svg in plots.items()}
+    assert "seconds" in texts["time-vs-context"] and "2,000" in texts["time-vs-context"], texts
+    assert "1 G" in texts["cost-vs-context"] and not any("1000 M" in t for t in texts["cost-vs-context"]), texts
+    looks = [chart.look(i) for i in range(len(chart.COLOURS) * len(chart.MARKERS))]
+    assert len(set(looks)) == len(looks), looks
+
+
 def check_committed(plot, root) -> int:
     count = 0
     for folder in ("bench/results", "docs/figures"):
@@ -74,5 +100,8 @@ if __name__ == "__main__":
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(root / "tools/plot"))
     import plot
+    import svg_chart
 
+    check_names(plot)
+    check_charts(plot, svg_chart)
     print(check_samples(plot), "plots of samples,", check_committed(plot, root), "in docs/figures")

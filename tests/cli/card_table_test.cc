@@ -66,8 +66,8 @@ TEST(CardTable, PublishedStandsBesideMeasured) {
   EXPECT_THAT(text,
               HasSubstr("11,945      12,700      1.27      2.54       3.0     250.0    0.8125"));
   EXPECT_THAT(text, HasSubstr("98.7 % fewer than full, 87 % fewer than sliding window and sparse"));
-  EXPECT_THAT(text, HasSubstr("98.7 % fewer than n^2, 97.5 % fewer than causal full"));
-  EXPECT_THAT(text, HasSubstr("86.6 % fewer than window, 97.5 % fewer than sparse"));
+  EXPECT_THAT(text, HasSubstr("98.7 % fewer than n^2, 97.5 % fewer than causal dense"));
+  EXPECT_THAT(text, HasSubstr("86.6 % fewer than window, 97.5 % fewer than topk"));
   EXPECT_THAT(text, HasSubstr("multipole: refused"));
   const std::string absent = CardText(table.lengths[1]);
   EXPECT_THAT(absent, HasSubstr("exceeds"));
@@ -79,7 +79,7 @@ TEST(CardTable, MoreIsNotCalledFewer) {
   CardTable::Length length;
   length.n = 10;
   length.rows = {Row("window", 10, 50, 0), Row("sparse", 10, 55, 0), Row("exact", 10, 65, 0)};
-  EXPECT_THAT(CardText(length), HasSubstr("30.0 % more than window, 18.2 % more than sparse"));
+  EXPECT_THAT(CardText(length), HasSubstr("30.0 % more than window, 18.2 % more than topk"));
 }
 
 TEST(CardTable, Json) {

@@ -1,6 +1,6 @@
 """deploy/kubernetes, offline: every overlay renders, fits the schemas of its APIs, keeps our
 policies, and its ConfigMap is one that the real alccad accepts. Each policy and each kind of schema
-is also broken on purpose, and must notice. Run by kubernetes_test.sh, which makes the venv.
+is also broken on purpose, and must notice. Run by tests/in_venv.sh.
 
 Usage: kubernetes_test.py SOURCE ALCCAD ALCCA KUBECTL"""
 

@@ -188,6 +188,15 @@ const std::vector<ChatRow>& ChatRows() {
       {"nothing to answer", [](C& c) { Say(c, "assistant", "Hi"); }, "last message"},
       {"tools not JSON", [](C& c) { c.set_tools_json("[{"); }, "tools"},
       {"tools not an array", [](C& c) { c.set_tools_json("{\"a\": 1}"); }, "tools"},
+      {"too many tools",
+       [](C& c) {
+         std::string tools = "[";
+         for (int i = 0; i < 1025; ++i)
+           tools += R"({"type": "function", "function": {"name": "f"}},)";
+         tools.back() = ']';
+         c.set_tools_json(tools);
+       },
+       "too many members"},
       {"short call id",
        [](C& c) {
          Say(c, "assistant", "");
@@ -271,6 +280,21 @@ TEST(BadRequests, AMessageOverTheLimitIsRefused) {
   const Reply reply = client.Generate(Greedy(std::string(100000, 'x'), 4));
   EXPECT_EQ(reply.status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_TRUE(client.Generate(Greedy("Once", 4)).status.ok());
+}
+
+TEST(BadRequests, MetadataOverTheLimitIsRefused) {
+  DaemonProcess daemon;
+  ASSERT_TRUE(daemon.serving());
+  Client client(daemon.grpc());
+  const auto status_with = [&](size_t bytes) {
+    grpc::ClientContext context;
+    Client::SetDeadline(&context, 60);
+    context.AddMetadata("x", std::string(bytes, 'y'));
+    const G request = Greedy("Once", 4);
+    return Client::Collect(client.stub().Generate(&context, request).get(), &context).status;
+  };
+  EXPECT_EQ(status_with(17000).error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(status_with(15000).ok());
 }
 
 TEST(BadRequests, DetailsNameTheFieldForMachines) {

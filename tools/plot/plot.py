@@ -65,24 +65,33 @@ def plot_fidelity(data):
                                [Series(name, by_position(loss, figure)) for name, loss in losses])
 
 
-def plot_card_table(rows):
-    def name(row):  # short: what a row is for and how many neighbours it asks stand in the table
-        label = re.sub(r" \([^)]*\)$", "", str(row.get("label") or row["mode"]))
-        return re.sub(r"^ALCCA k=\d+, ", "ALCCA ", label)
+# Labels of tables made before tools/cli/card_table.cc called rows by the server's modes.
+OLD_LABELS = ((r"^full \(dense\)$", "dense (causal)"), (r"^sparse s=([\d.]+) \(topk\)$", r"topk \1"),
+              (r"^window w=", "window "), (r"^ALCCA ", "alcca "))
 
-    def against_context(title, about, unit, figure):
+
+def card_name(row):
+    """A row's label, short: what it is for and how many neighbours it asks stand in the table."""
+    label = str(row.get("label") or row["mode"])
+    for old, new in OLD_LABELS:
+        label = re.sub(old, new, label)
+    return re.sub(r"^alcca k=\d+, ", "alcca, ", re.sub(r" \((?!causal)[^)]*\)$", "", label))
+
+
+def plot_card_table(rows):
+    def against_context(title, about, unit, figure, scale=1.0):
         points = {}
         for row in rows:
             # A window of another row's budget has another width at every n.
             if not str(row.get("role")).startswith("window_") and row.get(figure) is not None:
-                points.setdefault(name(row), []).append((row["n"], row[figure]))
+                points.setdefault(card_name(row), []).append((row["n"], scale * row[figure]))
         return line_chart(title, about, Axis("tokens", log=True), Axis(unit, log=True),
                           [Series(label, sorted(p)) for label, p in points.items()])
 
     counts = sorted({row["n"] for row in rows})
     largest = counts[-1]
     table = [row for row in rows if row["n"] == largest]
-    bars = [(name(row), row["interactions_with_build"],
+    bars = [(card_name(row), row["interactions_with_build"],
              f"{100 * row['vs_n2']:.3g} % of n\u00b2" if "vs_n2" in row else "") for row in table]
     yield "interactions", bar_chart(
         f"Interactions at n = {largest:,}", "per layer and query head, index build included", bars)
@@ -92,13 +101,13 @@ def plot_card_table(rows):
             "interactions", "interactions_with_build")
         if any(row.get("ms") is not None for row in rows):
             yield "time-vs-context", against_context(
-                "Time of a prompt", "the whole model, one sequence", "milliseconds", "ms")
+                "Time of a prompt", "the whole model, one sequence", "seconds", "ms", 1e-3)
     scored = [row for row in table if row.get("nats_per_byte") is not None]
     if len(scored) > 1:
         yield "loss-vs-cost", line_chart(
             f"Loss against cost at n = {largest:,}", "per layer and query head",
             Axis("interactions, index build included", log=True), Axis("nats per byte"),
-            [Series(name(row), [(row["interactions_with_build"], row["nats_per_byte"])])
+            [Series(card_name(row), [(row["interactions_with_build"], row["nats_per_byte"])])
              for row in scored])
 
 

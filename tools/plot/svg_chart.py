@@ -38,6 +38,8 @@ class Axis:
 def number(value: float) -> str:
     if value == 0:
         return "0"
+    if abs(value) >= 1e9:
+        return f"{value / 1e9:g} G"
     if abs(value) >= 1e6:
         return f"{value / 1e6:g} M"
     if abs(value) >= 1000:
@@ -105,6 +107,11 @@ def document(width, height, title, subtitle, body) -> str:
     )
 
 
+def look(i: int):
+    """Colour and marker of series i; where colours come again, they have another marker."""
+    return COLOURS[i % len(COLOURS)], MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]
+
+
 def line_chart(title, subtitle, x_axis: Axis, y_axis: Axis, series) -> str:
     height = max(440, TOP + BOTTOM + 24 * len(series))
     xs = [x for s in series for x, _ in s.points]
@@ -130,7 +137,7 @@ def line_chart(title, subtitle, x_axis: Axis, y_axis: Axis, series) -> str:
     body.append(f'<text transform="translate(16 {(TOP + height - BOTTOM) / 2}) rotate(-90)" '
                 f'text-anchor="middle">{escape(y_axis.label)}</text>')
     for i, s in enumerate(series):
-        colour, kind = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+        colour, kind = look(i)
         dash = ' stroke-dasharray="6 5"' if s.dashed else ""
         path = " ".join(f"{x.at(px):.1f},{y.at(py):.1f}" for px, py in s.points)
         body.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')

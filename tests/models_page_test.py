@@ -1,0 +1,111 @@
+"""Holds docs/models.md to the daemon: models_page_test.py ROOT ALCCAD.
+
+Every message in the table of refusals is what `alccad --check` says of the embedded model, spoilt in that
+way; and the files that the page calls optional, or unread, are.
+"""
+
+import json
+import pathlib
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+
+NEEDED = ("config.json", "tokenizer.model", "model.safetensors")
+OPTIONAL = ("generation_config.json", "alcca.json")
+WRONG_CONFIG = 78
+
+
+def config(**changes):
+    def spoil(folder):
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return spoil
+
+
+def header(change):
+    """Rewrites the JSON header of the weights; data offsets count from its end."""
+    def spoil(folder):
+        path = folder / "model.safetensors"
+        data = path.read_bytes()
+        (size,) = struct.unpack("<Q", data[:8])
+        tensors = change(json.loads(data[8 : 8 + size]))
+        text = json.dumps(tensors).encode()
+        text += b" " * (-len(text) % 8)
+        path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size :])
+    return spoil
+
+
+def without(name):
+    return lambda folder: (folder / name).unlink()
+
+
+def consolidated(folder):
+    (folder / "model.safetensors").rename(folder / "consolidated.safetensors")
+
+
+def lost_shard(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}}))
+
+
+def misspelt(folder):
+    (folder / "alcca.json").write_text('{"moode": "dense"}')
+
+
+NORM, EMBEDDING = "model.norm.weight", "model.embed_tokens.weight"
+SPOILT = {
+    "'architectures': expected MistralForCausalLM": config(architectures=["LlamaForCausalLM"]),
+    "'hidden_act': expected silu": config(hidden_act="gelu"),
+    "'attention_bias': biases are not implemented": config(attention_bias=True),
+    "'mlp_bias': biases are not implemented": config(mlp_bias=True),
+    ".bias': biases are not implemented": header(
+        lambda tensors: {k.replace(NORM, "model.norm.bias"): v for k, v in tensors.items()}),
+    "'rope_scaling': only null is implemented": config(rope_scaling={"type": "linear", "factor": 2.0}),
+    "'rope_type': expected default": config(rope_parameters={"rope_type": "yarn", "rope_theta": 10000.0}),
+    "'quantization_config': expected F32, F16 or BF16 weights": config(
+        quantization_config={"quant_method": "awq"}),
+    "expected F32, F16 or BF16": header(
+        lambda tensors: tensors | {EMBEDDING: tensors[EMBEDDING] | {"dtype": "I16"}}),
+    "tokenizer.model: no such file": without("tokenizer.model"),
+    "pieces, config.json 'vocab_size' is": config(vocab_size=100),
+    "has neither model.safetensors nor model.safetensors.index.json": consolidated,
+    ": shard is missing, but ": lost_shard,
+    "unknown key": misspelt,
+}
+
+
+def check(alccad, model, spoil):
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        for name in NEEDED + OPTIONAL:
+            shutil.copy(model / name, folder)
+        spoil(folder)
+        done = subprocess.run([alccad, "--check", "--model", folder, "--device", "cpu"],
+                              capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stderr
+
+
+def main(root: pathlib.Path, alccad: str) -> int:
+    page, model = (root / "docs/models.md").read_text(), root / "models/afia-5m"
+    table = page[page.index("<!-- refusals:") :].split("\n\n")[0]
+    rows = re.findall(r"^\|[^|]*\| `([^`]+)` \|[^|]+\|$", table, re.MULTILINE)
+    problems = [f"docs/models.md and the cases here differ in: {x}" for x in set(rows) ^ set(SPOILT)]
+    for message, spoil in SPOILT.items():
+        code, text = check(alccad, model, spoil)
+        last = text.strip().splitlines()[-1:]
+        if code != WRONG_CONFIG or not last or message not in last[0]:
+            problems.append(f"{message}: exit code {code}, {text}")
+    for name in NEEDED + OPTIONAL:
+        code, text = check(alccad, model, without(name))
+        if (code == 0) != (name in OPTIONAL) or f"| `{name}`" not in page:
+            problems.append(f"without {name}: exit code {code}, {text}")
+    print("\n".join(problems) or f"{len(rows)} refusals as docs/models.md has them")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(pathlib.Path(sys.argv[1]), sys.argv[2]))
