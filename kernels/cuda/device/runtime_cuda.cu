@@ -38,7 +38,7 @@ absl::Status CheckCard(const cudaDeviceProp& card) {
       error != cudaSuccess) {
     cudaGetLastError();  // not sticky: forget it
     return refuse(", for which this build has no code (", cudaGetErrorName(error),
-                  "): build with CMAKE_CUDA_ARCHITECTURES=", card.major, card.minor);
+                  "): build with ALCCA_CUDA_ARCHITECTURES=", card.major, card.minor, "-real");
   }
   if (card.sharedMemPerBlockOptin < kSharedNeeded) {
     return refuse(", whose blocks have ", card.sharedMemPerBlockOptin >> 10,
