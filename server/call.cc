@@ -58,7 +58,7 @@ bool Call::OnEvent(const Event& event, TimePoint now) {
   const bool news =
       !event.token_ids.empty() || !event.text.empty() || !event.prompt_logprobs.empty();
   if (stream_ && news) {
-    Enqueue(Chunk(event));
+    EnqueueChunk(Chunk(event));
   }
   if (event.finish == FinishReason::kNone) {
     return false;
@@ -70,6 +70,7 @@ bool Call::OnEvent(const Event& event, TimePoint now) {
   }
   if (event.finish != FinishReason::kError && event.finish != FinishReason::kDeadline) {
     Enqueue(Complete(event, completion, now));
+    completion.Drop();  // the message has it now
   }
   if (--unfinished_ > 0) {
     return false;
@@ -196,18 +197,23 @@ void Call::Enqueue(v1::GenerateResponse message) {
   if (broken_) {
     return;
   }
-  const bool waits = !queue_.empty();  // one message alone goes out whatever its size
   queued_bytes_ += static_cast<int64_t>(message.ByteSizeLong());
   queue_.push_back(std::move(message));
-  if (waits && queued_bytes_ > hooks_.max_undelivered_bytes) {
+  WriteNext();
+}
+
+// Where chunks wait, more are made as long as the client does not read. (One alone goes out
+// whatever its size, and whole answers wait for their reader: nothing comes after them.)
+void Call::EnqueueChunk(v1::GenerateResponse message) {
+  const bool waits = !queue_.empty();
+  Enqueue(std::move(message));
+  if (waits && !broken_ && queued_bytes_ > hooks_.max_undelivered_bytes) {
     aborted_ = {grpc::StatusCode::RESOURCE_EXHAUSTED,
                 "the client reads too slowly: max_undelivered_bytes reached"};
     overflowed_ = broken_ = true;
     queue_.resize(writing_ ? 1 : 0);
     hooks_.cancel(key_);
-    return;
   }
-  WriteNext();
 }
 
 void Call::WriteNext() {

@@ -59,11 +59,18 @@ class Call final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
     std::vector<TokenLogprob> logprobs, prompt_logprobs;
     TimePoint last_token;
     int32_t completion_tokens = 0;
+
+    void Drop() {
+      const int32_t count = completion_tokens;
+      *this = {};
+      completion_tokens = count;
+    }
   };
 
   // All below: mutex_ held.
   void Observe(const Event& event, Completion* completion, TimePoint now);
   void Enqueue(v1::GenerateResponse message);
+  void EnqueueChunk(v1::GenerateResponse message);  // within max_undelivered_bytes
   void WriteNext();
   void FinishWhenWritten(const grpc::Status& status);
   v1::GenerateResponse Chunk(const Event& event) const;

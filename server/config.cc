@@ -102,7 +102,7 @@ const std::vector<Key>& Keys() {
       {"network", "max_concurrent_streams", &C::max_concurrent_streams, "calls per connection", 1,
        1 << 20},
       {"network", "max_undelivered_bytes", &C::max_undelivered_bytes,
-       "text waiting for a slow reader before its call is ended", 1024, kInt},
+       "of chunks waiting for a slow reader before its call is ended", 1024, kInt},
       {"network", "undelivered_timeout_seconds", &C::undelivered_timeout_seconds,
        "that a message may wait for its client before the call is reset", 1, 86400},
 

@@ -33,7 +33,7 @@ inline int32_t PaddedCols(int32_t cols) {
 }
 
 // Threads of a block that works on one row: eight columns each, within what a block may have.
-inline constexpr int32_t kRowThreadsMax = 1024;  // of __launch_bounds__: registers must allow them
+inline constexpr int32_t kRowThreadsMax = 512;  // 1024 would leave 64 registers: too few
 inline unsigned RowThreads(int32_t cols) {
   const int32_t warps = (cols + 8 * kWarp - 1) / (8 * kWarp), most = kRowThreadsMax / kWarp;
   return static_cast<unsigned>(kWarp * (warps > most ? most : warps));

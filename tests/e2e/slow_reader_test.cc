@@ -62,34 +62,48 @@ uint32_t ActiveRequests(Client* client) {
 TEST(SlowReader, IsTold) {
   DaemonProcess daemon({"--max-undelivered-bytes=10000"});
   ASSERT_TRUE(daemon.serving());
-  // Streamed, and whole answers that all come with the last step.
-  for (const bool stream : {true, false}) {
-    UnreadClient unread(daemon.grpc());
-    unread.Send(Wordy(stream));
-    if (stream) {
-      AwaitFinished(daemon, "abort");
-    } else {
-      Client client(daemon.grpc());
-      while (Total(Scrape(daemon.metrics()), "alcca_requests_finished_total") < 2) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(10));
-      }
-      EXPECT_EQ(Total(Scrape(daemon.metrics()), "alcca_requests_finished_total{reason=\"abort\"}"),
-                2);
-    }
-    const Reply reply = unread.ReadAll();
-    EXPECT_EQ(reply.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << stream;
-    EXPECT_THAT(reply.status.error_message(), ::testing::HasSubstr("max_undelivered_bytes"));
-  }
+  UnreadClient unread(daemon.grpc());
+  unread.Send(Wordy(true));
+  AwaitFinished(daemon, "abort");
+  const Reply reply = unread.ReadAll();
+  EXPECT_EQ(reply.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(reply.status.error_message(), ::testing::HasSubstr("max_undelivered_bytes"));
+  EXPECT_TRUE(reply.completes.empty());
 }
 
-TEST(SlowReader, OneLargeMessageAloneIsNotSlow) {
+// The limit is met by the last chunk: no step is left to cancel, and yet it is not OK.
+TEST(SlowReader, IsToldAtTheLastChunkToo) {
   DaemonProcess daemon({"--max-undelivered-bytes=1024"});
   ASSERT_TRUE(daemon.serving());
-  v1::GenerateRequest request = Wordy(false);
-  request.mutable_sampling_params()->set_n(1);
-  const Reply reply = Client(daemon.grpc()).Generate(request);
+  std::string prompt;
+  for (int i = 0; i < 40; ++i) {
+    prompt += "Once there was a bear who walked over the hill to see the sea. ";
+  }
+  v1::GenerateRequest request = Greedy(prompt, 1);
+  request.mutable_sampling_params()->set_n(2);
+  request.mutable_sampling_params()->set_prompt_logprobs(
+      20);  // the first chunk's: what stays unread
+  UnreadClient unread(daemon.grpc());
+  unread.Send(request);
+  AwaitFinished(daemon, "abort");
+  const Reply reply = unread.ReadAll();
+  EXPECT_EQ(reply.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(reply.chunks, 1);
+}
+
+TEST(SlowReader, WholeAnswersWaitForTheirReader) {
+  DaemonProcess daemon({"--max-undelivered-bytes=1024"});
+  ASSERT_TRUE(daemon.serving());
+  UnreadClient late(daemon.grpc());
+  late.Send(Wordy(false));
+  AwaitFinished(daemon, "length");
+  const Reply reply = late.ReadAll();
   ASSERT_TRUE(reply.status.ok()) << reply.status.error_message();
-  EXPECT_GT(reply.complete().ByteSizeLong(), 10000u);
+  ASSERT_EQ(reply.completes.size(), 4u);
+  for (const v1::GenerateComplete& complete : reply.completes) {
+    EXPECT_GT(complete.ByteSizeLong(), 10000u);
+    EXPECT_EQ(complete.output_logprobs().token_logprobs_size(), 400);
+  }
 }
 
 TEST(SlowReader, WhoNeverReadsIsReset) {
