@@ -12,8 +12,13 @@
 namespace alcca {
 namespace {
 
-// How long before its deadline a cancelled call counts as ended by it.
-constexpr auto kDeadlineLead = std::chrono::milliseconds(50);
+// How long before its deadline a cancelled call counts as ended by it. Clients send their time
+// rounded up, to a hundredth at most.
+Clock::duration DeadlineLead(const Request& request) {
+  const Clock::duration time =
+      request.deadline ? *request.deadline - request.arrival : Clock::duration::zero();
+  return std::max<Clock::duration>(std::chrono::milliseconds(50), time / 100);
+}
 
 absl::Status CheckPositive(const char* name, int64_t value) {
   return value > 0 ? absl::OkStatus()
@@ -116,7 +121,7 @@ void Scheduler::Cancel(std::vector<uint64_t> keys, TimePoint now) {
     return std::binary_search(keys.begin(), keys.end(), sequence.key());
   };
   EndWhere(FinishReason::kDeadline, [&](const Sequence& sequence) {
-    return DeadlineBy(sequence, now + kDeadlineLead) && cancelled(sequence);
+    return DeadlineBy(sequence, now + DeadlineLead(sequence.request())) && cancelled(sequence);
   });
   EndWhere(FinishReason::kAbort, cancelled);
 }

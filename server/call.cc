@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "server/logging.h"
 #include "server/status.h"
 #include "server/wire.h"
@@ -75,8 +76,8 @@ bool Call::OnEvent(const Event& event, TimePoint now) {
   if (--unfinished_ > 0) {
     return false;
   }
-  if (overflowed_ && Severity(FinishReason::kAbort) > Severity(worst_)) {
-    worst_ = FinishReason::kAbort;  // it may have overflowed with the last message
+  if (too_slow_ && Severity(FinishReason::kAbort) > Severity(worst_)) {
+    worst_ = FinishReason::kAbort;  // it may have been too slow for the last chunk
   }
   int32_t longest = 0;
   for (const Completion& done : completions_) {
@@ -178,7 +179,7 @@ grpc::Status Call::FinalStatus() const {
 
 void Call::EndAbortedWith(const grpc::Status& status) {
   const std::lock_guard lock(mutex_);
-  if (!overflowed_) {
+  if (!too_slow_) {
     aborted_ = status;
   }
 }
@@ -189,30 +190,39 @@ void Call::ResetIfStuck(TimePoint since) {
     if (!writing_ || write_began_ >= since || std::exchange(reset_, true)) {
       return;
     }
+    EndTooSlow("undelivered_timeout_seconds passed");
   }
   hooks_.reset();
 }
 
-void Call::Enqueue(v1::GenerateResponse message) {
+void Call::Enqueue(v1::GenerateResponse message, int64_t chunk_bytes) {
   if (broken_) {
     return;
   }
-  queued_bytes_ += static_cast<int64_t>(message.ByteSizeLong());
-  queue_.push_back(std::move(message));
+  queue_.push_back({std::move(message), chunk_bytes});
+  waiting_chunk_bytes_ += chunk_bytes;
   WriteNext();
 }
 
-// Where chunks wait, more are made as long as the client does not read. (One alone goes out
-// whatever its size, and whole answers wait for their reader: nothing comes after them.)
+// Where chunks wait, more are made as long as the client does not read. One alone goes out whatever
+// its size, and whole answers wait for their reader: nothing comes after them.
 void Call::EnqueueChunk(v1::GenerateResponse message) {
-  const bool waits = !queue_.empty();
-  Enqueue(std::move(message));
-  if (waits && !broken_ && queued_bytes_ > hooks_.max_undelivered_bytes) {
-    aborted_ = {grpc::StatusCode::RESOURCE_EXHAUSTED,
-                "the client reads too slowly: max_undelivered_bytes reached"};
-    overflowed_ = broken_ = true;
+  const auto bytes = static_cast<int64_t>(message.ByteSizeLong());
+  Enqueue(std::move(message), bytes);
+  if (!broken_ && waiting_chunk_bytes_ > hooks_.max_undelivered_bytes) {
+    EndTooSlow("max_undelivered_bytes reached");
+    broken_ = true;
     queue_.resize(writing_ ? 1 : 0);
     hooks_.cancel(key_);
+  }
+}
+
+void Call::EndTooSlow(const char* limit) {
+  too_slow_ = true;
+  aborted_ = {grpc::StatusCode::RESOURCE_EXHAUSTED,
+              absl::StrCat("the client reads too slowly: ", limit)};
+  if (finish_ready_) {
+    final_status_ = aborted_;
   }
 }
 
@@ -223,7 +233,8 @@ void Call::WriteNext() {
   if (!queue_.empty()) {
     writing_ = true;
     write_began_ = Clock::now();
-    StartWrite(&queue_.front());
+    waiting_chunk_bytes_ -= queue_.front().chunk_bytes;
+    StartWrite(&queue_.front().message);
   } else if (finish_ready_) {
     finished_ = true;
     Finish(final_status_);
@@ -239,7 +250,6 @@ void Call::FinishWhenWritten(const grpc::Status& status) {
 void Call::OnWriteDone(bool ok) {
   const std::lock_guard lock(mutex_);
   writing_ = false;
-  queued_bytes_ -= static_cast<int64_t>(queue_.front().ByteSizeLong());
   queue_.pop_front();
   if (!ok) {  // the client is gone; OnCancel ends its sequences
     broken_ = true;

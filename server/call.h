@@ -69,8 +69,9 @@ class Call final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
 
   // All below: mutex_ held.
   void Observe(const Event& event, Completion* completion, TimePoint now);
-  void Enqueue(v1::GenerateResponse message);
+  void Enqueue(v1::GenerateResponse message, int64_t chunk_bytes = 0);
   void EnqueueChunk(v1::GenerateResponse message);  // within max_undelivered_bytes
+  void EndTooSlow(const char* limit);
   void WriteNext();
   void FinishWhenWritten(const grpc::Status& status);
   v1::GenerateResponse Chunk(const Event& event) const;
@@ -93,11 +94,15 @@ class Call final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
   grpc::Status aborted_{grpc::StatusCode::CANCELLED, "the request was cancelled"};
   int32_t output_tokens_ = 0, prompt_tokens_ = 0;
 
-  std::deque<v1::GenerateResponse> queue_;  // front is being written while writing_
-  int64_t queued_bytes_ = 0;
+  struct Queued {
+    v1::GenerateResponse message;
+    int64_t chunk_bytes = 0;  // 0: a whole answer
+  };
+  std::deque<Queued> queue_;         // front is being written while writing_
+  int64_t waiting_chunk_bytes_ = 0;  // behind that
   TimePoint write_began_;
   bool writing_ = false, broken_ = false, finish_ready_ = false, finished_ = false;
-  bool overflowed_ = false, reset_ = false;
+  bool too_slow_ = false, reset_ = false;
   grpc::Status final_status_;
 };
 

@@ -47,7 +47,12 @@ void Delivery::EndAbortedWith(const grpc::Status& status) {
 }
 
 void Delivery::ResetStuck(TimePoint since) {
-  const std::lock_guard lock(mutex_);  // so that no call goes meanwhile
+  // Held, so that no call goes meanwhile. Not waited for: whoever watches the engine thread calls
+  // this, and must not stand still with it.
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock) {
+    return;
+  }
   for (const auto& [key, call] : calls_) {
     call->ResetIfStuck(since);
   }

@@ -32,7 +32,8 @@ class Delivery final : public EventSink {
   std::vector<uint64_t> KeysOf(const std::vector<std::string>& ids);
   // What calls that are aborted from now on end with (a drain that ran out of time).
   void EndAbortedWith(const grpc::Status& status);
-  // Resets the calls of which a message has waited for its client since before `since`.
+  // Resets the calls of which a message has waited for its client since before `since`. May do
+  // nothing: call it again.
   void ResetStuck(TimePoint since);
   int32_t active() const;
 

@@ -306,8 +306,9 @@ absl::Status ValidateTextSize(size_t bytes, const RequestRules& rules, std::stri
   const int64_t most = int64_t{rules.max_context} * rules.tokenizer->longest_piece();
   return static_cast<int64_t>(bytes) <= most
              ? absl::OkStatus()
-             : FieldError(field, absl::StrCat("has ", bytes, " bytes; the ", rules.max_context,
-                                              " tokens of the context hold at most ", most));
+             : FieldError(field, absl::StrCat("has ", bytes, " bytes; at most ", most,
+                                              " are read for the ", rules.max_context,
+                                              " tokens of the context"));
 }
 
 absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const RequestRules& rules) {

@@ -187,13 +187,14 @@ TEST(Cancel, DeadlineEndsQueuedAndRunningRequests) {
   DaemonProcess daemon({"--max-num-seqs=1"});
   ASSERT_TRUE(daemon.serving());
   Client client(daemon.grpc());
-  EXPECT_EQ(client.Generate(Greedy("The bear", 900), 0.08).status.error_code(),
+  ASSERT_TRUE(client.Generate(Greedy("The bear", 1)).status.ok());  // connects
+  EXPECT_EQ(client.Generate(Greedy("The bear", 900), 0.2).status.error_code(),
             grpc::StatusCode::DEADLINE_EXCEEDED);
   grpc::ClientContext context;
   auto running = client.stub().Generate(&context, Greedy("The bear", 1000));
   v1::GenerateResponse message;
   ASSERT_TRUE(running->Read(&message));
-  EXPECT_EQ(client.Generate(Greedy("The fox", 1000), 0.05).status.error_code(),
+  EXPECT_EQ(client.Generate(Greedy("The fox", 1000), 0.2).status.error_code(),
             grpc::StatusCode::DEADLINE_EXCEEDED);
   context.TryCancel();
   while (running->Read(&message)) {

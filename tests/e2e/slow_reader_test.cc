@@ -73,7 +73,7 @@ TEST(SlowReader, IsTold) {
 
 // The limit is met by the last chunk: no step is left to cancel, and yet it is not OK.
 TEST(SlowReader, IsToldAtTheLastChunkToo) {
-  DaemonProcess daemon({"--max-undelivered-bytes=1024"});
+  DaemonProcess daemon({"--max-undelivered-bytes=1024", "--max-logprobs=200"});
   ASSERT_TRUE(daemon.serving());
   std::string prompt;
   for (int i = 0; i < 40; ++i) {
@@ -81,8 +81,9 @@ TEST(SlowReader, IsToldAtTheLastChunkToo) {
   }
   v1::GenerateRequest request = Greedy(prompt, 1);
   request.mutable_sampling_params()->set_n(2);
-  request.mutable_sampling_params()->set_prompt_logprobs(
-      20);  // the first chunk's: what stays unread
+  // The first chunk stays unread, and the second is too much.
+  request.mutable_sampling_params()->set_prompt_logprobs(20);
+  request.mutable_sampling_params()->set_logprobs(200);
   UnreadClient unread(daemon.grpc());
   unread.Send(request);
   AwaitFinished(daemon, "abort");
@@ -112,14 +113,18 @@ TEST(SlowReader, WhoNeverReadsIsReset) {
   Client client(daemon.grpc());
   UnreadClient never(daemon.grpc());
   never.Send(Wordy(true));
-  AwaitFinished(daemon, "length");  // all is said, little of it is sent
-  for (int i = 0; i < 2000 && ActiveRequests(&client) > 0; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  EXPECT_EQ(ActiveRequests(&client), 0u);
+  const auto await = [&](uint32_t active) {
+    for (int i = 0; i < 3000 && ActiveRequests(&client) != active; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    EXPECT_EQ(ActiveRequests(&client), active);
+  };
+  await(1);
+  await(0);
   EXPECT_FALSE(never.ReadAll().status.ok());
   daemon.Signal(SIGTERM);
   EXPECT_EQ(daemon.Wait(20), 0);
+  EXPECT_THAT(daemon.Log(), ::testing::HasSubstr("\"code\":8,"));  // RESOURCE_EXHAUSTED
 }
 
 }  // namespace

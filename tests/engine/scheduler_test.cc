@@ -194,10 +194,15 @@ TEST(Scheduler, ACancelAtTheDeadlineIsTheDeadlines) {
     request.deadline = h.now() + std::chrono::milliseconds(10) + std::chrono::seconds(seconds);
     h.Submit(request);
   }
-  h.Submit(MakeRequest(3, 4, 100));  // no deadline
+  h.Submit(MakeRequest(3, 4, 100));          // no deadline
+  Request rounded = MakeRequest(4, 4, 100);  // 300 s, said to be 301
+  rounded.arrival = h.now() - std::chrono::seconds(300);
+  rounded.deadline = rounded.arrival + std::chrono::seconds(301);
+  h.Submit(rounded);
   h.Step();
-  h.scheduler().Cancel({1, 2, 3}, h.now());
+  h.scheduler().Cancel({1, 2, 3, 4}, h.now());
   h.Step();
+  EXPECT_EQ(h.completions().at(4).finish(), FinishReason::kDeadline);
   EXPECT_EQ(h.completions().at(1).finish(), FinishReason::kDeadline);
   EXPECT_EQ(h.completions().at(2).finish(), FinishReason::kAbort);
   EXPECT_EQ(h.completions().at(3).finish(), FinishReason::kAbort);

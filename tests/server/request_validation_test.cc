@@ -807,7 +807,7 @@ TEST_F(Validation, ATextThatCannotFitIsNotTokenized) {
   const auto refused = ValidateGenerate(request_, rules_);
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(refused.status().message(),
-              HasSubstr(absl::StrCat("text: has ", most + 1, " bytes; the 100 tokens")));
+              HasSubstr(absl::StrCat("text: has ", most + 1, " bytes; at most ", most)));
   C chat;
   Say("user", std::string(most, 'a').c_str(), &chat);
   EXPECT_THAT(ValidateChat(chat, rules_).status().message(), HasSubstr("messages: has "));

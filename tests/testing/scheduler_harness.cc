@@ -37,7 +37,9 @@ SchedulerHarness::SchedulerHarness(const EngineOptions& options, FakeModelOption
 
 void SchedulerHarness::Submit(Request request) {
   ALCCA_CHECK(scheduler_.CheckFits(request).ok());
-  request.arrival = now_;
+  if (request.arrival == TimePoint()) {
+    request.arrival = now_;
+  }
   std::vector<Request> requests;
   requests.push_back(std::move(request));
   scheduler_.Admit(std::move(requests));
