@@ -143,7 +143,9 @@ class Run {
   void Append(Batch* batch, Sequence& sequence, int32_t tokens) {
     std::vector<int32_t> ids;
     for (int32_t i = 0; i < tokens; ++i) {
-      ids.push_back((sequence.length + i) * 7919 % model_.vocab_size());
+      // 64 bits: --prompt allows lengths at which 32 overflow.
+      ids.push_back(
+          static_cast<int32_t>((int64_t{sequence.length} + i) * 7919 % model_.vocab_size()));
     }
     batch->Append(ids, sequence.length, sequence.pages.data(), attention_, sequence.state.get(),
                   &sequence.counters);
@@ -162,18 +164,19 @@ class Run {
   std::vector<SamplingRow> rows_;
 };
 
-// A figure as a line of JSON, for whoever collects them.
+// A figure as a line of JSON, for whoever collects them. `macs_per_token`: multiply-accumulate
+// operations of the matrices for one token, attention's not counted.
 void Write(const Args& args, const std::string& what, int32_t size, double seconds,
-           double bytes_per_step) {
+           double bytes_per_step, double macs_per_token) {
   if (args.json.empty()) {
     return;
   }
   std::ofstream(args.json, std::ios::app) << absl::StrFormat(
       R"({"what": "%s", "device": "%s", "dtype": "%s", "mode": "%s", "size": %d, )"
-      R"("context": %d, "seconds": %.6g, "bytes": %.6g})"
+      R"("context": %d, "seconds": %.6g, "bytes": %.6g, "macs_per_token": %.9g})"
       "\n",
       what, args.device.name, args.dtype, args.mode, size, what == "decode" ? args.context : size,
-      seconds, bytes_per_step);
+      seconds, bytes_per_step, macs_per_token);
 }
 
 double MedianPrefill(MistralModel& model, const AttentionParams& attention, const Args& args,
@@ -250,12 +253,16 @@ int Main(Args args) {
               SecondsSince(load_start));
   // A decode step reads every matrix once, but only one row of the embedding table, and the keys
   // and values of every sequence.
-  const double weights = model->weight_bytes() - double(config.vocab_size) * config.hidden_size * 2;
+  const double weights = model->weight_bytes() - double(config.head_elements()) * 2;
+  const double layers = double(config.num_layers) * double(config.layer_elements());
+  const double head = double(config.head_elements());
   const AttentionParams attention = AttentionOf(args.mode);
   for (const int32_t prompt : args.prompts) {
     const double seconds = MedianPrefill(*model, attention, args, prompt);
     std::printf("prefill %d: %.1f tok/s\n", prompt, prompt / seconds);
-    Write(args, "prefill", prompt, seconds, weights);
+    // Of each chunk the head multiplies one row.
+    const int32_t chunks = (prompt - 1) / args.chunk + 1;
+    Write(args, "prefill", prompt, seconds, weights, layers + head * chunks / prompt);
   }
   double step = 0;
   for (const int32_t batch : args.decode > 0 ? args.batches : std::vector<int32_t>()) {
@@ -263,7 +270,7 @@ int Main(Args args) {
     const double cache = double(model->kv_bytes()) / model->kv_shape().pages / 64 * args.context;
     std::printf("decode, batch %d at %d tokens: %.3f ms, %.2f tok/s, %.1f GB/s of weights\n", batch,
                 args.context, 1e3 * step, batch / step, weights / step / 1e9);
-    Write(args, "decode", batch, step, weights + batch * cache);
+    Write(args, "decode", batch, step, weights + batch * cache, layers + head);
   }
   if (args.device.name == "cpu" && step > 0) {
     const double resident = ResidentGiB();

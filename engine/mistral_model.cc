@@ -115,12 +115,10 @@ int64_t ActivationCols(const ModelConfig& c) {
 }  // namespace
 
 MistralFootprint EstimateFootprint(const ModelConfig& c, const MistralOptions& options) {
-  const int64_t layer = (c.q_dim() + 2 * c.kv_dim()) * c.hidden_size + c.hidden_size * c.q_dim() +
-                        3 * c.hidden_size * c.intermediate_size;
-  const int64_t table = c.vocab_size * c.hidden_size;
+  const int64_t table = c.head_elements();  // the embedding's as well
   MistralFootprint f;
   f.embedding_bytes = table * (c.torch_dtype == "float32" ? 4 : 2);
-  f.weight_bytes = c.num_layers * layer * WeightBytes(options.weight_dtype) +
+  f.weight_bytes = c.num_layers * c.layer_elements() * WeightBytes(options.weight_dtype) +
                    table * WeightBytes(HeadDType(options.weight_dtype)) + f.embedding_bytes;
   const KvShape kv = MakeKvShape(c, options);
   f.kv_bytes = kv.PageBytes(static_cast<size_t>(options.kv_element_bytes)) * kv.pages;

@@ -11,10 +11,7 @@ namespace {
 
 // Elements of the matrices that one token passes through.
 double MatrixElements(const ModelConfig& c) {
-  const double layer = double(c.q_dim() + 2 * c.kv_dim()) * c.hidden_size +
-                       double(c.hidden_size) * c.q_dim() +
-                       3. * double(c.hidden_size) * c.intermediate_size;
-  return double(c.num_layers) * layer + double(c.vocab_size) * c.hidden_size;
+  return double(c.num_layers) * double(c.layer_elements()) + double(c.head_elements());
 }
 
 // A product and an accumulation of d elements, two operations each, per layer and query head.
@@ -68,7 +65,7 @@ absl::StatusOr<SizeAnswer> AnswerSize(const ModelConfig& model, SizeQuestion que
   const double chunks = std::ceil(context / double(question.prefill_chunk));
   // Each chunk reads the weights, and the keys and values of the chunks before it. The output head
   // is computed for the last token alone.
-  const double head = double(model.vocab_size) * model.hidden_size;
+  const double head = double(model.head_elements());
   out.prefill = {.bytes = chunks * weights + (chunks + 1) / 2 * context * kv,
                  .flops = context * 2 * (out.parameters - head) + 2 * head +
                           AttentionFlops(model, context * (context + 1) / 2)};
