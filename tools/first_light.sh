@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `make run`: starts the daemon on the embedded model, waits for SERVING, streams one completion
-# with its statistics, then keeps serving until Ctrl-C.
+# `make run`: starts the daemon on the embedded model, streams one completion with its statistics as
+# soon as it serves, then keeps serving until Ctrl-C.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=build/release/bin
@@ -8,29 +8,35 @@ listen=${ALCCA_LISTEN:-127.0.0.1:50051}
 metrics=${ALCCA_METRICS_LISTEN:-127.0.0.1:9090}
 prompt=${ALCCA_PROMPT:-"Once upon a time, there was a little rabbit who"}
 
-log=build/release/alccad.log
+# One of its own, for another daemon may be writing; at the end it becomes alccad.log.
+log=build/release/alccad-$$.log
 
-"$bin/alccad" --listen "$listen" --metrics-listen "$metrics" 2>"$log" &
+"$bin/alccad" --listen "$listen" --metrics-listen "$metrics" >"$log" 2>&1 &
 daemon=$!
-trap 'kill -TERM $daemon 2>/dev/null || true; wait $daemon 2>/dev/null || true' EXIT
+trap 'kill -TERM $daemon 2>/dev/null || true; wait $daemon 2>/dev/null || true
+      mv -f "$log" build/release/alccad.log' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Either it serves, or it has ended and said why; never wait for a daemon that is gone.
-serving=
-for _ in $(seq 60); do
-  if "$bin/alcca" health --target "$listen" --wait 1 >/dev/null 2>&1; then serving=yes; break; fi
-  kill -0 $daemon 2>/dev/null || break
+# Its own word that it serves: whoever answers on the port may be another daemon.
+target=
+for _ in $(seq 600); do
+  target=$(sed -n 's/^listening grpc=\([^ ]*\).*/\1/p' "$log")
+  if [ -n "$target" ] || ! kill -0 $daemon 2>/dev/null; then break; fi
+  sleep 0.1
 done
-if [ -z "$serving" ]; then
+if [ -z "$target" ] || ! kill -0 $daemon 2>/dev/null; then
   echo "alccad did not start:" >&2
-  cat "$log" >&2
+  tail -n 5 "$log" >&2
+  echo "Is another daemon on $listen or $metrics? Stop it, or choose other ports:" >&2
+  echo "  ALCCA_LISTEN=127.0.0.1:50052 ALCCA_METRICS_LISTEN=127.0.0.1:9091 make run" >&2
   exit 1
 fi
+metrics=$(sed -n 's/^listening .*metrics=\([^ ]*\).*/\1/p' "$log")
 echo
-"$bin/alcca" generate --target "$listen" --echo --max-tokens 200 --seed 7 --stats "$prompt"
+"$bin/alcca" generate --target "$target" --echo --max-tokens 200 --seed 7 --stats "$prompt"
 echo
-echo "Serving on $listen (metrics: http://$metrics/metrics, log: $log). Try:"
+echo "Serving on $target (metrics: http://$metrics/metrics, log: $log). Try:"
 echo "  $bin/alcca generate --echo \"The old bear\"    $bin/alcca chat    $bin/alcca bench"
 echo "Ctrl-C stops it."
 wait $daemon
