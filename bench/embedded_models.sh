@@ -10,6 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-bench/results} lengths=${2:-1000,4000,16000,32000}
+mkdir -p "$out"  # now: the first figures are written after minutes
 bin=build/release/bin work=$(mktemp -d)
 pids=()
 trap 'kill "${pids[@]}" 2>/dev/null; rm -rf "$work"' EXIT

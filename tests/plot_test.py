@@ -92,6 +92,7 @@ def check_committed(plot, root) -> int:
                 target = root / "docs/figures" / f"{path.stem}-{kind}.svg"
                 assert target.exists() and target.read_text() == svg, f"{target}: run `make plots`"
                 count += 1
+    assert count >= 7, f"{count} plots of results: the test looks in the wrong place"
     return count
 
 
