@@ -1,6 +1,5 @@
 """The results of bench/gpu/run as JSON and Markdown."""
 
-import datetime
 import json
 import pathlib
 import re
@@ -55,13 +54,16 @@ def remarks(row):
     return "; ".join(parts)
 
 
-def markdown(machine, stages, rows, dry, date):
-    lines = [f"# {machine.get('gpu', 'GPU')}, {date}", ""]
-    if dry:
+def markdown(run, stages):
+    machine, rows = run.machine, run.rows
+    lines = [f"# {machine.get('gpu', 'GPU')}, {run.started:%Y-%m-%d %H:%M}", ""]
+    if run.dry:
         lines += ["A dry run on the emulated device: it shows that the script works. No figure here "
                   "is a measurement.", ""]
     lines += [f"Commit {commit()}; " + ", ".join(
         f"{key.replace('_', ' ')} {value}" for key, value in machine.items() if value), ""]
+    for note in run.notes:
+        lines += [note, ""]
     for group, title in TITLES.items():
         chosen = [row for row in rows if row["group"] == group]
         if not chosen:
@@ -77,15 +79,17 @@ def markdown(machine, stages, rows, dry, date):
     return "\n".join(lines) + "\n"
 
 
-def write(folder, machine, stages, rows, dry):
-    """Both files; returns their path without the ending."""
-    date = datetime.date.today().isoformat()
-    gpu = re.sub(r"[^a-z0-9]+", "-", machine.get("gpu", "gpu").lower()).strip("-")
+def write(folder, run, stages):
+    """Both files; returns their path without the ending. The start's time is in it: a later run of the
+    day, which may be of one stage, must not replace a full table."""
+    gpu = re.sub(r"[^a-z0-9]+", "-", run.machine.get("gpu", "gpu").lower()).strip("-")
     folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / f"{date}-{gpu}"
-    clean = [{k: (None if v != v else v) for k, v in row.items()} for row in rows]  # JSON has no NaN
+    stem = folder / f"{run.started:%Y-%m-%d-%H%M%S}-{gpu}"
+    # JSON has no NaN.
+    clean = [{k: (None if v != v else v) for k, v in row.items()} for row in run.rows]
     pathlib.Path(f"{stem}.json").write_text(json.dumps(
-        {"schema": "alcca.gpu", "date": date, "dry_run": dry, "commit": commit(), "machine": machine,
+        {"schema": "alcca.gpu", "date": f"{run.started:%Y-%m-%d}", "started": f"{run.started:%H:%M:%S}",
+         "dry_run": run.dry, "commit": commit(), "machine": run.machine, "notes": run.notes,
          "stages": stages, "rows": clean}, indent=1) + "\n")
-    pathlib.Path(f"{stem}.md").write_text(markdown(machine, stages, rows, dry, date))
+    pathlib.Path(f"{stem}.md").write_text(markdown(run, stages))
     return stem
