@@ -10,6 +10,7 @@ prompt=${ALCCA_PROMPT:-"Once upon a time, there was a little rabbit who"}
 
 # One of its own, for another daemon may be writing; at the end it becomes alccad.log.
 log=build/release/alccad-$$.log
+: >"$log"  # the daemon's shell may come to it later than the loop below
 
 "$bin/alccad" --listen "$listen" --metrics-listen "$metrics" >"$log" 2>&1 &
 daemon=$!
