@@ -112,10 +112,12 @@ class Tokenizer::Merger {
   void Run(std::vector<int32_t>* ids) {
     for (size_t begin = 0; begin < text_.size();) {
       const Symbol next = SymbolAt(begin);
-      if (!symbols_.empty() && NeverMerge(symbols_.back(), next)) {
+      // (No text has a word of so many characters; indices hold no more.)
+      if (!symbols_.empty() &&
+          (NeverMerge(symbols_.back(), next) || symbols_.size() == INT32_MAX)) {
         Flush(ids);
       }
-      const auto index = static_cast<int64_t>(symbols_.size());
+      const auto index = static_cast<int32_t>(symbols_.size());
       symbols_.push_back(next);
       symbols_[index].prev = index - 1;
       if (index > 0) {
@@ -129,14 +131,15 @@ class Tokenizer::Merger {
 
  private:
   struct Symbol {
-    size_t begin, size;  // In text_; size 0 = merged into an earlier symbol.
-    int64_t prev, next;  // Indices of the living neighbours; -1 at the ends.
+    size_t begin;        // In text_.
+    uint32_t size;       // 0 = merged into an earlier symbol.
+    int32_t prev, next;  // Indices of the living neighbours; -1 at the ends.
     bool frozen;         // A user-defined piece: never merged.
   };
   struct Pair {
     float score;
-    int64_t left, right;
-    size_t size;  // Of the merged piece.
+    int32_t left, right;
+    uint32_t size;  // Of the merged piece.
     bool operator<(const Pair& other) const {
       return score != other.score ? score < other.score : left > other.left;
     }
@@ -149,14 +152,14 @@ class Tokenizer::Merger {
   Symbol SymbolAt(size_t begin) const {
     const std::string_view rest = text_.substr(begin);
     const size_t defined = tokenizer_.MatchUserDefined(rest);
-    const size_t size = defined > 0 ? defined : static_cast<size_t>(Utf8CharLength(rest));
+    const auto size = static_cast<uint32_t>(defined > 0 ? defined : Utf8CharLength(rest));
     return {.begin = begin, .size = size, .prev = -1, .next = -1, .frozen = defined > 0};
   }
 
   // Merges what has been gathered and writes its ids.
   void Flush(std::vector<int32_t>* ids) {
     MergePairs();
-    for (int64_t i = symbols_.empty() ? -1 : 0; i >= 0; i = symbols_[i].next) {
+    for (int32_t i = symbols_.empty() ? -1 : 0; i >= 0; i = symbols_[i].next) {
       Emit(View(symbols_[i]), ids);
     }
     symbols_.clear();
@@ -190,10 +193,10 @@ class Tokenizer::Merger {
     }
   }
 
-  void MaybeAddPair(int64_t left, int64_t right) {
+  void MaybeAddPair(int32_t left, int32_t right) {
     if (left < 0 || right < 0 || symbols_[left].frozen || symbols_[right].frozen)
       return;
-    const size_t size = symbols_[left].size + symbols_[right].size;
+    const uint32_t size = symbols_[left].size + symbols_[right].size;
     const std::string_view piece = text_.substr(symbols_[left].begin, size);
     const int32_t id = tokenizer_.TextPiece(piece);
     if (id < 0)

@@ -302,13 +302,15 @@ absl::StatusOr<AttentionParams> ValidateAttention(const v1::AttentionParams& in,
   return out;
 }
 
-absl::Status ValidateTextSize(size_t bytes, const RequestRules& rules, std::string_view field) {
-  const int64_t most = int64_t{rules.max_context} * rules.tokenizer->longest_piece();
+absl::Status ValidateTextSize(size_t bytes, const RequestRules& rules, std::string_view field,
+                              int64_t least) {
+  const int64_t most =
+      std::max(least, int64_t{rules.max_context} * rules.tokenizer->longest_piece());
   return static_cast<int64_t>(bytes) <= most
              ? absl::OkStatus()
              : FieldError(field, absl::StrCat("has ", bytes, " bytes; at most ", most,
-                                              " are read for the ", rules.max_context,
-                                              " tokens of the context"));
+                                              " are tokenized, for a context of ",
+                                              rules.max_context, " tokens"));
 }
 
 absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const RequestRules& rules) {

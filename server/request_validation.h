@@ -21,6 +21,8 @@ namespace alcca {
 inline constexpr int32_t kMaxStopTokenIds = 256;
 inline constexpr size_t kMaxRequestIdBytes = 256;
 
+inline constexpr int64_t kTokenizeBytes = 1 << 20;  // that Tokenize takes whatever the context
+
 // What applies where a request is silent, and how far it may go.
 struct RequestRules {
   const Tokenizer* tokenizer = nullptr;
@@ -49,7 +51,9 @@ absl::StatusOr<std::vector<int32_t>> ValidateTokenIds(
     const google::protobuf::RepeatedField<uint32_t>& ids, std::string_view field,
     int32_t vocab_size);
 absl::Status ValidateText(std::string_view text, std::string_view field);
-// Before a text is tokenized, which takes memory and time: whether it could fit at all.
-absl::Status ValidateTextSize(size_t bytes, const RequestRules& rules, std::string_view field);
+// Before a text is tokenized, which takes memory and time: whether it could fit the context at all,
+// or has no more than `least` bytes.
+absl::Status ValidateTextSize(size_t bytes, const RequestRules& rules, std::string_view field,
+                              int64_t least = 0);
 
 }  // namespace alcca

@@ -153,7 +153,8 @@ grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext
                                                      v1::TokenizeResponse* response) {
   auto* reactor = context->DefaultReactor();
   if (const Serving* serving = ServingOr(reactor)) {
-    const absl::Status fits = ValidateTextSize(request->text().size(), serving->rules, "text");
+    const absl::Status fits =
+        ValidateTextSize(request->text().size(), serving->rules, "text", kTokenizeBytes);
     if (fits.ok()) {
       const Tokenizer& tokenizer = *serving->rules.tokenizer;
       for (const int32_t id : tokenizer.Encode(request->text(), {.bos = request->add_bos()})) {

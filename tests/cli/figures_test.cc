@@ -120,15 +120,46 @@ TEST(Variant, WrongOnesAreNamed) {
 }
 
 TEST(Variant, MatchedWindowCostsNoLessThanItsBudget) {
-  Cost cost;
-  cost.Add(Sequence(2, 10, 0), 2);  // 4.5 interactions a query
   Variant v;
   ASSERT_EQ(ParseVariant("matched", {}, &v), "");
   v1::AttentionParams applied;
   applied.set_mode(v1::ATTENTION_MODE_MULTIPOLE);
-  MatchBudget(applied, cost, &v);
-  EXPECT_EQ(v.attention.mode(), v1::ATTENTION_MODE_WINDOW);
-  EXPECT_EQ(v.attention.window(), 5u);
+  // Of 10 tokens a window of w costs 10 w less w (w - 1) / 2 interactions: 40 of 5, 45 of 6; of 4
+  // tokens more, 10 of either.
+  Cost cost;
+  const auto match = [&](int64_t per_head) {
+    v1::AttentionReport report = Sequence(2, 10, 0);
+    report.mutable_prefill()->set_qk_exact(2 * per_head);
+    report.mutable_prefill()->clear_qk_centroid();
+    report.mutable_prefill()->clear_com_test();
+    report.mutable_prefill()->clear_index_build();
+    cost = {};
+    cost.Add(report, 2);
+    MatchBudget(applied, cost, &v);
+    EXPECT_EQ(v.attention.mode(), v1::ATTENTION_MODE_WINDOW);
+    return v.attention.window();
+  };
+  EXPECT_EQ(match(40), 5u);
+  EXPECT_EQ(match(41), 6u);
+  EXPECT_EQ(match(45), 6u);
+  EXPECT_EQ(match(55), 10u);  // causal dense
+  EXPECT_EQ(match(1000), 10u);
+  EXPECT_EQ(match(1), 1u);
+  EXPECT_EQ(match(10), 1u);
+  EXPECT_EQ(match(11), 2u);
+  // Two sequences: a window of 5 computes 40 + 10.
+  cost = {};
+  v1::AttentionReport report;
+  report.mutable_prefill()->set_queries(10);
+  report.mutable_prefill()->set_qk_exact(45);
+  report.mutable_prefill()->set_index_build(5);
+  cost.Add(report, 1);
+  report = {};
+  report.mutable_prefill()->set_queries(4);
+  cost.Add(report, 1);
+  EXPECT_EQ(cost.MatchedWindow(), 5u);
+  cost.sum.set_index_build(6);
+  EXPECT_EQ(cost.MatchedWindow(), 6u);
 }
 
 TEST(Variant, MatchedToAlccaKeepsItsFormula) {
@@ -157,6 +188,22 @@ TEST(Variant, MatchedToAlccaKeepsItsFormula) {
   applied.set_k_per_head(true);
   MatchBudget(applied, cost, &v);
   EXPECT_EQ(v.attention.tree_distances(), 2u);
+}
+
+TEST(Scoring, LongTextsAreCutWhereTheTokensStayTheSame) {
+  const auto cut = [](std::string_view text, size_t most) {
+    std::vector<std::string> parts;
+    while (!text.empty()) {
+      parts.emplace_back(CutTokenizable(most, &text));
+      EXPECT_LE(parts.back().size(), most);
+    }
+    return parts;
+  };
+  EXPECT_EQ(cut("one two", 100), std::vector<std::string>{"one two"});
+  EXPECT_EQ(cut("one two", 7), std::vector<std::string>{"one two"});
+  EXPECT_EQ(cut("one two three", 8), (std::vector<std::string>{"one two", "three"}));
+  EXPECT_EQ(cut("onetwo", 4), (std::vector<std::string>{"onet", "wo"}));
+  EXPECT_EQ(cut("\u00e9\u00e9\u00e9", 3), (std::vector<std::string>(3, "\u00e9")));
 }
 
 TEST(Scoring, PieceBytes) {

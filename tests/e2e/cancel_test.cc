@@ -133,6 +133,7 @@ TEST(Cancel, AClientThatVanishesIsNoticed) {
     ASSERT_TRUE(reader->Read(&message));
   }  // the channel closes with the call open
   ExpectAtRest(daemon);
+  EXPECT_EQ(Total(Scrape(daemon.metrics()), "alcca_requests_finished_total{reason=\"abort\"}"), 1);
 }
 
 TEST(Cancel, AbortEndsByIdAndForgivesUnknownOnes) {

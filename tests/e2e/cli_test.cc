@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "tests/e2e/client.h"
@@ -114,6 +115,46 @@ TEST_F(Cli, BenchReportsTheFourLatencies) {
   EXPECT_EQ(json["requests finished"], 6);
   EXPECT_GE(json["E2EL_ms"]["p50"], json["TTFT_ms"]["p50"]);
   EXPECT_GE(json["TPOT_ms"]["p99"], json["TPOT_ms"]["p50"]);
+}
+
+// A server that falls behind is asked at the same pace, and its queue is in the latencies.
+TEST_F(Cli, BenchArrivalsDoNotWaitForAnswers) {
+  const ProgramResult result = Alcca({"bench", "--requests=40", "--request-rate=1000",
+                                      "--input-len=200", "--output-len=100", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const nlohmann::json json = nlohmann::json::parse(result.out);
+  EXPECT_EQ(json["requests finished"], 40);
+  // All came within some 40 ms: the last ones' end is the run's.
+  EXPECT_GT(json["E2EL_ms"]["max"], 700 * double(json["duration"]));
+  const ProgramResult one =
+      Alcca({"bench", "--requests=40", "--request-rate=1000", "--concurrency=1", "--input-len=200",
+             "--output-len=100", "--json"});
+  ASSERT_EQ(one.exit_code, 0) << one.err;
+  const nlohmann::json bounded = nlohmann::json::parse(one.out);
+  EXPECT_GT(bounded["TTFT_ms"]["max"], 700 * double(bounded["duration"]));
+  EXPECT_GT(bounded["latest send after its arrival"], 700 * double(bounded["duration"]));
+}
+
+TEST_F(Cli, BenchFailsAsItsRequestsDo) {
+  const ProgramResult result = Alcca({"bench", "--requests=2", "--output-len=5000", "--json"});
+  EXPECT_EQ(result.exit_code, 3) << result.err;  // INVALID_ARGUMENT
+  const nlohmann::json json = nlohmann::json::parse(result.out);
+  EXPECT_EQ(json["requests failed"], 2);
+  EXPECT_TRUE(json["TTFT_ms"].is_null());
+}
+
+// A document is tokenized whole, whatever the model's context.
+TEST_F(Cli, EvalTakesMoreTextThanAContextHolds) {
+  const testing::TempDir dir;
+  std::ofstream file(dir.File("long.txt"));
+  for (int i = 0; i < 800; ++i) {
+    file << "Once there was a bear who walked over the hill to see the sea. ";
+  }
+  file.close();
+  const ProgramResult result =
+      Alcca({"eval", "--text=" + dir.File("long.txt"), "--length=512", "--modes=window:window=10"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("window"));
 }
 
 TEST_F(Cli, BenchReportsWhatAttentionCost) {

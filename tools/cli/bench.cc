@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -5,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <random>
 #include <string>
 #include <thread>
@@ -23,14 +25,16 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
+constexpr int kConcurrencyMax = 4096;
+
 struct Options {
   ConnectionOptions connection;
   AttentionOptions attention;
   JsonOption json;
   int requests = 32;
   int warmup = 1;
-  int concurrency = 1;
-  double request_rate = 0;  // per second; 0: as fast as concurrency allows
+  std::optional<int> concurrency;  // 1; with a rate as many as come
+  double request_rate = 0;         // per second; 0: as fast as concurrency allows
   uint32_t input_len = 128, output_len = 128;
   float temperature = 0;
   uint32_t seed = 0;
@@ -44,7 +48,9 @@ struct Totals {
   v1::AttentionCounters decode;  // of `cost`, the part of decoding
   int64_t index_bytes = 0;       // summed over requests, each at its peak
   double index_build_seconds = 0;
-  std::string mode, first_error;
+  double late_seconds = 0;  // the worst, of a request sent after its arrival
+  std::string mode;
+  grpc::Status first_error;
 };
 
 double Seconds(SteadyClock::time_point from, SteadyClock::time_point to) {
@@ -87,6 +93,13 @@ std::vector<double> Arrivals(const Options& options, size_t count) {
   return at;
 }
 
+// Threads, each with one request in flight. Where arrivals have a rate they must not wait for
+// answers, or a slow server would be asked more slowly.
+int Workers(const Options& options, size_t requests) {
+  const int most = options.concurrency.value_or(options.request_rate > 0 ? kConcurrencyMax : 1);
+  return static_cast<int>(std::min(requests, static_cast<size_t>(most)));
+}
+
 class Benchmark {
  public:
   explicit Benchmark(const Options& options)
@@ -105,12 +118,18 @@ class Benchmark {
     std::atomic<size_t> next = 0;
     const auto start = SteadyClock::now();
     std::vector<std::thread> workers;
-    for (int i = 0; i < options_.concurrency; ++i) {
+    for (int i = 0; i < Workers(options_, requests.size()); ++i) {
       workers.emplace_back([&] {
         for (size_t at = next++; at < requests.size(); at = next++) {
-          std::this_thread::sleep_until(start + std::chrono::duration_cast<SteadyClock::duration>(
-                                                    std::chrono::duration<double>(arrivals[at])));
-          totals_.requests[at] = Send(requests[at]);
+          if (options_.request_rate <= 0) {
+            totals_.requests[at] = Send(requests[at], SteadyClock::now());
+            continue;
+          }
+          const auto arrival = start + std::chrono::duration_cast<SteadyClock::duration>(
+                                           std::chrono::duration<double>(arrivals[at]));
+          std::this_thread::sleep_until(arrival);
+          NoteLate(Seconds(arrival, SteadyClock::now()));
+          totals_.requests[at] = Send(requests[at], arrival);
         }
       });
     }
@@ -122,10 +141,15 @@ class Benchmark {
   }
 
  private:
-  RequestTimes Send(const v1::GenerateRequest& request) {
+  void NoteLate(double seconds) {
+    const std::lock_guard lock(mutex_);
+    totals_.late_seconds = std::max(totals_.late_seconds, seconds);
+  }
+
+  // `start`: when it should have been sent, from which its times count.
+  RequestTimes Send(const v1::GenerateRequest& request, SteadyClock::time_point start) {
     RequestTimes times;
     const auto context = options_.connection.Context();
-    const auto start = SteadyClock::now();
     auto last = start;
     const auto reader = stub_->Generate(context.get(), request);
     for (v1::GenerateResponse message; reader->Read(&message);) {
@@ -148,8 +172,8 @@ class Benchmark {
     times.ok = status.ok();
     if (!status.ok()) {
       const std::lock_guard lock(mutex_);
-      if (totals_.first_error.empty()) {
-        totals_.first_error = status.error_message();
+      if (totals_.first_error.ok()) {
+        totals_.first_error = status;
       }
     }
     return times;
@@ -180,7 +204,13 @@ class ReportTable {
     std::fprintf(out_, "  %-34s %12.2f %s\n", name, value, unit);
     json_[name] = value;
   }
-  void AddMilliseconds(const char* name, const Summary& s) {
+  void AddMilliseconds(const char* name, std::vector<double> seconds) {
+    if (seconds.empty()) {
+      std::fprintf(out_, "  %-6s %10s %10s %10s %10s %10s\n", name, "-", "-", "-", "-", "-");
+      json_[std::string(name) + "_ms"] = nullptr;
+      return;
+    }
+    const Summary s = Summarise(std::move(seconds));
     std::fprintf(out_, "  %-6s %10.2f %10.2f %10.2f %10.2f %10.2f\n", name, 1e3 * s.mean,
                  1e3 * s.p50, 1e3 * s.p90, 1e3 * s.p99, 1e3 * s.max);
     json_[std::string(name) + "_ms"] = {{"mean", 1e3 * s.mean},
@@ -247,15 +277,18 @@ nlohmann::json Print(const Totals& totals, const Objectives& objectives, FILE* o
   table.Add("request throughput", double(done) / totals.seconds, "requests/s");
   table.Add("output token throughput", double(output) / totals.seconds, "tokens/s");
   table.Add("total token throughput", double(prompt + output) / totals.seconds, "tokens/s");
+  if (totals.late_seconds > 0) {
+    table.Add("latest send after its arrival", 1e3 * totals.late_seconds, "ms");
+  }
   if (objectives.Any()) {
     table.Add("goodput", double(good) / totals.seconds, "requests/s");
   }
   AddAttention(totals, &table);
   std::fprintf(out, "  %-6s %10s %10s %10s %10s %10s\n", "ms", "mean", "p50", "p90", "p99", "max");
-  table.AddMilliseconds("TTFT", Summarise(std::move(ttft)));
-  table.AddMilliseconds("TPOT", Summarise(std::move(tpot)));
-  table.AddMilliseconds("ITL", Summarise(std::move(itl)));
-  table.AddMilliseconds("E2EL", Summarise(std::move(e2el)));
+  table.AddMilliseconds("TTFT", std::move(ttft));
+  table.AddMilliseconds("TPOT", std::move(tpot));
+  table.AddMilliseconds("ITL", std::move(itl));
+  table.AddMilliseconds("E2EL", std::move(e2el));
   return table.json();
 }
 
@@ -273,20 +306,17 @@ int Bench(const Options& options) {
       MakeRequests(options, info.vocab_size(), options.warmup + options.requests);
   benchmark.Run({requests.end() - options.warmup, requests.end()});
   requests.resize(options.requests);
-  std::fprintf(options.json.text(), "%s, %s, %s: %d requests of %u + %u tokens, %d at once%s\n",
-               info.served_model_name().c_str(), info.weight_dtype().c_str(), info.device().c_str(),
-               options.requests, options.input_len, options.output_len, options.concurrency,
-               options.request_rate > 0 ? ", Poisson arrivals" : "");
+  std::fprintf(
+      options.json.text(), "%s, %s, %s: %d requests of %u + %u tokens, %d at once at most%s\n",
+      info.served_model_name().c_str(), info.weight_dtype().c_str(), info.device().c_str(),
+      options.requests, options.input_len, options.output_len, Workers(options, requests.size()),
+      options.request_rate > 0 ? ", Poisson arrivals" : "");
   const Totals totals = benchmark.Run(requests);
   const nlohmann::json json = Print(totals, objectives, options.json.text());
   if (const grpc::Status status = options.json.Write(json); !status.ok()) {
     return Report(status);
   }
-  if (!totals.first_error.empty()) {
-    std::fprintf(stderr, "alcca: a request failed: %s\n", totals.first_error.c_str());
-    return static_cast<int>(grpc::StatusCode::UNKNOWN);
-  }
-  return 0;
+  return Report(totals.first_error);
 }
 
 }  // namespace
@@ -303,9 +333,10 @@ void AddBench(CLI::App* app, Run* run) {
   command->add_option("--warmup", options->warmup, "requests sent first and not counted")
       ->check(CLI::Range(0, 1000))
       ->capture_default_str();
-  command->add_option("--concurrency", options->concurrency, "requests in flight at most")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
+  command
+      ->add_option("--concurrency", options->concurrency,
+                   "requests in flight at most; default 1, with --request-rate as many as come")
+      ->check(CLI::Range(1, kConcurrencyMax));
   command
       ->add_option("--request-rate", options->request_rate,
                    "Poisson arrivals a second; 0: as fast as concurrency allows")

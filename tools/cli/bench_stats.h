@@ -4,6 +4,7 @@
 // benchmark, so that figures compare:
 //   TTFT  send to first token            TPOT  (E2EL - TTFT) / (output tokens - 1), a request's
 //   ITL   every gap between chunks       E2EL  send to the last token
+// With a rate of arrivals, send is when the request arrived, whenever a thread was free for it.
 //   goodput  requests per second that met every stated objective
 
 #include <cstdint>

@@ -2,6 +2,8 @@
 
 #include <google/protobuf/descriptor.h>
 
+#include <algorithm>
+
 #include "tools/cli/stream.h"
 
 namespace alcca::cli {
@@ -38,7 +40,33 @@ void Cost::Add(const v1::AttentionReport& report, int64_t heads) {
     // Queries say what was fed: the last sampled token never is.
     const int64_t n = (report.prefill().queries() + report.decode().queries()) / heads;
     square += n * n * heads;
+    heads_of_length[n] += heads;
   }
+}
+
+uint32_t Cost::MatchedWindow() const {
+  const int64_t budget = QueryKey(sum) + sum.index_build();
+  const auto costs = [this](int64_t window) {
+    int64_t interactions = 0;
+    for (const auto& [n, heads] : heads_of_length) {
+      const int64_t seen = std::min(n, window);
+      interactions += heads * (seen * (seen + 1) / 2 + seen * (n - seen));
+    }
+    return interactions;
+  };
+  // Beyond the longest sequence it is dense, whatever the budget.
+  int64_t low = 1, high = heads_of_length.empty()
+                              ? 1
+                              : std::max<int64_t>(1, heads_of_length.rbegin()->first);
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (costs(middle) < budget) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return static_cast<uint32_t>(low);
 }
 
 double Cost::query_key_over_square() const {

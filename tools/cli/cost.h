@@ -4,6 +4,7 @@
 // server's count; the client adds only the baseline n^2.
 
 #include <cstdint>
+#include <map>
 
 #include "alcca/v1/inference.pb.h"
 
@@ -20,6 +21,7 @@ struct Cost {
   int64_t sequences = 0;
   int64_t fell_back = 0;  // sequences that an index failed, answered by dense since
   int64_t square = 0;     // n^2 for each head and sequence: the published card's full attention
+  std::map<int64_t, int64_t> heads_of_length;  // n -> heads of the sequences that fed n tokens
 
   // Counters are sums over `heads`: layers times query heads.
   void Add(const v1::AttentionReport& report, int64_t heads);
@@ -35,6 +37,9 @@ struct Cost {
   // One query's, of one layer and head: the index' share of it included.
   double query_key_per_query() const;
   double values_per_query() const;
+  // The smallest window that computes no fewer query-key interactions than were counted, index
+  // included. Its first queries see less than it: it is more than query_key_per_query.
+  uint32_t MatchedWindow() const;
 };
 
 }  // namespace alcca::cli

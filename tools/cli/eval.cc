@@ -166,10 +166,8 @@ nlohmann::json ToJson(const Result& r, int64_t bytes, bool by_position) {
 grpc::Status JoinDocuments(const Options& options, std::string* text) {
   const grpc::Status status = ReadFile(options.text_file, text);
   *text = absl::StrJoin(SplitDocuments(*text, options.separator, options.limit), "\n\n");
-  constexpr size_t kTextMax = 1 << 20;  // one Tokenize call, and sequences enough of any length
-  if (text->size() > kTextMax) {
-    text->resize(text->find_last_of(" \n", kTextMax));
-  }
+  std::string_view rest = *text;
+  text->resize(CutTokenizable(kTokenizeBytes, &rest).size());  // sequences enough of any length
   return status;
 }
 

@@ -38,7 +38,7 @@ int Generate(const Options& options) {
   *request.mutable_sampling_params() = options.sampling.Params();
   *request.mutable_attention() = options.attention.Params();
   request.set_stream(true);
-  if (options.echo) {
+  if (options.echo && !options.style.json) {
     std::printf("%s", request.text().c_str());
     std::fflush(stdout);
   }

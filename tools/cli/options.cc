@@ -127,7 +127,7 @@ void SamplingOptions::AddTo(CLI::App* app) {
       ->group(group);
   app->add_option("--logprobs", logprobs, "alternatives beside each token (with --json)")
       ->group(group);
-  app->add_option("-n", n, "completions")->group(group);
+  app->add_option("-n", n, "completions")->check(CLI::Range(1u, 1024u))->group(group);
   app->add_flag("--ignore-eos", ignore_eos, "go on past the model's end token")->group(group);
 }
 

@@ -26,6 +26,24 @@ v1::GenerateRequest Request(const TokenIds& ids, const v1::AttentionParams& atte
 
 }  // namespace
 
+std::string_view CutTokenizable(size_t most, std::string_view* rest) {
+  size_t end = rest->size(), next = end;
+  if (end > most) {
+    end = rest->rfind(' ', most);
+    if (end != std::string_view::npos && end > 0) {
+      next = end + 1;
+    } else {
+      for (end = most; end > 1 && (static_cast<unsigned char>((*rest)[end]) & 0xc0) == 0x80;) {
+        --end;
+      }
+      next = end;
+    }
+  }
+  const std::string_view front = rest->substr(0, end);
+  rest->remove_prefix(next);
+  return front;
+}
+
 int PieceBytes(std::string_view piece) {
   if (piece.size() == 6 && piece.starts_with("<0x") && piece.back() == '>') {
     return 1;  // a byte of a character that is no piece
@@ -86,13 +104,19 @@ grpc::Status Scorer::Connect() {
 }
 
 grpc::Status Scorer::Tokenize(const std::string& text, TokenizedText* out) {
-  v1::TokenizeRequest request;
-  request.set_text(text);
-  v1::TokenizeResponse response;
-  const grpc::Status status = stub_->Tokenize(connection_.Context().get(), request, &response);
-  out->ids.assign(response.token_ids().begin(), response.token_ids().end());
-  out->pieces.assign(response.pieces().begin(), response.pieces().end());
-  return status;
+  *out = {};
+  for (std::string_view rest = text; !rest.empty();) {
+    v1::TokenizeRequest request;
+    request.set_text(std::string(CutTokenizable(kTokenizeBytes, &rest)));
+    v1::TokenizeResponse response;
+    const grpc::Status status = stub_->Tokenize(connection_.Context().get(), request, &response);
+    if (!status.ok()) {
+      return status;
+    }
+    out->ids.insert(out->ids.end(), response.token_ids().begin(), response.token_ids().end());
+    out->pieces.insert(out->pieces.end(), response.pieces().begin(), response.pieces().end());
+  }
+  return grpc::Status::OK;
 }
 
 grpc::Status Scorer::Generate(const v1::GenerateRequest& request, v1::GenerateComplete* done) {

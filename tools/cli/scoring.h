@@ -22,6 +22,14 @@ struct TokenizedText {
   std::vector<std::string> pieces;
 };
 
+// What the server tokenizes in one call, whatever its context.
+inline constexpr size_t kTokenizeBytes = 1 << 20;
+
+// Takes the front of `rest`, at most `most` bytes, to be tokenized alone. Cut at a space, which is
+// dropped: SentencePiece puts one before a text, so the ids are those of the whole text. Without a
+// space, between two characters.
+std::string_view CutTokenizable(size_t most, std::string_view* rest);
+
 // Bytes of text that a piece stands for. Their sum over a text is the text's size, but for the
 // space that a SentencePiece tokenizer puts before it.
 int PieceBytes(std::string_view piece);

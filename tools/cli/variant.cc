@@ -113,7 +113,7 @@ void MatchBudget(const v1::AttentionParams& applied, const Cost& cost, Variant* 
     return;
   }
   attention.set_mode(v1::ATTENTION_MODE_WINDOW);
-  attention.set_window(Ceiling(cost.query_key_per_query()));
+  attention.set_window(cost.MatchedWindow());
   variant->name = absl::StrCat("window ", attention.window());
 }
 
