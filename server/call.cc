@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/handover.h"
 #include "server/logging.h"
 #include "server/status.h"
 #include "server/wire.h"
@@ -259,6 +260,7 @@ void Call::OnWriteDone(bool ok) {
 }
 
 void Call::OnCancel() {
+  TakeOver(this);
   uint64_t key = 0;
   {
     const std::lock_guard lock(mutex_);

@@ -19,6 +19,7 @@ namespace {
 
 // For NOT_SERVING and the log to leave before a process ends whose device failed.
 constexpr std::chrono::milliseconds kFaultGrace{200};
+constexpr std::chrono::seconds kLastMessages{2};  // to leave after a drain
 
 void SetChannelArguments(const ServerConfig& config, grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(static_cast<int>(config.max_message_bytes));
@@ -238,13 +239,13 @@ void Daemon::Drain() {
     engine.Stop();
   }
   health_.Shutdown();
-  if (server_ != nullptr) {  // grace for the last messages to leave
-    server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(2));
-    server_->Wait();
-  }
-  if (health_server_ != nullptr) {
-    health_server_->Shutdown(std::chrono::system_clock::now());
-    health_server_->Wait();
+  // The last messages have a while to leave.
+  const auto end = std::chrono::system_clock::now() + kLastMessages;
+  for (grpc::Server* server : {server_.get(), health_server_.get()}) {
+    if (server != nullptr) {
+      server->Shutdown(end);
+      server->Wait();
+    }
   }
 }
 

@@ -1,6 +1,9 @@
 #include "server/health.h"
 
 #include <optional>
+#include <utility>
+
+#include "server/handover.h"
 
 namespace alcca {
 
@@ -19,31 +22,33 @@ class HealthService::Watcher final : public grpc::ServerWriteReactor<HealthCheck
   const std::string& service() const { return service_; }
 
   void Notify(Status status) {
-    if (finished_ || (!writing_ && last_ == status)) {
+    if (end_.has_value() || (!writing_ && last_ == status)) {
       return;
     }
     pending_ = status;
     WriteNext();
   }
+  // After the latest state, where that still waits for its turn.
   void End(const grpc::Status& status) {
-    if (!finished_) {
-      finished_ = true;
-      Finish(status);
+    if (!end_.has_value()) {
+      end_ = status;
     }
+    WriteNext();
   }
 
   void OnWriteDone(bool ok) override {
     const std::lock_guard lock(health_->mutex_);
     writing_ = false;
     if (!ok) {
-      End(grpc::Status::CANCELLED);
-    } else if (!finished_) {
+      Cancelled();
+    } else {
       WriteNext();
     }
   }
   void OnCancel() override {
+    TakeOver(this);
     const std::lock_guard lock(health_->mutex_);
-    End(grpc::Status::CANCELLED);
+    Cancelled();
   }
   void OnDone() override {
     {
@@ -54,21 +59,32 @@ class HealthService::Watcher final : public grpc::ServerWriteReactor<HealthCheck
   }
 
  private:
+  void Cancelled() {
+    pending_.reset();
+    End(grpc::Status::CANCELLED);
+  }
+
   void WriteNext() {
-    if (writing_ || !pending_.has_value() || pending_ == last_) {
+    if (writing_ || finished_) {
       return;
     }
-    last_ = pending_;
-    pending_.reset();
-    message_.set_status(*last_);
-    writing_ = true;
-    StartWrite(&message_);
+    const std::optional<Status> next = std::exchange(pending_, std::nullopt);
+    if (next.has_value() && next != last_) {
+      last_ = next;
+      message_.set_status(*next);
+      writing_ = true;
+      StartWrite(&message_);
+    } else if (end_.has_value()) {
+      finished_ = true;
+      Finish(*end_);
+    }
   }
 
   HealthService* const health_;
   const std::string service_;
   HealthCheckResponse message_;
   std::optional<Status> last_, pending_;
+  std::optional<grpc::Status> end_;
   bool writing_ = false, finished_ = false;
 };
 
@@ -170,7 +186,7 @@ grpc::ServerWriteReactor<HealthCheckResponse>* HealthService::Watch(
   } else {
     watcher->Notify(StatusOf(watcher->service()));
   }
-  return watcher;
+  return HandOver(watcher);
 }
 
 }  // namespace alcca

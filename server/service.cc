@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/handover.h"
 #include "server/status.h"
 
 namespace alcca {
@@ -74,7 +75,7 @@ InferenceService::GenerateReactor* InferenceService::Generate(grpc::CallbackServ
   } else {
     Start(call, context, ValidateGenerate(*request, serving->rules), request->stream());
   }
-  return call;
+  return HandOver(call);
 }
 
 InferenceService::GenerateReactor* InferenceService::Chat(grpc::CallbackServerContext* context,
@@ -88,7 +89,7 @@ InferenceService::GenerateReactor* InferenceService::Chat(grpc::CallbackServerCo
   } else {
     Start(call, context, ValidateChat(*request, serving->rules), request->stream());
   }
-  return call;
+  return HandOver(call);
 }
 
 void InferenceService::Start(Call* call, grpc::CallbackServerContext* context,

@@ -167,6 +167,29 @@ TEST_F(HealthTest, ShutdownEndsEveryWatch) {
   }
 }
 
+// A drain sets NOT_SERVING and shuts down right behind it, maybe with an older state on its way.
+TEST_F(HealthTest, TheLastStateIsHeardBeforeShutdown) {
+  constexpr int kWatchers = 8;
+  std::vector<grpc::ClientContext> contexts(kWatchers);
+  std::vector<std::unique_ptr<grpc::ClientReader<HealthCheckResponse>>> readers;
+  HealthCheckResponse response;
+  for (grpc::ClientContext& context : contexts) {
+    readers.push_back(Watch(&context, ""));
+    ASSERT_TRUE(readers.back()->Read(&response));
+  }
+  for (int i = 0; i < 20; ++i) {
+    health_.SetReady(i % 2 == 0);
+  }
+  health_.SetReady(true);
+  health_.Shutdown();
+  for (const auto& reader : readers) {
+    while (reader->Read(&response)) {
+    }
+    EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  }
+}
+
 // Clients leave while states change: the sanitizers' case.
 TEST_F(HealthTest, CancelledWatchersLeaveNothingBehind) {
   std::atomic<bool> done = false;

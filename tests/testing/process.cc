@@ -2,13 +2,13 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <algorithm>
 
 #include <algorithm>
 #include <chrono>
@@ -23,6 +23,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr int kStartSeconds = 120;  // a sanitizer build on a busy machine is slow
+constexpr size_t kShownLogBytes = 16 << 10;
 
 std::string ReadFile(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -126,6 +127,11 @@ DaemonProcess::~DaemonProcess() {
   if (!reaped_ && pid_ > 0) {
     kill(pid_, SIGKILL);
     waitpid(pid_, nullptr, 0);
+  }
+  if (::testing::Test::HasFailure()) {  // a sanitizer's report stands there, too
+    const std::string log = Log();
+    const size_t begin = log.size() - std::min(log.size(), kShownLogBytes);
+    std::fprintf(stderr, "the daemon's log:\n%s\n", log.c_str() + begin);
   }
   unlink(log_path_.c_str());
 }

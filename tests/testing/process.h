@@ -16,7 +16,7 @@ struct ProgramResult {
 
 // Runs `path` (looked up in PATH if it has no slash) with `input` on stdin.
 ProgramResult RunProgram(const std::string& path, const std::vector<std::string>& args,
-                         const std::string& input = "", int timeout_seconds = 120);
+                         const std::string& input = "", int timeout_seconds = 300);
 
 // An alccad on free ports. The constructor returns when it serves; check serving() first.
 class DaemonProcess {
