@@ -66,8 +66,9 @@ class AttentionCudaAll final : public AttentionCuda {
 
   absl::Status Start() {
     RETURN_IF_ERROR(
-        image_.Grow(device_, PlanBytes(limits_.kv, device_.batch_tokens), "attention plan"));
-    return counts_.Grow(device_, CountBytes(static_cast<size_t>(device_.batch_tokens)), "counters");
+        image_.Allocate(device_, PlanBytes(limits_.kv, device_.batch_tokens), "attention plan"));
+    return counts_.Allocate(device_, CountBytes(static_cast<size_t>(device_.batch_tokens)),
+                            "counters");
   }
 
   absl::StatusOr<std::unique_ptr<AttentionState>> MakeState(
@@ -141,12 +142,10 @@ class AttentionCudaAll final : public AttentionCuda {
     PinnedArray host;
     DeviceArray device;
 
-    absl::Status Grow(const DeviceContext& context, size_t bytes, std::string_view what) {
-      if (host.bytes() < bytes) {
-        device = {};  // its part of the budget first
-        ASSIGN_OR_RETURN(device, context.budget->Allocate(bytes, what));
-        ASSIGN_OR_RETURN(host, PinnedArray::Allocate(bytes));
-      }
+    absl::Status Allocate(const DeviceContext& context, size_t bytes, std::string_view what) {
+      device = {};  // its part of the budget first
+      ASSIGN_OR_RETURN(device, context.budget->Allocate(bytes, what));
+      ASSIGN_OR_RETURN(host, PinnedArray::Allocate(bytes));
       return absl::OkStatus();
     }
   };
@@ -154,7 +153,7 @@ class AttentionCudaAll final : public AttentionCuda {
   static void MustGrow(Mirror& mirror, const DeviceContext& context, size_t bytes,
                        std::string_view what) {
     if (mirror.host.bytes() < bytes) {
-      if (const absl::Status status = mirror.Grow(context, bytes * 2, what); !status.ok()) {
+      if (const absl::Status status = mirror.Allocate(context, bytes * 2, what); !status.ok()) {
         DeviceFault(std::string(status.message()));
       }
     }

@@ -155,6 +155,10 @@ TEST_F(Cli, EvalTakesMoreTextThanAContextHolds) {
       Alcca({"eval", "--text=" + dir.File("long.txt"), "--length=512", "--modes=window:window=10"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("window"));
+  // A piece of it is not: that is said, not cut.
+  const ProgramResult cut = Alcca({"eval", "--text=" + dir.File("long.txt"), "--length=5000"});
+  EXPECT_EQ(cut.exit_code, 3);  // INVALID_ARGUMENT
+  EXPECT_THAT(cut.err, HasSubstr("--length 5000"));
 }
 
 TEST_F(Cli, BenchReportsWhatAttentionCost) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "tools/cli/card_table.h"
@@ -59,7 +60,12 @@ grpc::Status ReadCorpus(const Options& options, Scorer* scorer, Corpus* corpus) 
   }
   const v1::GetModelInfoResponse& info = scorer->info();
   const uint32_t room = info.max_req_input_len() - 1;  // one token of a window is the next one's
-  const uint32_t length = std::min(options.length == 0 ? 512 : options.length, room);
+  if (options.length > room) {
+    return {grpc::StatusCode::INVALID_ARGUMENT,
+            absl::StrCat("--length ", options.length, ": the served model scores at most ", room,
+                         " tokens in one piece")};
+  }
+  const uint32_t length = options.length == 0 ? std::min(512u, room) : options.length;
   for (const std::string& document : SplitDocuments(all, options.separator, options.limit)) {
     TokenizedText text;
     if (const grpc::Status status = scorer->Tokenize(document, &text); !status.ok()) {
