@@ -205,10 +205,14 @@ void Fold(float* acc, SoftmaxState* state, float* scores, const float* values, i
     Store(scores + j, e);
     sum += Sum(e);
   }
-  for (; j < n; ++j) {
-    const Lanes e = ExpNegative(Lanes{} + (scores[j] - max));
-    scores[j] = e[0];
-    sum += scores[j];
+  if (j < n) {  // all that is left at once: many folds are of a few keys
+    Lanes rest = Lanes{} + max;
+    std::memcpy(&rest, scores + j, (n - j) * sizeof(float));
+    const Lanes e = ExpNegative(rest - max);
+    std::memcpy(scores + j, &e, (n - j) * sizeof(float));
+    for (; j < n; ++j) {
+      sum += scores[j];
+    }
   }
   state->sum = state->sum * scale + sum;
   state->max = max;
@@ -217,8 +221,17 @@ void Fold(float* acc, SoftmaxState* state, float* scores, const float* values, i
   for (; i + 8 * kLanes <= d; i += 8 * kLanes) {
     WeightedSlab<8>(acc + i, scale, scores, values + i, n, d);
   }
-  for (; i + kLanes <= d; i += kLanes) {
+  if (i + 4 * kLanes <= d) {
+    WeightedSlab<4>(acc + i, scale, scores, values + i, n, d);
+    i += 4 * kLanes;
+  }
+  if (i + 2 * kLanes <= d) {
+    WeightedSlab<2>(acc + i, scale, scores, values + i, n, d);
+    i += 2 * kLanes;
+  }
+  if (i + kLanes <= d) {
     WeightedSlab<1>(acc + i, scale, scores, values + i, n, d);
+    i += kLanes;
   }
   for (; i < d; ++i) {
     float a = acc[i] * scale;

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "kernels/cpu/attention_dense.h"
@@ -18,14 +19,21 @@
 namespace alcca {
 namespace {
 
-// A closed cluster that might be opened.
+constexpr int32_t kRun = 64;  // rows that are scored or folded at once
+static_assert(kOpenedAtOnce * kFanout <= kRun && kSegmentBlocks <= kRun);
+constexpr int32_t kOwnRun = 16;  // keys side by side that are read where they lie
+
+// A closed cluster that might be opened: a coarse one, or of the others the first in what holds it.
 struct Candidate {
   double log_rms = 0;  // of its mass, the largest over the group
   int32_t node = 0;  // coarse: its block; others: blocks + kFanout * its parent in opened_ + child
 };
-bool Later(const Candidate& a, const Candidate& b) {
-  return a.log_rms < b.log_rms || (a.log_rms == b.log_rms && a.node > b.node);
-}
+struct Later {
+  bool operator()(const Candidate& a, const Candidate& b) const {
+    return a.log_rms < b.log_rms || (a.log_rms == b.log_rms && a.node > b.node);
+  }
+};
+constexpr double kOpen = -std::numeric_limits<double>::infinity();  // log_rms of an opened one
 
 // A cluster that was opened into others: parent `parent` of ChildRow, of a block.
 struct Opened {
@@ -51,9 +59,16 @@ class Row {
   bool IsFine(int32_t node) const {
     return node >= blocks_ && opened_[(node - blocks_) / kFanout].parent != 0;
   }
-  void OpenCluster(int32_t node);
-  // Opens those of the round and reads their keys, neighbours at once.
-  void OpenFines();
+  // Where the keys of such a one begin.
+  int32_t FirstToken(int32_t node) const {
+    const Opened& parent = opened_[(node - blocks_) / kFanout];
+    return task_->sequence.attention.sinks + parent.block * kBlockTokens +
+           FineToken(ChildRow(parent.parent, (node - blocks_) % kFanout));
+  }
+  // inner_, all scored at once.
+  void OpenClusters();
+  // Reads the keys of fines_, neighbours at once, and empties it.
+  void ReadFines();
   void AddClosed();
   double UncoveredShare() const;  // largest over the group
   // exp(logit - reference), as a share of the first estimate of all mass.
@@ -61,13 +76,20 @@ class Row {
     return std::exp(std::min(double{logit} - reference_[g], 500.0));
   }
   void UpdateCovered(int32_t g) { covered_[g] = states_[g].sum * Weight(g, states_[g].max); }
-  // Cluster i of `rows`, whose log-mass for head g is logits[g * stride].
-  void Push(int32_t node, const ClusterRows& rows, int32_t i, const float* logits, int32_t stride);
+  // Counts cluster i of `rows`, whose log-mass for head g is logits[g * stride], as closed, and
+  // returns Candidate::log_rms.
+  double Close(const ClusterRows& rows, int32_t i, const float* logits, int32_t stride);
   // It is closed no longer.
   void Take(int32_t node);
-  // Runs of clusters [first, first + n) of `rows` that are closed, into the output.
+  // The first closed one of what was opened as number `number`, if any, into the heap.
+  void PushFirst(int32_t number);
+  // Those of clusters [first, first + n) of `rows` that are closed, into the output with the run
+  // that waits.
   void Fold(const ClusterRows& rows, int32_t first, int32_t n, const float* logits, int32_t stride,
             const uint8_t* is_open);
+  // The run that waits, into the output: of clusters, of keys.
+  void FoldClosed();
+  void ReadGathered();
 
   const AttentionTask* task_ = nullptr;
   const KeyClusters* clusters_ = nullptr;
@@ -84,11 +106,13 @@ class Row {
   std::vector<Opened> opened_;        // in the order of their opening
   std::vector<float> child_logits_;   // [opened, group, kFanout]
   std::vector<uint8_t> child_open_;   // [opened, kFanout]
+  std::vector<double> child_rms_;     // likewise, Candidate::log_rms or kOpen
   bool follows_mass_ = false;         // whether covered_ and closed_ are kept
   std::vector<Candidate> heap_;
-  std::vector<float> scores_;
-  std::vector<int32_t> inner_, fines_;  // nodes that a round opens: of clusters, of keys
-  std::vector<float> restored_;         // [16, d], mean keys or values of a run of clusters
+  std::vector<float> scores_;           // [group, kRun], or a page's
+  std::vector<int32_t> inner_, fines_;  // opened: nodes that hold clusters; where keys begin
+  std::vector<float> keys_, values_;    // [kRun, d], of a run
+  int32_t waiting_ = 0;                 // rows of it so far
   int64_t real_ = 0, closed_rows_ = 0;
 };
 
@@ -110,11 +134,15 @@ void Row::Start(int32_t row) {
     correction_[g] *= 0.5f;
     std::fill_n(task_->Out(row, g), d_, 0.0f);
   }
-  restored_.resize(size_t(std::max(kSegmentBlocks, kFanout)) * d_);
+  keys_.resize(size_t(kRun) * d_);
+  values_.resize(size_t(kRun) * d_);
+  scores_.resize(size_t(std::max(task_->kv.shape().page_tokens, group_ * kRun)));
   follows_mass_ = task_->sequence.attention.mass < 1.0f;
   opened_.clear();
   child_logits_.clear();
   child_open_.clear();
+  child_rms_.clear();
+  fines_.clear();
   coarse_open_.assign(blocks_, 0);
   heap_.clear();
   real_ = closed_rows_ = 0;
@@ -122,7 +150,6 @@ void Row::Start(int32_t row) {
 
 void Row::ReadTokens(int32_t begin, int32_t end) {
   const int32_t page_tokens = task_->kv.shape().page_tokens;
-  scores_.resize(std::max({page_tokens, kSegmentBlocks, kFanout}));
   real_ += end - begin;
   while (begin < end) {
     const int32_t stop = std::min(end, (begin / page_tokens + 1) * page_tokens);
@@ -137,19 +164,18 @@ void Row::ReadTokens(int32_t begin, int32_t end) {
 }
 
 void Row::Score(const ClusterRows& rows, int32_t first, int32_t n, float* logits, int32_t stride) {
-  task_->kernels.restore_int8(restored_.data(), rows.Key(first), rows.KeyScales() + first, n, d_);
+  task_->kernels.restore_int8(keys_.data(), rows.Key(first), rows.KeyScales() + first, n, d_);
   for (int32_t g = 0; g < group_; ++g) {
     float* out = logits + size_t(g) * stride;
-    task_->kernels.dots(out, query_.data() + size_t(g) * d_, restored_.data(), n, d_);
+    task_->kernels.dots(out, query_.data() + size_t(g) * d_, keys_.data(), n, d_);
     for (int32_t i = 0; i < n; ++i) {
       out[i] += rows.Offsets()[first + i] + Correction(g, rows, first + i);
     }
   }
 }
 
-void Row::Push(int32_t node, const ClusterRows& rows, int32_t i, const float* logits,
-               int32_t stride) {
-  double log_rms = -std::numeric_limits<double>::infinity();
+double Row::Close(const ClusterRows& rows, int32_t i, const float* logits, int32_t stride) {
+  double log_rms = kOpen;
   for (int32_t g = 0; g < group_; ++g) {
     const float logit = logits[size_t(g) * stride];
     if (follows_mass_) {
@@ -157,7 +183,22 @@ void Row::Push(int32_t node, const ClusterRows& rows, int32_t i, const float* lo
     }
     log_rms = std::max(log_rms, double{logit} + Correction(g, rows, i) - reference_[g]);
   }
-  heap_.push_back({log_rms, node});
+  return log_rms;
+}
+
+void Row::PushFirst(int32_t number) {
+  const double* log_rms = child_rms_.data() + size_t(number) * kFanout;
+  double highest = kOpen;
+  int32_t first = -1;
+  for (int32_t i = 0; i < kFanout; ++i) {  // without a branch: any may be the first
+    const bool higher = log_rms[i] > highest;
+    highest = higher ? log_rms[i] : highest;
+    first = higher ? i : first;
+  }
+  if (first >= 0) {
+    heap_.push_back({highest, blocks_ + number * kFanout + first});
+    std::push_heap(heap_.begin(), heap_.end(), Later{});
+  }
 }
 
 void Row::Take(int32_t node) {
@@ -170,6 +211,7 @@ void Row::Take(int32_t node) {
   } else {
     const int32_t child = node - blocks_;
     child_open_[child] = 1;
+    child_rms_[child] = kOpen;
     logits = child_logits_.data() + size_t(child / kFanout) * group_ * kFanout + child % kFanout;
     stride = kFanout;
   }
@@ -198,9 +240,10 @@ void Row::ScoreCoarse() {
     UpdateCovered(g);
   }
   for (int32_t b = 0; b < blocks_; ++b) {
-    Push(b, clusters_->Coarse(b), b % kSegmentBlocks, coarse_logits_.data() + b, blocks_);
+    const float* logits = coarse_logits_.data() + b;
+    heap_.push_back({Close(clusters_->Coarse(b), b % kSegmentBlocks, logits, blocks_), b});
   }
-  std::make_heap(heap_.begin(), heap_.end(), Later);
+  std::make_heap(heap_.begin(), heap_.end(), Later{});
 }
 
 double Row::UncoveredShare() const {
@@ -211,49 +254,77 @@ double Row::UncoveredShare() const {
   return share;
 }
 
-void Row::OpenCluster(int32_t node) {
-  Take(node);
-  const auto number = static_cast<int32_t>(opened_.size());
-  if (node < blocks_) {
-    opened_.push_back({node, 0});
-  } else {
+void Row::OpenClusters() {
+  const auto first = static_cast<int32_t>(opened_.size());
+  const auto count = static_cast<int32_t>(inner_.size());
+  for (const int32_t node : inner_) {
     const int32_t child = node - blocks_;
-    opened_.push_back({opened_[child / kFanout].block, 1 + child % kFanout});
+    opened_.push_back(child < 0 ? Opened{node, 0}
+                                : Opened{opened_[child / kFanout].block, 1 + child % kFanout});
   }
-  child_logits_.resize(child_logits_.size() + size_t(group_) * kFanout);
-  child_open_.resize(child_open_.size() + kFanout, 0);
-  float* logits = child_logits_.data() + size_t(number) * group_ * kFanout;
-  const ClusterRows rows = clusters_->Inner(opened_.back().block);
-  const int32_t first = ChildRow(opened_.back().parent, 0);
-  Score(rows, first, kFanout, logits, kFanout);
-  for (int32_t i = 0; i < kFanout; ++i) {
-    Push(blocks_ + number * kFanout + i, rows, first + i, logits + i, kFanout);
-    std::push_heap(heap_.begin(), heap_.end(), Later);
+  child_logits_.resize(opened_.size() * group_ * kFanout);
+  child_open_.resize(opened_.size() * kFanout, 0);
+  child_rms_.resize(opened_.size() * kFanout);
+  for (int32_t c = 0; c < count; ++c) {
+    const ClusterRows rows = clusters_->Inner(opened_[first + c].block);
+    const int32_t row = ChildRow(opened_[first + c].parent, 0);
+    task_->kernels.restore_int8(keys_.data() + size_t(c) * kFanout * d_, rows.Key(row),
+                                rows.KeyScales() + row, kFanout, d_);
+  }
+  for (int32_t g = 0; g < group_; ++g) {
+    task_->kernels.dots(scores_.data() + size_t(g) * kRun, query_.data() + size_t(g) * d_,
+                        keys_.data(), count * kFanout, d_);
+  }
+  for (int32_t c = 0; c < count; ++c) {
+    const int32_t number = first + c;
+    const ClusterRows rows = clusters_->Inner(opened_[number].block);
+    const int32_t row = ChildRow(opened_[number].parent, 0);
+    float* logits = child_logits_.data() + size_t(number) * group_ * kFanout;
+    for (int32_t g = 0; g < group_; ++g) {
+      const float* scores = scores_.data() + size_t(g) * kRun + size_t(c) * kFanout;
+      for (int32_t i = 0; i < kFanout; ++i) {
+        logits[g * kFanout + i] =
+            scores[i] + (rows.Offsets()[row + i] + Correction(g, rows, row + i));
+      }
+    }
+    for (int32_t i = 0; i < kFanout; ++i) {
+      child_rms_[size_t(number) * kFanout + i] = Close(rows, row + i, logits + i, kFanout);
+    }
+    PushFirst(number);
   }
 }
 
-void Row::OpenFines() {
-  for (const int32_t node : fines_) {
-    Take(node);
-  }
-  const auto token = [this](int32_t node) {
-    const int32_t child = node - blocks_;
-    const Opened& parent = opened_[child / kFanout];
-    return task_->sequence.attention.sinks + parent.block * kBlockTokens +
-           FineToken(ChildRow(parent.parent, child % kFanout));
-  };
-  std::transform(fines_.begin(), fines_.end(), fines_.begin(), token);
+void Row::ReadFines() {
   std::sort(fines_.begin(), fines_.end());
   for (size_t begin = 0, end; begin < fines_.size(); begin = end) {
     end = begin + 1;
     while (end < fines_.size() && fines_[end] == fines_[end - 1] + kFineTokens) {
       ++end;
     }
-    ReadTokens(fines_[begin], fines_[end - 1] + kFineTokens);
+    const int32_t first = fines_[begin], last = fines_[end - 1] + kFineTokens;
+    if (last - first >= kOwnRun) {
+      ReadTokens(first, last);
+      continue;
+    }
+    if (waiting_ + last - first > kRun) {
+      ReadGathered();
+    }
+    for (int32_t token = first; token < last; ++token, ++waiting_) {
+      std::copy_n(task_->Key(token), d_, keys_.data() + size_t(waiting_) * d_);
+      std::copy_n(task_->Value(token), d_, values_.data() + size_t(waiting_) * d_);
+    }
   }
-  for (int32_t g = 0; g < group_ && follows_mass_; ++g) {
-    UpdateCovered(g);
+  ReadGathered();
+  fines_.clear();
+}
+
+void Row::ReadGathered() {
+  for (int32_t g = 0; g < group_ && waiting_ > 0; ++g) {
+    task_->kernels.dots(scores_.data(), query_.data() + size_t(g) * d_, keys_.data(), waiting_, d_);
+    task_->kernels.fold(task_->Out(row_, g), &states_[g], scores_.data(), values_.data(), waiting_,
+                        d_);
   }
+  real_ += std::exchange(waiting_, 0);
 }
 
 void Row::Open() {
@@ -264,8 +335,7 @@ void Row::Open() {
   while (fits && !heap_.empty() &&
          !(follows_mass_ && UncoveredShare() <= 1.0 - double{params.mass})) {
     inner_.clear();
-    fines_.clear();
-    while (!heap_.empty() && inner_.size() + fines_.size() < size_t{kOpenedAtOnce}) {
+    for (int32_t count = 0; count < kOpenedAtOnce && !heap_.empty(); ++count) {
       const int32_t node = heap_.front().node;
       const bool is_fine = IsFine(node);
       const int32_t rows = is_fine ? kFineTokens : kFanout;
@@ -274,15 +344,27 @@ void Row::Open() {
         break;
       }
       rows_left -= rows;
-      std::pop_heap(heap_.begin(), heap_.end(), Later);
+      std::pop_heap(heap_.begin(), heap_.end(), Later{});
       heap_.pop_back();
-      (is_fine ? fines_ : inner_).push_back(node);
+      Take(node);
+      if (is_fine) {
+        fines_.push_back(FirstToken(node));
+      } else {
+        inner_.push_back(node);
+      }
+      if (node >= blocks_) {
+        PushFirst((node - blocks_) / kFanout);
+      }
     }
-    for (const int32_t node : inner_) {
-      OpenCluster(node);
+    OpenClusters();
+    if (follows_mass_) {
+      ReadFines();
+      for (int32_t g = 0; g < group_; ++g) {
+        UpdateCovered(g);
+      }
     }
-    OpenFines();
   }
+  ReadFines();  // without a wanted mass keys have no say in what is opened
 }
 
 void Row::Fold(const ClusterRows& rows, int32_t first, int32_t n, const float* logits,
@@ -296,16 +378,27 @@ void Row::Fold(const ClusterRows& rows, int32_t first, int32_t n, const float* l
     while (end < n && is_open[end] == 0) {
       ++end;
     }
-    task_->kernels.restore_int8(restored_.data(), rows.Value(first + begin),
-                                rows.ValueScales() + first + begin, end - begin, d_);
-    for (int32_t g = 0; g < group_; ++g) {
-      std::copy_n(logits + size_t(g) * stride + begin, end - begin, scores_.data());
-      task_->kernels.fold(task_->Out(row_, g), &states_[g], scores_.data(), restored_.data(),
-                          end - begin, d_);
+    const int32_t count = end - begin;
+    if (waiting_ + count > kRun) {
+      FoldClosed();
     }
-    closed_rows_ += end - begin;
+    task_->kernels.restore_int8(values_.data() + size_t(waiting_) * d_, rows.Value(first + begin),
+                                rows.ValueScales() + first + begin, count, d_);
+    for (int32_t g = 0; g < group_; ++g) {
+      std::copy_n(logits + size_t(g) * stride + begin, count,
+                  scores_.data() + size_t(g) * kRun + waiting_);
+    }
+    waiting_ += count;
     begin = end;
   }
+}
+
+void Row::FoldClosed() {
+  for (int32_t g = 0; g < group_ && waiting_ > 0; ++g) {
+    task_->kernels.fold(task_->Out(row_, g), &states_[g], scores_.data() + size_t(g) * kRun,
+                        values_.data(), waiting_, d_);
+  }
+  closed_rows_ += std::exchange(waiting_, 0);
 }
 
 void Row::AddClosed() {
@@ -317,6 +410,7 @@ void Row::AddClosed() {
     Fold(clusters_->Inner(opened_[i].block), ChildRow(opened_[i].parent, 0), kFanout,
          child_logits_.data() + i * group_ * kFanout, kFanout, child_open_.data() + i * kFanout);
   }
+  FoldClosed();
 }
 
 void Row::Answer(const AttentionTask& task, const KeyClusters& clusters, int32_t row) {

@@ -1,7 +1,8 @@
 // Softmax over real keys and clusters together (kernels/key_clusters.h), one online softmax over
 // the exact and the far part. The clusters that may matter most are opened next, eight in a round,
-// those that hold clusters by one tile and those that hold keys by another, until real keys cover
-// the wanted mass for every query head, or max_keys rows have been read.
+// until real keys cover the wanted mass for every query head, or max_keys rows have been read.
+// Where no mass is asked for, which ones are opened is a matter of clusters alone: their keys are
+// read after the last round, in whole tiles.
 //
 // Bound by bytes and, at one sequence, by the latency of some dozen dependent rounds: of each
 // coarse cluster 2 d + 16 bytes and of an opened one 8 times that, of the sinks, the recent keys
@@ -17,6 +18,8 @@
 namespace alcca::ALCCA_GPU {
 namespace {
 
+constexpr uint32_t kOpened = 0;  // the rank of an opened cluster
+
 static_assert(kOpenedAtOnce * std::max(kFanout, kFineTokens) <= kTileKeys);
 
 struct OpeningShared {
@@ -31,6 +34,7 @@ struct OpeningShared {
   int32_t fine_nodes[kOpenedAtOnce];
   int32_t tokens[kOpenedAtOnce];  // where the fine ones' keys begin
   int32_t rows, opened;           // read for openings so far; clusters opened into others
+  int32_t fines_read;             // or to be read after the last round
   int32_t done;
   int32_t closed_rows;
 };
@@ -53,12 +57,13 @@ class OpeningBlock {
         kv_head_(blockIdx.y) {
     auto* base =
         static_cast<unsigned char*>(scratch) + row.scratch + size_t(kv_head_) * shape_.Bytes();
-    rms_ = reinterpret_cast<double*>(base);
-    largest_rms_ = rms_ + shape_.nodes();
-    coarse_logits_ = reinterpret_cast<float*>(largest_rms_ + shape_.opened_max);
+    tops_ = reinterpret_cast<uint32_t*>(base);
+    child_ranks_ = tops_ + row.blocks + shape_.opened_max;
+    coarse_logits_ = reinterpret_cast<float*>(child_ranks_ + size_t(shape_.opened_max) * kFanout);
     child_logits_ = coarse_logits_ + size_t(group_) * row.blocks;
     opened_ =
         reinterpret_cast<int32_t*>(child_logits_ + size_t(shape_.opened_max) * group_ * kFanout);
+    deferred_ = opened_ + shape_.opened_max;
   }
 
   __device__ __forceinline__ void Answer() {
@@ -76,8 +81,12 @@ class OpeningBlock {
         // Before the next barrier: after the last one of the round, warp 0 notes the next round.
         const int32_t clusters = shared_.clusters, fines = shared_.fines;
         OpenClusters(clusters);
-        real += OpenFines(fines);
+        if (FollowsMass()) {
+          OpenFines(fines);
+        }
       }
+      ReadDeferred();
+      real += shared_.fines_read * kFineTokens;
       AddClosed();
       centres = row_.blocks + int64_t{shared_.opened} * kFanout;
     }
@@ -95,7 +104,7 @@ class OpeningBlock {
       }
     }
     if (threadIdx.x == 0) {
-      shared_.rows = shared_.opened = shared_.closed_rows = shared_.done = 0;
+      shared_.rows = shared_.opened = shared_.fines_read = shared_.closed_rows = shared_.done = 0;
     }
     Clear(shared_.stats);
     Clear(part_);
@@ -161,15 +170,16 @@ class OpeningBlock {
                                          int32_t row) const {
     return tile_.weights[g * kTileKeys + j] + rows.Offsets()[row] + Correction(g, rows, row);
   }
-  // The root mean square of its mass, the largest over the group. logit(g): its log-masses.
+  // In the order of the root mean square of its mass, the largest over the group; more than
+  // kOpened. logit(g): its log-masses.
   template <typename LogitOf>
-  __device__ __forceinline__ double MassRms(const ClusterRows& rows, int32_t row,
-                                            LogitOf logit) const {
-    double rms = 0;
+  __device__ __forceinline__ uint32_t MassRank(const ClusterRows& rows, int32_t row,
+                                               LogitOf logit) const {
+    float rms = 0;
     for (int32_t g = 0; g < group_; ++g) {
-      rms = fmax(rms, double{Weight(g, logit(g) + Correction(g, rows, row))});
+      rms = fmaxf(rms, Weight(g, logit(g) + Correction(g, rows, row)));
     }
-    return rms;
+    return __float_as_uint(rms) + 1;  // not negative, so its bits are in order
   }
   // exp(logit - reference), as a share of the first estimate of all mass.
   __device__ __forceinline__ float Weight(int32_t g, float logit) const {
@@ -229,8 +239,8 @@ class OpeningBlock {
     }
     __syncthreads();
     for (int32_t b = threadIdx.x; b < row_.blocks; b += kAttentionThreads) {
-      rms_[b] = MassRms(Coarse(b), b % kSegmentBlocks,
-                        [&](int32_t g) { return coarse_logits_[size_t(g) * row_.blocks + b]; });
+      tops_[b] = MassRank(Coarse(b), b % kSegmentBlocks,
+                          [&](int32_t g) { return coarse_logits_[size_t(g) * row_.blocks + b]; });
     }
     __syncthreads();
   }
@@ -248,59 +258,48 @@ class OpeningBlock {
     return share <= 1.0 - double{sequence_.mass};
   }
 
-  // By one warp, rms(i) for i < count: the largest that is not negative and its index, of equals
-  // the first; -1 and -1: none.
-  struct Largest {
-    double rms;
+  // By one warp: the highest of so many ranks and its index, of equals the first; kOpened and -1:
+  // none is closed.
+  struct Highest {
+    uint32_t rank;
     int32_t index;
   };
-  template <typename RmsOf>
-  __device__ __forceinline__ static Largest LargestOf(int32_t count, RmsOf rms_of) {
-    double rms = -1;
-    int32_t best = -1;
+  __device__ __forceinline__ static Highest HighestOf(const uint32_t* ranks, int32_t count) {
+    uint32_t rank = kOpened;
+    int32_t index = count;
     for (int32_t i = threadIdx.x % kWarp; i < count; i += kWarp) {
-      const double now = rms_of(i);
-      if (now > rms || (best < 0 && now >= 0)) {
-        rms = now;
-        best = i;
-      }
+      const uint32_t now = ranks[i];
+      index = now > rank ? i : index;
+      rank = max(rank, now);
     }
-#pragma unroll
-    for (int32_t offset = kWarp / 2; offset > 0; offset /= 2) {
-      const double other_rms = __shfl_xor_sync(kFullMask, rms, offset);
-      const int32_t other = __shfl_xor_sync(kFullMask, best, offset);
-      const bool take =
-          other >= 0 && (best < 0 || other_rms > rms || (other_rms == rms && other < best));
-      rms = take ? other_rms : rms;
-      best = take ? other : best;
-    }
-    return {rms, best};
+    const uint32_t highest = __reduce_max_sync(kFullMask, rank);
+    const int32_t first = __reduce_min_sync(kFullMask, rank == highest ? index : count);
+    return {highest, highest == kOpened ? -1 : first};
   }
-  // By one warp: the closed node of the largest rms, coarse ones first of equals; -1: none.
-  __device__ __forceinline__ int32_t LargestNode() const {
-    const Largest coarse = LargestOf(row_.blocks, [this](int32_t i) { return rms_[i]; });
-    const Largest inner = LargestOf(shared_.opened, [this](int32_t i) { return largest_rms_[i]; });
-    if (inner.index < 0 || (coarse.index >= 0 && coarse.rms >= inner.rms)) {
-      return coarse.index;
-    }
-    return row_.blocks + inner.index * kFanout + LargestChild(inner.index).index;
+  __device__ __forceinline__ uint32_t* ChildRanks(int32_t number) const {
+    return child_ranks_ + size_t(number) * kFanout;
   }
-  __device__ __forceinline__ Largest LargestChild(int32_t number) const {
-    const double* children = rms_ + row_.blocks + number * kFanout;
-    return LargestOf(kFanout, [children](int32_t i) { return children[i]; });
+  // By one warp: the closed node of the highest rank, coarse ones first of equals; -1: none.
+  __device__ __forceinline__ int32_t HighestNode() const {
+    const int32_t top = HighestOf(tops_, row_.blocks + shared_.opened).index;
+    if (top < row_.blocks) {
+      return top;
+    }
+    const int32_t number = top - row_.blocks;
+    return row_.blocks + number * kFanout + HighestOf(ChildRanks(number), kFanout).index;
   }
   // By one warp: it counts as opened from now on.
   __device__ __forceinline__ void Take(int32_t node) const {
+    const int32_t child = node - row_.blocks, number = child / kFanout;
     __syncwarp();
     if (threadIdx.x == 0) {
-      rms_[node] = -1;
+      (child < 0 ? tops_[node] : child_ranks_[child]) = kOpened;
     }
     __syncwarp();
-    if (node >= row_.blocks) {
-      const int32_t number = (node - row_.blocks) / kFanout;
-      const Largest next = LargestChild(number);
+    if (child >= 0) {
+      const Highest next = HighestOf(ChildRanks(number), kFanout);
       if (threadIdx.x == 0) {
-        largest_rms_[number] = next.rms;
+        tops_[row_.blocks + number] = next.rank;
       }
       __syncwarp();
     }
@@ -310,10 +309,16 @@ class OpeningBlock {
     const int32_t child = node - row_.blocks;
     if (is_fine) {
       const int32_t opened = opened_[child / kFanout];
-      shared_.fine_nodes[shared_.fines] = node;
-      shared_.tokens[shared_.fines] = sequence_.sinks + opened / kBlockParents * kBlockTokens +
-                                      FineToken(InnerRow(opened, child % kFanout));
+      const int32_t token = sequence_.sinks + opened / kBlockParents * kBlockTokens +
+                            FineToken(InnerRow(opened, child % kFanout));
+      if (FollowsMass()) {
+        shared_.fine_nodes[shared_.fines] = node;
+        shared_.tokens[shared_.fines] = token;
+      } else {
+        deferred_[shared_.fines_read] = token;
+      }
       ++shared_.fines;
+      ++shared_.fines_read;
     } else {
       shared_.nodes[shared_.clusters] = node;
       shared_.parents[shared_.clusters] =
@@ -322,36 +327,42 @@ class OpeningBlock {
     }
   }
 
-  // What the next round opens. False: nothing more.
+  // What the next round opens that the block has to read now; rounds without go by. False: nothing
+  // more.
   __device__ __forceinline__ bool Choose() {
     if (threadIdx.x < kWarp) {
-      if (threadIdx.x == 0) {
-        shared_.clusters = shared_.fines = 0;
-      }
-      int32_t rows = shared_.rows;
+      int32_t rows = shared_.rows, clusters = 0, fines = 0;
       bool fits = shared_.done == 0 && !IsEnough();
-      for (int32_t count = 0; fits && count < kOpenedAtOnce; ++count) {
-        const int32_t node = LargestNode();
-        if (node < 0) {
-          break;
+      do {
+        clusters = fines = 0;
+        __syncwarp();
+        if (threadIdx.x == 0) {
+          shared_.clusters = shared_.fines = 0;
         }
-        const bool is_fine = IsFine(node);
-        rows += is_fine ? kFineTokens : kFanout;
-        fits = sequence_.max_keys == 0 || rows <= sequence_.max_keys;
-        if (fits) {
-          Take(node);
-          if (threadIdx.x == 0) {
-            Note(node, is_fine);
-            shared_.rows = rows;
+        while (fits && clusters + fines < kOpenedAtOnce) {
+          const int32_t node = HighestNode();
+          if (node < 0) {
+            break;
+          }
+          const bool is_fine = IsFine(node);
+          rows += is_fine ? kFineTokens : kFanout;
+          fits = sequence_.max_keys == 0 || rows <= sequence_.max_keys;
+          if (fits) {
+            Take(node);
+            ++(is_fine ? fines : clusters);
+            if (threadIdx.x == 0) {
+              Note(node, is_fine);
+              shared_.rows = rows;
+            }
           }
         }
-      }
+      } while (fits && !FollowsMass() && clusters == 0 && fines > 0);
       if (threadIdx.x == 0) {
         shared_.done = fits ? 0 : 1;
       }
     }
     __syncthreads();
-    return shared_.clusters + shared_.fines > 0;
+    return shared_.clusters + (FollowsMass() ? shared_.fines : 0) > 0;
   }
 
   __device__ __forceinline__ void OpenClusters(int32_t clusters) {
@@ -373,7 +384,7 @@ class OpeningBlock {
     }
     __syncthreads();
     for (int32_t j = threadIdx.x; j < count; j += kAttentionThreads) {
-      rms_[row_.blocks + first * kFanout + j] = MassRms(Inner(parent(j)), row(j), [&](int32_t g) {
+      ChildRanks(first)[j] = MassRank(Inner(parent(j)), row(j), [&](int32_t g) {
         return ChildLogits(first + j / kFanout, g)[j % kFanout];
       });
     }
@@ -389,12 +400,11 @@ class OpeningBlock {
     }
     __syncthreads();
     for (int32_t c = threadIdx.x; c < clusters; c += kAttentionThreads) {
-      const double* children = rms_ + row_.blocks + (first + c) * kFanout;
-      double largest = -1;
+      uint32_t highest = kOpened;
       for (int32_t i = 0; i < kFanout; ++i) {
-        largest = fmax(largest, children[i]);
+        highest = max(highest, ChildRanks(first + c)[i]);
       }
-      largest_rms_[first + c] = largest;
+      tops_[row_.blocks + first + c] = highest;
       opened_[first + c] = shared_.parents[c];
     }
     if (threadIdx.x == 0) {
@@ -403,11 +413,10 @@ class OpeningBlock {
     __syncthreads();
   }
 
-  // Returns how many keys were read.
-  __device__ __forceinline__ int32_t OpenFines(int32_t fines) {
+  __device__ __forceinline__ void OpenFines(int32_t fines) {
     const int32_t keys = fines * kFineTokens;
     if (keys == 0) {
-      return 0;
+      return;
     }
     const auto token = [this](int32_t j) {
       return shared_.tokens[j / kFineTokens] + j % kFineTokens;
@@ -426,14 +435,23 @@ class OpeningBlock {
     }
     __syncthreads();
     FoldKeys(keys, token);
-    return keys;
+  }
+  __device__ __forceinline__ void ReadDeferred() {
+    const int32_t keys = FollowsMass() ? 0 : shared_.fines_read * kFineTokens;
+    for (int32_t first = 0; first < keys; first += kTileKeys) {
+      const auto token = [&](int32_t j) {
+        return deferred_[(first + j) / kFineTokens] + j % kFineTokens;
+      };
+      ScoreKeys(min(kTileKeys, keys - first), token);
+      FoldKeys(min(kTileKeys, keys - first), token);
+    }
   }
 
-  // The clusters of nodes [first, first + count) that are still closed.
+  // Of `count` clusters those that are still closed.
   template <typename LogitOf, typename Value, typename Scale>
-  __device__ __forceinline__ void FoldClosed(int32_t first, int32_t count, LogitOf logit,
+  __device__ __forceinline__ void FoldClosed(const uint32_t* ranks, int32_t count, LogitOf logit,
                                              Value value, Scale scale) {
-    const auto is_closed = [this, first](int32_t j) { return !(rms_[first + j] < 0); };
+    const auto is_closed = [ranks](int32_t j) { return ranks[j] != kOpened; };
     bool any = false;
     for (int32_t j = 0; j < count; ++j) {
       any = any || is_closed(j);
@@ -454,7 +472,7 @@ class OpeningBlock {
   __device__ __forceinline__ void AddClosed() {
     for (int32_t first = 0; first < row_.blocks; first += kTileKeys) {
       FoldClosed(
-          first, min(kTileKeys, row_.blocks - first),
+          tops_ + first, min(kTileKeys, row_.blocks - first),
           [&](int32_t g, int32_t j) { return coarse_logits_[size_t(g) * row_.blocks + first + j]; },
           [&](int32_t j) { return Coarse(first + j).Value((first + j) % kSegmentBlocks); },
           [&](int32_t j) { return Coarse(first + j).ValueScales()[(first + j) % kSegmentBlocks]; });
@@ -464,7 +482,7 @@ class OpeningBlock {
       const auto opened = [this, first](int32_t j) { return opened_[first + j / kFanout]; };
       const auto row = [&](int32_t j) { return InnerRow(opened(j), j % kFanout); };
       FoldClosed(
-          row_.blocks + first * kFanout, min(kClusters, shared_.opened - first) * kFanout,
+          ChildRanks(first), min(kClusters, shared_.opened - first) * kFanout,
           [&](int32_t g, int32_t j) { return ChildLogits(first + j / kFanout, g)[j % kFanout]; },
           [&](int32_t j) { return Inner(opened(j)).Value(row(j)); },
           [&](int32_t j) { return Inner(opened(j)).ValueScales()[row(j)]; });
@@ -503,13 +521,14 @@ class OpeningBlock {
   const SoftmaxShared tile_;
   OpeningShared& shared_;
   const int32_t group_, d_, kv_head_;
-  // Nodes: coarse clusters by block, then those in each opened one, in the order of opening. The
-  // root mean square of its mass, the largest over the group; -1: opened.
-  double* rms_;
-  double* largest_rms_;  // of each opened one, of its closed clusters, or -1
+  // Nodes: coarse clusters by block, then those in each opened one, in the order of opening.
+  // MassRank or kOpened: of the coarse ones, then the highest in each opened one; in those all.
+  uint32_t* tops_;
+  uint32_t* child_ranks_;
   float* coarse_logits_;
   float* child_logits_;
   int32_t* opened_;
+  int32_t* deferred_;  // where the keys of each of fines_read begin
   OutputPart part_;
 };
 

@@ -11,22 +11,30 @@ struct ClusterRow {
   size_t scratch;  // where its scratch starts, in bytes; one after the other for each KV head
 };
 
-// Scratch of one token and KV head: logits of coarse clusters [group, blocks] and of those in
-// opened ones [opened, group, kFanout], root mean squares of their masses, the largest of those in
-// each opened one, and which clusters were opened: block * kBlockParents + its parent number
-// (ChildRow).
+// Scratch of one token and KV head: ranks of coarse clusters [blocks], the highest in each opened
+// one [opened] and those in it [opened, kFanout]; logits of coarse ones [group, blocks] and of
+// those in opened ones [opened, group, kFanout]; which were opened: block * kBlockParents + its
+// parent number (ChildRow); and, where no mass is asked for, where the keys of each opened fine one
+// begin.
 struct OpeningShape {
-  int32_t group, blocks, opened_max;
+  int32_t group, blocks, opened_max, fines_max;
   __host__ __device__ OpeningShape(int32_t group, int32_t blocks, int32_t max_keys)
-      : group(group), blocks(blocks), opened_max(blocks * kBlockParents) {
+      : group(group),
+        blocks(blocks),
+        opened_max(blocks * kBlockParents),
+        fines_max(blocks * kBlockFines) {
     if (max_keys > 0 && max_keys / kFanout < opened_max) {
       opened_max = max_keys / kFanout;
+    }
+    if (max_keys / kFineTokens < fines_max) {  // without a bound none waits
+      fines_max = max_keys / kFineTokens;
     }
   }
   __host__ __device__ size_t nodes() const { return size_t(blocks) + size_t(opened_max) * kFanout; }
   __host__ __device__ size_t Bytes() const {
-    const size_t bytes = (nodes() + opened_max) * sizeof(double) + nodes() * group * sizeof(float) +
-                         size_t(opened_max) * sizeof(int32_t);
+    const size_t bytes = (nodes() + opened_max) * sizeof(uint32_t) +
+                         nodes() * group * sizeof(float) +
+                         (size_t(opened_max) + fines_max) * sizeof(int32_t);
     return (bytes + 15) / 16 * 16;
   }
 };
