@@ -47,11 +47,17 @@ class Row {
 
  private:
   void Start(int32_t row);
+  // n keys and their values, side by side.
+  void Read(const float* keys, const float* values, int32_t n);
   void ReadTokens(int32_t begin, int32_t end);
   // Log-masses of clusters [first, first + n) for every head: logits[g * stride + i].
   void Score(const ClusterRows& rows, int32_t first, int32_t n, float* logits, int32_t stride);
   float Correction(int32_t g, const ClusterRows& rows, int32_t i) const {
     return std::min(correction_[g] * rows.Variances()[i], kClusterCorrectionMax);
+  }
+  // Of cluster i of `rows`, by the product of head g's query and its key.
+  float LogMass(float score, int32_t g, const ClusterRows& rows, int32_t i) const {
+    return score + (rows.Offsets()[i] + Correction(g, rows, i));
   }
   void ScoreCoarse();
   void Open();
@@ -148,17 +154,19 @@ void Row::Start(int32_t row) {
   real_ = closed_rows_ = 0;
 }
 
+void Row::Read(const float* keys, const float* values, int32_t n) {
+  for (int32_t g = 0; g < group_; ++g) {
+    task_->kernels.dots(scores_.data(), query_.data() + size_t(g) * d_, keys, n, d_);
+    task_->kernels.fold(task_->Out(row_, g), &states_[g], scores_.data(), values, n, d_);
+  }
+  real_ += n;
+}
+
 void Row::ReadTokens(int32_t begin, int32_t end) {
   const int32_t page_tokens = task_->kv.shape().page_tokens;
-  real_ += end - begin;
   while (begin < end) {
     const int32_t stop = std::min(end, (begin / page_tokens + 1) * page_tokens);
-    for (int32_t g = 0; g < group_; ++g) {
-      task_->kernels.dots(scores_.data(), query_.data() + size_t(g) * d_, task_->Key(begin),
-                          stop - begin, d_);
-      task_->kernels.fold(task_->Out(row_, g), &states_[g], scores_.data(), task_->Value(begin),
-                          stop - begin, d_);
-    }
+    Read(task_->Key(begin), task_->Value(begin), stop - begin);
     begin = stop;
   }
 }
@@ -169,7 +177,7 @@ void Row::Score(const ClusterRows& rows, int32_t first, int32_t n, float* logits
     float* out = logits + size_t(g) * stride;
     task_->kernels.dots(out, query_.data() + size_t(g) * d_, keys_.data(), n, d_);
     for (int32_t i = 0; i < n; ++i) {
-      out[i] += rows.Offsets()[first + i] + Correction(g, rows, first + i);
+      out[i] = LogMass(out[i], g, rows, first + i);
     }
   }
 }
@@ -283,8 +291,7 @@ void Row::OpenClusters() {
     for (int32_t g = 0; g < group_; ++g) {
       const float* scores = scores_.data() + size_t(g) * kRun + size_t(c) * kFanout;
       for (int32_t i = 0; i < kFanout; ++i) {
-        logits[g * kFanout + i] =
-            scores[i] + (rows.Offsets()[row + i] + Correction(g, rows, row + i));
+        logits[g * kFanout + i] = LogMass(scores[i], g, rows, row + i);
       }
     }
     for (int32_t i = 0; i < kFanout; ++i) {
@@ -319,12 +326,9 @@ void Row::ReadFines() {
 }
 
 void Row::ReadGathered() {
-  for (int32_t g = 0; g < group_ && waiting_ > 0; ++g) {
-    task_->kernels.dots(scores_.data(), query_.data() + size_t(g) * d_, keys_.data(), waiting_, d_);
-    task_->kernels.fold(task_->Out(row_, g), &states_[g], scores_.data(), values_.data(), waiting_,
-                        d_);
+  if (waiting_ > 0) {
+    Read(keys_.data(), values_.data(), std::exchange(waiting_, 0));
   }
-  real_ += std::exchange(waiting_, 0);
 }
 
 void Row::Open() {

@@ -141,12 +141,16 @@ class OpeningBlock {
               [&](int32_t j) { return kv_.values + kv_.Row(sequence_.pages, kv_head_, token(j)); });
     FoldStaged(count, [](int32_t, int32_t) { return true; });
   }
-  __device__ __forceinline__ void ReadRange(int32_t begin, int32_t end) {
-    for (; begin < end; begin += kTileKeys) {
-      const auto token = [begin](int32_t j) { return begin + j; };
-      ScoreKeys(min(kTileKeys, end - begin), token);
-      FoldKeys(min(kTileKeys, end - begin), token);
+  template <typename Token>
+  __device__ __forceinline__ void ReadKeys(int32_t keys, Token token) {
+    for (int32_t first = 0; first < keys; first += kTileKeys) {
+      const auto in_tile = [&](int32_t j) { return token(first + j); };
+      ScoreKeys(min(kTileKeys, keys - first), in_tile);
+      FoldKeys(min(kTileKeys, keys - first), in_tile);
     }
+  }
+  __device__ __forceinline__ void ReadRange(int32_t begin, int32_t end) {
+    ReadKeys(end - begin, [begin](int32_t j) { return begin + j; });
   }
 
   __device__ __forceinline__ ClusterRows Coarse(int32_t block) const {
@@ -437,14 +441,8 @@ class OpeningBlock {
     FoldKeys(keys, token);
   }
   __device__ __forceinline__ void ReadDeferred() {
-    const int32_t keys = FollowsMass() ? 0 : shared_.fines_read * kFineTokens;
-    for (int32_t first = 0; first < keys; first += kTileKeys) {
-      const auto token = [&](int32_t j) {
-        return deferred_[(first + j) / kFineTokens] + j % kFineTokens;
-      };
-      ScoreKeys(min(kTileKeys, keys - first), token);
-      FoldKeys(min(kTileKeys, keys - first), token);
-    }
+    ReadKeys(FollowsMass() ? 0 : shared_.fines_read * kFineTokens,
+             [this](int32_t j) { return deferred_[j / kFineTokens] + j % kFineTokens; });
   }
 
   // Of `count` clusters those that are still closed.
