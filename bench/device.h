@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/backend.h"
 #ifdef ALCCA_BENCH_EMULATED
-#include "kernels/cuda/emulated/backend_emulated.h"
+#include "kernels/cuda/device_words/emulated/backend_emulated.h"
 #endif
 
 namespace alcca {
@@ -34,9 +34,8 @@ inline absl::StatusOr<std::unique_ptr<Backend>> MakeBenchBackend(const BenchDevi
     return MakeCpuBackend({.threads = device.threads, .isa = device.isa, .limits = limits});
   }
   if (device.name == "cuda") {
-    return MakeCudaBackend({.faiss_search = device.faiss_search,
-                            .graph_rows = device.graph_rows,
-                            .limits = limits});
+    return MakeCudaBackend(
+        {.faiss_search = device.faiss_search, .graph_rows = device.graph_rows, .limits = limits});
   }
 #ifdef ALCCA_BENCH_EMULATED
   if (device.name == "emulated") {

@@ -29,8 +29,8 @@
 #include "absl/strings/str_split.h"
 #include "bench/device.h"
 #include "bench/load_model.h"
-#include "engine/mistral_model.h"
-#include "engine/tokenizer.h"
+#include "engine/model/mistral_model.h"
+#include "engine/text/tokenizer.h"
 
 namespace alcca {
 namespace {

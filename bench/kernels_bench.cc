@@ -21,14 +21,14 @@
 #include <thread>
 #include <vector>
 
+#include "base/check.h"
 #include "bench/memory_roof.h"
 #include "bench/sampling_bench.h"
 #include "benchmark/benchmark.h"
 #include "kernels/backend.h"
-#include "kernels/check.h"
 #include "kernels/cpu/cpu_features.h"
-#include "kernels/cpu/host_memory.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/host/host_memory.h"
 
 namespace alcca {
 namespace {

@@ -6,9 +6,9 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "base/status_macros.h"
 #include "bench/device.h"
-#include "engine/mistral_model.h"
-#include "kernels/status_macros.h"
+#include "engine/model/mistral_model.h"
 
 namespace alcca {
 

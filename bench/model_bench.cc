@@ -24,8 +24,8 @@
 #include "bench/device.h"
 #include "bench/load_model.h"
 #include "bench/memory_roof.h"
-#include "engine/mistral_model.h"
-#include "kernels/cpu/host_memory.h"
+#include "engine/model/mistral_model.h"
+#include "kernels/host/host_memory.h"
 
 namespace alcca {
 namespace {

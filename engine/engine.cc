@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/check.h"
-#include "kernels/status_macros.h"
+#include "base/check.h"
+#include "base/status_macros.h"
 
 namespace alcca {
 namespace {

@@ -20,7 +20,7 @@
 #include "engine/request.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
-#include "engine/tokenizer.h"
+#include "engine/text/tokenizer.h"
 
 namespace alcca {
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "kernels/attention_params.h"
+#include "attention/params.h"
 #include "kernels/sampling.h"
 
 namespace alcca {

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "attention/params.h"
 #include "engine/event.h"
-#include "kernels/attention_params.h"
 #include "kernels/batch.h"
 
 namespace alcca {

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/attention_params.h"
+#include "attention/params.h"
 
 namespace alcca {
 

@@ -3,8 +3,8 @@
 #include <array>
 #include <utility>
 
+#include "base/check.h"
 #include "engine/sequence.h"
-#include "kernels/check.h"
 
 namespace alcca {
 namespace {

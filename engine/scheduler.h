@@ -24,7 +24,7 @@
 #include "engine/plan.h"
 #include "engine/request.h"
 #include "engine/sequence.h"
-#include "engine/tokenizer.h"
+#include "engine/text/tokenizer.h"
 #include "kernels/backend.h"
 
 namespace alcca {

@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "kernels/check.h"
+#include "base/check.h"
 
 namespace alcca {
 namespace {

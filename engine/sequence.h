@@ -10,12 +10,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "engine/detokenizer.h"
 #include "engine/event.h"
 #include "engine/kv_pages.h"
 #include "engine/plan.h"
 #include "engine/request.h"
-#include "engine/stop_strings.h"
+#include "engine/text/detokenizer.h"
+#include "engine/text/stop_strings.h"
 #include "kernels/backend.h"
 
 namespace alcca {

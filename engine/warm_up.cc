@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "kernels/status_macros.h"
+#include "base/status_macros.h"
 
 namespace alcca {
 

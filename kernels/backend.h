@@ -23,7 +23,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
-#include "kernels/attention_params.h"
+#include "attention/params.h"
 #include "kernels/batch.h"
 #include "kernels/sampling.h"
 #include "kernels/tensor.h"
@@ -230,7 +230,8 @@ struct CudaOptions {
 // Products of more rows are a library's, whose launches are its own business.
 inline constexpr int32_t kGraphRowsMax = 96;
 // On the first card that the process sees (CUDA_VISIBLE_DEVICES chooses). UNIMPLEMENTED in a build
-// without CUDA (kernels/cuda/device/backend_cuda_stub.cc), FAILED_PRECONDITION without a card.
+// without CUDA (kernels/cuda/device_words/device/backend_cuda_stub.cc), FAILED_PRECONDITION without
+// a card.
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options);
 struct CudaCard {
   std::string name;

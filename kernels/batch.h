@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "kernels/attention_params.h"
+#include "attention/params.h"
 
 namespace alcca {
 

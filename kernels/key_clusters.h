@@ -41,7 +41,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/attention_params.h"
+#include "attention/params.h"
 
 namespace alcca {
 

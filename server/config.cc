@@ -18,9 +18,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "kernels/attention_params.h"
+#include "attention/params.h"
+#include "base/status_macros.h"
 #include "kernels/backend.h"
-#include "kernels/status_macros.h"
 
 namespace alcca {
 namespace {

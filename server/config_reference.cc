@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "engine/chat_template.h"
+#include "engine/text/chat_template.h"
+#include "server/api/request_validation.h"
 #include "server/config.h"
-#include "server/request_validation.h"
 
 namespace alcca {
 namespace {

@@ -8,11 +8,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 #include "kernels/device_fault.h"
-#include "kernels/status_macros.h"
 #include "server/logging.h"
-#include "server/probe_judge.h"
-#include "server/tls.h"
+#include "server/process/probe_judge.h"
+#include "server/process/tls.h"
 
 namespace alcca {
 namespace {

@@ -14,12 +14,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/api/delivery.h"
+#include "server/api/service.h"
 #include "server/config.h"
-#include "server/delivery.h"
-#include "server/health.h"
-#include "server/metrics.h"
+#include "server/metrics/metrics.h"
 #include "server/model_setup.h"
-#include "server/service.h"
+#include "server/process/health.h"
 
 namespace alcca {
 

@@ -8,14 +8,14 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/status_macros.h"
+#include "base/status_macros.h"
 #include "server/config.h"
 #include "server/daemon.h"
 #include "server/logging.h"
 #include "server/model_setup.h"
-#include "server/service_manager.h"
-#include "server/stop_signals.h"
-#include "server/tls.h"
+#include "server/process/service_manager.h"
+#include "server/process/stop_signals.h"
+#include "server/process/tls.h"
 
 namespace alcca {
 namespace {

@@ -10,11 +10,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "engine/memory_plan.h"
+#include "base/status_macros.h"
+#include "engine/model/memory_plan.h"
 #include "engine/warm_up.h"
-#include "kernels/status_macros.h"
+#include "server/api/wire.h"
 #include "server/logging.h"
-#include "server/wire.h"
 
 namespace alcca {
 namespace {

@@ -9,10 +9,10 @@
 
 #include "absl/status/statusor.h"
 #include "engine/engine.h"
-#include "engine/mistral_model.h"
-#include "engine/tokenizer.h"
+#include "engine/model/mistral_model.h"
+#include "engine/text/tokenizer.h"
+#include "server/api/service.h"
 #include "server/config.h"
-#include "server/service.h"
 
 namespace alcca {
 

@@ -11,8 +11,8 @@
 #include <cstring>
 #include <vector>
 
-#include "kernels/cuda/key_search_faiss.h"
-#include "kernels/cuda/runtime.h"
+#include "kernels/cuda/attention/alcca/faiss_search.h"
+#include "kernels/cuda/device_words/runtime.h"
 #include "kernels/half.h"
 
 namespace alcca::ALCCA_GPU {

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/check.h"
+#include "base/check.h"
 #include "kernels/cpu/attention_alcca.h"
 #include "kernels/cpu/attention_dense.h"
 #include "kernels/cpu/attention_multipole.h"

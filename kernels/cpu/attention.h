@@ -8,8 +8,8 @@
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/cpu_features.h"
-#include "kernels/cpu/kv_cache_host.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/host/kv_cache_host.h"
 
 namespace alcca {
 

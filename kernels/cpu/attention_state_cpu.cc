@@ -4,9 +4,9 @@
 #include <new>
 
 #include "absl/status/status.h"
+#include "base/status_macros.h"
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/attention_kernels.h"
-#include "kernels/status_macros.h"
 
 namespace alcca {
 

@@ -7,7 +7,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/attention_kernels.h"
-#include "kernels/cpu/kv_cache_host.h"
+#include "kernels/host/kv_cache_host.h"
 
 namespace alcca {
 

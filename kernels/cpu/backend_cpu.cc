@@ -7,13 +7,12 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/status_macros.h"
 #include "kernels/backend.h"
-#include "kernels/check.h"
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/cpu_features.h"
 #include "kernels/cpu/embed.h"
-#include "kernels/cpu/host_memory.h"
-#include "kernels/cpu/kv_cache_host.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/norm.h"
 #include "kernels/cpu/rope.h"
@@ -21,8 +20,9 @@
 #include "kernels/cpu/swiglu.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/half.h"
+#include "kernels/host/host_memory.h"
+#include "kernels/host/kv_cache_host.h"
 #include "kernels/operands.h"
-#include "kernels/status_macros.h"
 
 namespace alcca {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
-#include "kernels/cpu/host_memory.h"
+#include "kernels/host/host_memory.h"
 
 namespace alcca {
 

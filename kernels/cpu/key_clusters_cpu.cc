@@ -9,7 +9,7 @@
 #include <new>
 #include <numeric>
 
-#include "kernels/check.h"
+#include "base/check.h"
 
 namespace alcca {
 namespace {

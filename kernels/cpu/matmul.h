@@ -7,9 +7,9 @@
 #include <cstdint>
 
 #include "kernels/cpu/cpu_features.h"
-#include "kernels/cpu/host_memory.h"
 #include "kernels/cpu/matmul_pack.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/host/host_memory.h"
 #include "kernels/tensor.h"
 
 namespace alcca {

@@ -7,10 +7,10 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 #include "kernels/cpu/quantize.h"
 #include "kernels/half.h"
 #include "kernels/operands.h"
-#include "kernels/status_macros.h"
 
 namespace alcca {
 namespace {

@@ -10,9 +10,9 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
-#include "kernels/cpu/host_memory.h"
 #include "kernels/cpu/matmul_kernels.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/host/host_memory.h"
 
 namespace alcca {
 

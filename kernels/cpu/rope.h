@@ -1,8 +1,8 @@
 #pragma once
 
 #include "kernels/backend.h"
-#include "kernels/cpu/kv_cache_host.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/host/kv_cache_host.h"
 
 namespace alcca {
 

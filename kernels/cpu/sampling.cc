@@ -13,7 +13,7 @@
 #include <functional>
 #include <limits>
 
-#include "kernels/check.h"
+#include "base/check.h"
 #include "kernels/cpu/exp.h"
 #include "kernels/cpu/float_order.h"
 

@@ -6,7 +6,7 @@
 #include <thread>
 #include <vector>
 
-#include "kernels/check.h"
+#include "base/check.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

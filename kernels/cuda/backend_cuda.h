@@ -4,7 +4,7 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
-#include "kernels/cuda/simt.h"
+#include "kernels/cuda/device_words/simt.h"
 
 namespace alcca::ALCCA_GPU {
 

@@ -2,7 +2,7 @@
 
 // What every op of the backend needs of the device.
 
-#include "kernels/cuda/runtime.h"
+#include "kernels/cuda/device_words/runtime.h"
 
 namespace alcca::ALCCA_GPU {
 

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "kernels/backend.h"
-#include "kernels/cuda/runtime.h"
+#include "kernels/cuda/device_words/runtime.h"
 
 namespace alcca::ALCCA_GPU {
 

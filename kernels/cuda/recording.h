@@ -9,7 +9,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "kernels/backend.h"
-#include "kernels/cuda/runtime.h"
+#include "kernels/cuda/device_words/runtime.h"
 
 namespace alcca::ALCCA_GPU {
 

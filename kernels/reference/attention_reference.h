@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
-#include "kernels/cpu/kv_cache_host.h"
+#include "kernels/host/kv_cache_host.h"
 
 namespace alcca {
 

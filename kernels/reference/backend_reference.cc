@@ -6,15 +6,15 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/status_macros.h"
 #include "kernels/backend.h"
-#include "kernels/check.h"
-#include "kernels/cpu/kv_cache_host.h"
 #include "kernels/half.h"
+#include "kernels/host/kv_cache_host.h"
 #include "kernels/reference/attention_reference.h"
 #include "kernels/reference/matmul_reference.h"
 #include "kernels/reference/rope_reference.h"
 #include "kernels/reference/sampling_reference.h"
-#include "kernels/status_macros.h"
 
 namespace alcca {
 namespace {

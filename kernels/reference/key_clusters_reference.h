@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "kernels/attention_params.h"
+#include "attention/params.h"
 
 namespace alcca {
 

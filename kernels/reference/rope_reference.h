@@ -1,7 +1,7 @@
 #pragma once
 
 #include "kernels/backend.h"
-#include "kernels/cpu/kv_cache_host.h"
+#include "kernels/host/kv_cache_host.h"
 
 namespace alcca {
 

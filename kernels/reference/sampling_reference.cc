@@ -6,7 +6,7 @@
 #include <map>
 #include <numeric>
 
-#include "kernels/check.h"
+#include "base/check.h"
 
 namespace alcca {
 namespace {

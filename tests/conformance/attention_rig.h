@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/cpu/kv_cache_host.h"
+#include "kernels/host/kv_cache_host.h"
 #include "tests/conformance/backends.h"
 
 namespace alcca {

@@ -15,7 +15,7 @@
 
 #include "gtest/gtest.h"
 #include "kernels/backend.h"
-#include "kernels/cuda/emulated/backend_emulated.h"
+#include "kernels/cuda/device_words/emulated/backend_emulated.h"
 
 namespace alcca {
 

@@ -23,7 +23,7 @@ bool SumsDependOnRows(const BackendCase& backend, WeightDType dtype) {
   return !backend.is_exact() && (dtype == WeightDType::kBF16 || dtype == WeightDType::kFp8);
 }
 
-// Whether the product rounds x to e4m3 too (kernels/cuda/matmul.h).
+// Whether the product rounds x to e4m3 too (kernels/cuda/matmul/matmul.h).
 bool RoundsToFp8(const BackendCase& backend, WeightDType dtype, int32_t rows, int32_t features) {
   return dtype == WeightDType::kFp8 && !backend.is_exact() && rows > 96 && features % 16 == 0;
 }

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cpu/kv_cache_host.h"
+#include "kernels/host/kv_cache_host.h"
 #include "tests/conformance/backends.h"
 
 namespace alcca {

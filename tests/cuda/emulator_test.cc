@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "kernels/cuda/runtime.h"
-#include "kernels/cuda/simt.h"
+#include "kernels/cuda/device_words/runtime.h"
+#include "kernels/cuda/device_words/simt.h"
 #include "kernels/half.h"
 
 namespace alcca::cuda_emulated {

@@ -1,7 +1,8 @@
 // Exact search through FAISS against sorting all distances in double: everything but the one call
-// of bfKnn, for which an unkind stand-in answers (kernels/cuda/emulated/flat_knn_emulated.cc).
+// of bfKnn, for which an unkind stand-in answers
+// (kernels/cuda/device_words/emulated/flat_knn_emulated.cc).
 
-#include "kernels/cuda/key_search_faiss.h"
+#include "kernels/cuda/attention/alcca/faiss_search.h"
 
 #include <algorithm>
 #include <cmath>

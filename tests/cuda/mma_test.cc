@@ -1,12 +1,12 @@
 // Tensor core fragments: a product laid out as the PTX ISA says, whole.
 
-#include "kernels/cuda/mma.h"
+#include "kernels/cuda/device_words/mma.h"
 
 #include <cmath>
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "kernels/cuda/runtime.h"
+#include "kernels/cuda/device_words/runtime.h"
 
 namespace alcca::cuda_emulated {
 namespace {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "kernels/cuda/attention_state.h"
+#include "kernels/cuda/attention/state.h"
 
 namespace alcca::cuda_emulated {
 namespace {

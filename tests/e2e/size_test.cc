@@ -6,9 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "engine/safetensors_writer.h"
 #include "tests/testing/checkpoint_writer.h"
 #include "tests/testing/process.h"
+#include "tools/checkpoint/safetensors_writer.h"
 
 namespace alcca::e2e {
 namespace {

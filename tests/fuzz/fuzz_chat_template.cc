@@ -13,8 +13,8 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/chat_template.h"
-#include "engine/tokenizer.h"
+#include "engine/text/chat_template.h"
+#include "engine/text/tokenizer.h"
 
 namespace alcca {
 namespace {

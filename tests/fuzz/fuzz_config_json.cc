@@ -7,8 +7,8 @@
 #include <string>
 #include <string_view>
 
-#include "engine/checkpoint.h"
-#include "engine/model_config.h"
+#include "engine/checkpoint/checkpoint.h"
+#include "engine/model/model_config.h"
 
 namespace {
 

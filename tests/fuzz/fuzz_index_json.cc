@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "engine/checkpoint.h"
+#include "engine/checkpoint/checkpoint.h"
 
 namespace {
 

@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "tools/cli/http_get.h"
-#include "tools/cli/top_rates.h"
+#include "tools/cli/top/http_get.h"
+#include "tools/cli/top/top_rates.h"
 
 namespace {
 

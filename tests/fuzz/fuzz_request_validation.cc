@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "server/request_validation.h"
+#include "server/api/request_validation.h"
 
 namespace {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "engine/safetensors.h"
+#include "engine/checkpoint/safetensors.h"
 
 namespace {
 

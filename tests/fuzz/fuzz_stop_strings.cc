@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/stop_strings.h"
-#include "kernels/check.h"
+#include "base/check.h"
+#include "engine/text/stop_strings.h"
 
 namespace {
 

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/detokenizer.h"
-#include "engine/tokenizer.h"
+#include "engine/text/detokenizer.h"
+#include "engine/text/tokenizer.h"
 
 namespace alcca {
 namespace {

@@ -11,13 +11,13 @@
 #include <string>
 #include <vector>
 
+#include "base/check.h"
 #include "gtest/gtest.h"
 #include "kernels/backend.h"
-#include "kernels/check.h"
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/cpu_features.h"
-#include "kernels/cpu/kv_cache_host.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/host/kv_cache_host.h"
 
 namespace alcca {
 namespace {

@@ -13,9 +13,9 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/check.h"
+#include "base/check.h"
 #include "kernels/cpu/attention_kernels.h"
-#include "kernels/cpu/kv_cache_host.h"
+#include "kernels/host/kv_cache_host.h"
 
 namespace alcca {
 namespace {

@@ -1,5 +1,5 @@
 // For tests of everything that loads a model: temporary folders, handmade safetensors bytes and
-// tiny random checkpoints (engine/safetensors_writer.h does the writing).
+// tiny random checkpoints (tools/checkpoint/safetensors_writer.h does the writing).
 
 #pragma once
 
@@ -7,8 +7,8 @@
 #include <string>
 #include <string_view>
 
-#include "engine/model_config.h"
-#include "engine/safetensors_writer.h"
+#include "engine/model/model_config.h"
+#include "tools/checkpoint/safetensors_writer.h"
 
 namespace alcca::testing {
 

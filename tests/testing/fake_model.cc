@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "kernels/check.h"
+#include "base/check.h"
 
 namespace alcca::testing {
 namespace {

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "engine/model.h"
-#include "engine/tokenizer.h"
+#include "engine/text/tokenizer.h"
 
 namespace alcca::testing {
 

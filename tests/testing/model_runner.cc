@@ -6,8 +6,8 @@
 #include <cstdlib>
 #include <utility>
 
-#include "kernels/check.h"
-#include "kernels/cuda/emulated/backend_emulated.h"
+#include "base/check.h"
+#include "kernels/cuda/device_words/emulated/backend_emulated.h"
 
 namespace alcca::testing {
 namespace {

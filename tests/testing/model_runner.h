@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/mistral_model.h"
+#include "engine/model/mistral_model.h"
 
 namespace alcca::testing {
 

@@ -4,7 +4,7 @@
 #include <iterator>
 #include <span>
 
-#include "kernels/check.h"
+#include "base/check.h"
 
 namespace alcca::testing {
 

@@ -4,7 +4,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "kernels/attention_params.h"
+#include "attention/params.h"
 
 namespace alcca::lab {
 

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "engine/model_config.h"
-#include "kernels/attention_params.h"
+#include "attention/params.h"
+#include "engine/model/model_config.h"
 
 namespace CLI {
 class App;

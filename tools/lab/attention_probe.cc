@@ -4,8 +4,8 @@
 #include <numeric>
 #include <utility>
 
-#include "kernels/check.h"
-#include "kernels/status_macros.h"
+#include "base/check.h"
+#include "base/status_macros.h"
 
 namespace alcca::lab {
 namespace {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "kernels/attention_params.h"
+#include "attention/params.h"
 #include "tools/lab/lab_model.h"
 
 namespace alcca::lab {

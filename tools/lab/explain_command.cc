@@ -4,8 +4,8 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
-#include "engine/detokenizer.h"
-#include "kernels/status_macros.h"
+#include "base/status_macros.h"
+#include "engine/text/detokenizer.h"
 #include "tools/lab/attention_options.h"
 #include "tools/lab/commands.h"
 #include "tools/lab/explain.h"

@@ -1,7 +1,7 @@
 #include <string>
 #include <string_view>
 
-#include "kernels/check.h"
+#include "base/check.h"
 #include "tools/lab/explain.h"
 #include "tools/lab/explain_page.h"
 

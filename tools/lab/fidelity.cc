@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/check.h"
-#include "kernels/status_macros.h"
+#include "base/check.h"
+#include "base/status_macros.h"
 #include "tools/lab/attention_options.h"
 #include "tools/lab/attention_probe.h"
 #include "tools/lab/log_softmax.h"

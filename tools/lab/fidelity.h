@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "kernels/attention_params.h"
+#include "attention/params.h"
 #include "tools/lab/lab_model.h"
 #include "tools/lab/text_windows.h"
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
-#include "kernels/status_macros.h"
+#include "base/status_macros.h"
 #include "tools/lab/attention_options.h"
 #include "tools/lab/commands.h"
 #include "tools/lab/fidelity.h"

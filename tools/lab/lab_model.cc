@@ -5,9 +5,9 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
-#include "engine/checkpoint.h"
-#include "kernels/check.h"
-#include "kernels/status_macros.h"
+#include "base/check.h"
+#include "base/status_macros.h"
+#include "engine/checkpoint/checkpoint.h"
 
 namespace alcca::lab {
 namespace {

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "engine/mistral_model.h"
-#include "engine/model_config.h"
-#include "engine/tokenizer.h"
+#include "engine/model/mistral_model.h"
+#include "engine/model/model_config.h"
+#include "engine/text/tokenizer.h"
 #include "tools/lab/recording_backend.h"
 
 namespace CLI {

@@ -1,6 +1,6 @@
 #include "tools/lab/recording_backend.h"
 
-#include "kernels/check.h"
+#include "base/check.h"
 
 namespace alcca::lab {
 

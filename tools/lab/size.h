@@ -7,7 +7,7 @@
 #include <optional>
 
 #include "absl/status/statusor.h"
-#include "engine/memory_plan.h"
+#include "engine/model/memory_plan.h"
 
 namespace alcca::lab {
 

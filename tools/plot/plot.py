@@ -65,7 +65,7 @@ def plot_fidelity(data):
                                [Series(name, by_position(loss, figure)) for name, loss in losses])
 
 
-# Labels of tables made before tools/cli/card_table.cc called rows by the server's modes.
+# Labels of tables made before tools/cli/measure/card_table.cc called rows by the server's modes.
 OLD_LABELS = ((r"^full \(dense\)$", "dense (causal)"), (r"^sparse s=([\d.]+) \(topk\)$", r"topk \1"),
               (r"^window w=", "window "), (r"^ALCCA ", "alcca "))
 

@@ -1,0 +1,48 @@
+#pragma once
+
+// How much memory a model takes under given limits. The daemon plans with it at start and logs the
+// result; `alcca size` prints the same plan before there is a daemon. docs/sizing.md.
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/model/mistral_model.h"
+#include "engine/model/model_config.h"
+
+namespace alcca {
+
+// The limits that decide; names and ranges are those of the daemon's configuration.
+struct MemoryLimits {
+  std::string weight_dtype = "auto";  // auto, f32, bf16, int8 or fp8
+  int64_t max_context = 0;            // 0: what model and cache allow
+  int64_t max_num_seqs = 32;
+  int64_t max_batch_tokens = 512;
+  int64_t kv_cache_bytes = int64_t{1} << 30;
+  int64_t page_tokens = 64;
+  int32_t kv_element_bytes = 4;       // as the backend keeps keys: 4 on a CPU
+  size_t available_bytes = SIZE_MAX;  // what `auto` must fit nine tenths of
+};
+
+struct MemoryPlan {
+  MistralOptions options;  // as the model is to be loaded
+  MistralFootprint footprint;
+  int32_t max_context = 0;  // prompt and output tokens of one sequence
+  int64_t kv_tokens() const { return int64_t{options.kv_pages} * options.page_tokens; }
+};
+
+// INVALID_ARGUMENT where no page fits, or the context that was asked for does not. That the plan
+// fits the memory there is, is for the caller to judge.
+absl::StatusOr<MemoryPlan> PlanMemory(const ModelConfig& model, const MemoryLimits& limits);
+
+// Bytes of a token's keys and values in every layer.
+int64_t KvBytesPerToken(const ModelConfig& model, int32_t element_bytes);
+
+// What this process may use: the machine's available memory, or what is left of its cgroup.
+size_t AvailableBytes();
+
+// "7.51 GiB".
+std::string Gib(double bytes);
+
+}  // namespace alcca

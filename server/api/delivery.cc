@@ -1,0 +1,80 @@
+#include "server/api/delivery.h"
+
+#include "absl/strings/str_cat.h"
+#include "server/api/call.h"
+
+namespace alcca {
+
+absl::Status Delivery::Register(Call* call) {
+  const std::lock_guard lock(mutex_);
+  if (!keys_.emplace(call->id(), call->key()).second) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("request_id: '", call->id(), "' is in use by a running request"));
+  }
+  calls_.emplace(call->key(), call);
+  return absl::OkStatus();
+}
+
+void Delivery::Forget(const Call& call) {
+  const std::lock_guard lock(mutex_);
+  calls_.erase(call.key());
+  ReleaseId(call);
+}
+
+void Delivery::ReleaseId(const Call& call) {
+  const auto it = keys_.find(call.id());
+  if (it != keys_.end() && it->second == call.key()) {  // it may be another call's by now
+    keys_.erase(it);
+  }
+}
+
+std::vector<uint64_t> Delivery::KeysOf(const std::vector<std::string>& ids) {
+  const std::lock_guard lock(mutex_);
+  std::vector<uint64_t> keys;
+  for (const std::string& id : ids) {
+    if (const auto it = keys_.find(id); it != keys_.end()) {
+      keys.push_back(it->second);
+    }
+  }
+  return keys;
+}
+
+void Delivery::EndAbortedWith(const grpc::Status& status) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [key, call] : calls_) {
+    call->EndAbortedWith(status);
+  }
+}
+
+void Delivery::ResetStuck(TimePoint since) {
+  // Held, so that no call goes meanwhile. Not waited for: whoever watches the engine thread calls
+  // this, and must not stand still with it.
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock) {
+    return;
+  }
+  for (const auto& [key, call] : calls_) {
+    call->ResetIfStuck(since);
+  }
+}
+
+int32_t Delivery::active() const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<int32_t>(calls_.size());
+}
+
+void Delivery::OnStep(std::vector<Event> events, const StepStats& stats) {
+  metrics_->Step(stats);
+  const TimePoint now = Clock::now();
+  const std::lock_guard lock(mutex_);
+  for (const Event& event : events) {
+    if (const auto it = calls_.find(event.request_key); it != calls_.end()) {
+      // Free the id before the client can know that its request has ended and use it again.
+      if (it->second->OnEvent(event, now)) {
+        ReleaseId(*it->second);
+      }
+    }
+  }
+}
+
+}  // namespace alcca

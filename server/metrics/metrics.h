@@ -1,0 +1,74 @@
+#pragma once
+
+// Prometheus, and only here. Names are the contract of docs/metrics.md; all base units.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "engine/event.h"
+#include "server/metrics/device_telemetry.h"
+
+namespace alcca {
+
+// What stays the same from the moment the model is loaded: limits, and what is served.
+struct ServingFacts {
+  double load_seconds = 0;
+  int64_t weight_bytes = 0, kv_bytes = 0;
+  int64_t kv_pages = 0, page_tokens = 0;
+  int64_t max_context = 0, max_num_seqs = 0, max_batch_tokens = 0;
+  int64_t max_queued_requests = 0, max_queued_tokens = 0;
+  double recall_bar = 0;  // attention.recall_bar
+  std::string model, device, weight_dtype, attention;
+};
+
+// Why a call never reached the engine's queue: label `reason` of alcca_requests_rejected_total.
+enum class RejectReason { kInvalid, kUnimplemented, kQueueFull, kUnavailable, kDuplicateId };
+
+// Thread-safe. Invariant, at any quiet moment:
+//   started = finished (all reasons) + rejected (all reasons) + in flight.
+class Metrics {
+ public:
+  explicit Metrics(std::string_view version);
+  ~Metrics();
+  Metrics(const Metrics&) = delete;
+  Metrics& operator=(const Metrics&) = delete;
+
+  // Serves /metrics; returns the port (of use with port 0). UNAVAILABLE when it is taken.
+  absl::StatusOr<int> Listen(const std::string& address);
+
+  // Once, when the model is loaded.
+  void Serving(const ServingFacts& facts);
+  // Serves vLLM's names beside ours, of model `model` (metrics_vllm.h). After Listen.
+  void AddVllmNames(const ServingFacts& facts);
+  // Serves what the device's driver tells, from now on. After Listen.
+  void AddDevice(std::shared_ptr<DeviceTelemetry> device);
+
+  // Of the health services "readiness" and "liveness"; others are ignored.
+  void Health(std::string_view service, bool serving);
+  // When the step loop last turned; seconds of Unix time.
+  void LastTurn(double unix_seconds);
+
+  void Started();
+  void Rejected(RejectReason reason);
+  // The whole request ended: its worst sequence's reason, its longest sequence's tokens.
+  void Finished(FinishReason reason, double e2e_seconds, int32_t longest_completion);
+  // One sequence's first token, also one that only ends its text / later ones; seconds since
+  // arrival / since the last one.
+  void FirstToken(double seconds);
+  void NextTokens(double seconds);
+  void GeneratedTokens(int64_t tokens);  // those of the answer
+  // One sequence ended.
+  void SequenceDone(const Event& event);
+  void Step(const StepStats& stats);
+
+ private:
+  void StopListening();
+
+  struct Families;
+  std::unique_ptr<Families> f_;
+};
+
+}  // namespace alcca

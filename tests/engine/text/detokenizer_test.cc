@@ -1,0 +1,202 @@
+#include "engine/text/detokenizer.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/text/tokenizer.h"
+
+namespace alcca {
+namespace {
+
+using Ids = std::vector<int32_t>;
+
+class DetokenizerTest : public testing::TestWithParam<const char*> {
+ protected:
+  DetokenizerTest() : tokenizer_(Load()) {}
+
+  static Tokenizer Load() {
+    absl::StatusOr<Tokenizer> tokenizer = Tokenizer::Load(
+        std::string(ALCCA_TEST_DATA_DIR) + "/tokenizer/tokenizer.model." + GetParam());
+    EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
+    return *std::move(tokenizer);
+  }
+
+  // Ids that exercise every branch: any piece, byte pieces, the special ones, ids out of range.
+  Ids RandomIds(std::mt19937* rng) const {
+    const auto below = [rng](int32_t n) { return static_cast<int32_t>((*rng)() % n); };
+    const int32_t first_byte = std::max(tokenizer_.PieceToId("<0x00>"), 0);
+    static constexpr std::string_view kText = "\u2581\u00e9\U0001F600\ufffda";
+    Ids ids(below(30));
+    for (int32_t& id : ids) {
+      switch (below(6)) {
+        case 0:
+          id = below(8);
+          break;
+        case 1:
+          id = first_byte + below(256);
+          break;
+        case 2:
+          id = first_byte + static_cast<uint8_t>(kText[below(kText.size())]);
+          break;
+        case 3:
+          id = below(20) == 0 ? below(2) * 2'000'000'000 - 1 : below(8);
+          break;
+        default:
+          id = below(tokenizer_.vocab_size());
+          break;
+      }
+    }
+    return ids;
+  }
+
+  const Tokenizer tokenizer_;
+};
+
+// That Decode is right is tokenizer_test's matter (against SentencePiece); here, that the stream is
+// Decode cut at characters, and sent early.
+TEST_P(DetokenizerTest, StreamIsDecodeInValidPieces) {
+  std::mt19937 rng(1);
+  for (int round = 0; round < 20000; ++round) {
+    const Ids ids = RandomIds(&rng);
+    for (const bool skip_special : {true, false}) {
+      Detokenizer detokenizer(&tokenizer_, skip_special);
+      std::string text;
+      for (size_t i = 0; i < ids.size(); ++i) {
+        const std::string part = detokenizer.Push(ids[i]);
+        ASSERT_TRUE(IsValidUtf8(part));
+        text += part;
+        // What is held is less than one character.
+        std::string now = tokenizer_.Decode(std::span(ids).first(i + 1), skip_special);
+        ASSERT_TRUE(now.starts_with(text));
+        ASSERT_LE(now.size() - text.size(), 3 * kReplacementCharacter.size());
+      }
+      text += detokenizer.Flush();
+      ASSERT_EQ(text, tokenizer_.Decode(ids, skip_special)) << testing::PrintToString(ids);
+      ASSERT_EQ(detokenizer.Flush(), "");
+    }
+  }
+}
+
+// However a text is cut into prompt and completion, the two read as the whole.
+TEST_P(DetokenizerTest, CompletionContinuesThePrompt) {
+  const std::string text =
+      "  The quick\n brown \u2581fox \U0001F600\U0001F468\u200d\u00e9, "
+      "\u65e5\u672c\u8a9e  jumps. ";
+  const Ids ids = tokenizer_.Encode(text);
+  const std::string whole = tokenizer_.Decode(ids);
+  for (size_t cut = 1; cut <= ids.size(); ++cut) {
+    Detokenizer before(&tokenizer_);
+    std::string prompt;
+    for (size_t i = 0; i < cut; ++i)
+      prompt += before.Push(ids[i]);
+    Detokenizer detokenizer(&tokenizer_);
+    detokenizer.Prime(std::span(ids).first(cut));
+    std::string completion;
+    for (size_t i = cut; i < ids.size(); ++i)
+      completion += detokenizer.Push(ids[i]);
+    EXPECT_EQ(prompt + completion + detokenizer.Flush(), whole) << "cut at " << cut;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, DetokenizerTest,
+                         testing::Values("v1", "v3", "tiny_bytes", "tiny_bytes_strip"));
+
+class DetokenizerV3Test : public testing::Test {
+ protected:
+  DetokenizerV3Test()
+      : tokenizer_(
+            *Tokenizer::Load(std::string(ALCCA_TEST_DATA_DIR) + "/tokenizer/tokenizer.model.v3")) {}
+
+  int32_t Byte(int value) const { return tokenizer_.PieceToId("<0x00>") + value; }
+
+  // The text of `ids` behind `prompt`, the parts separated by '|'.
+  std::string Stream(const Ids& prompt, const Ids& ids) const {
+    Detokenizer detokenizer(&tokenizer_);
+    detokenizer.Prime(prompt);
+    std::string text;
+    for (const int32_t id : ids)
+      text += detokenizer.Push(id) + "|";
+    return text + detokenizer.Flush();
+  }
+
+  const Tokenizer tokenizer_;
+  const int32_t a_ = 1032;  // "\u2581a"
+};
+
+TEST_F(DetokenizerV3Test, LeadingSpace) {
+  EXPECT_EQ(Stream({}, {a_, a_}), "a| a|");
+  EXPECT_EQ(Stream({1}, {a_, a_}), "a| a|");            // Behind <s>.
+  EXPECT_EQ(Stream({1, 3, a_, 4}, {a_, a_}), "a| a|");  // Behind [/INST].
+  EXPECT_EQ(Stream({1, a_}, {a_, a_}), " a| a|");
+  EXPECT_EQ(Stream({1, a_, 2}, {a_}), "a|");
+  EXPECT_EQ(Stream({Byte('x')}, {a_}), " a|");
+  EXPECT_EQ(Stream({1, tokenizer_.PieceToId("\u2581")}, {a_}), " a|");
+  EXPECT_EQ(Stream(Ids(100, a_), {a_}), " a|");
+  EXPECT_EQ(Stream({}, {2, a_, 2, a_}), "|a|| a|");  // As in Decode of the whole.
+}
+
+TEST_F(DetokenizerV3Test, BytesAreHeldUntilTheCharacterIsComplete) {
+  EXPECT_EQ(Stream({}, {Byte(0xF0), Byte(0x9F), Byte(0x98), Byte(0x80), a_}), "|||\U0001F600| a|");
+  EXPECT_EQ(Stream({}, {Byte(0xC3), a_}), "|\ufffd a|");
+  EXPECT_EQ(Stream({}, {Byte(0xE2), Byte(0x96)}), "||\ufffd\ufffd");
+  EXPECT_EQ(Stream({}, {Byte(0xE2), Byte('x')}), "|\ufffdx|");
+  EXPECT_EQ(Stream({}, {Byte(0xE2), Byte(0xC3), Byte(0xA9)}), "|\ufffd|\u00e9|");
+  EXPECT_EQ(Stream({}, {Byte(0xFF), Byte(0x80)}), "\ufffd|\ufffd|");
+  EXPECT_EQ(Stream({}, {Byte(0xED), Byte(0xA0)}), "|\ufffd\ufffd|");  // A surrogate: no hope.
+}
+
+TEST_F(DetokenizerV3Test, CharacterThatThePromptLeftIncomplete) {
+  const Ids prompt = {1, a_, Byte(0xF0), Byte(0x9F)};
+  EXPECT_EQ(Stream(prompt, {Byte(0x98), Byte(0x80)}), "|\U0001F600|");
+  EXPECT_EQ(Stream(prompt, {a_}), " a|");
+  EXPECT_EQ(Stream(prompt, {}), "");
+  EXPECT_EQ(Stream(prompt, {Byte(0x98)}), "|\ufffd");
+  EXPECT_EQ(Stream(prompt, {Byte(0xFF), Byte(0xFF)}), "\ufffd|\ufffd|");
+}
+
+TEST_F(DetokenizerV3Test, SpecialPiecesWhenWanted) {
+  Detokenizer detokenizer(&tokenizer_, /*skip_special=*/false);
+  EXPECT_EQ(detokenizer.Push(5), "[TOOL_CALLS]");
+  EXPECT_EQ(detokenizer.Push(a_), " a");
+  EXPECT_EQ(detokenizer.Push(2), "</s>");
+  EXPECT_EQ(detokenizer.Push(0), " \u2047 ");
+}
+
+TEST(Utf8Test, AgreesWithTheDefinition) {
+  // Every code point, and every prefix of it.
+  for (uint32_t c = 0; c <= 0x10FFFF; ++c) {
+    std::string s;
+    if (c < 0x80) {
+      s = {static_cast<char>(c)};
+    } else if (c < 0x800) {
+      s = {static_cast<char>(0xC0 | c >> 6), static_cast<char>(0x80 | (c & 63))};
+    } else if (c < 0x10000) {
+      s = {static_cast<char>(0xE0 | c >> 12), static_cast<char>(0x80 | (c >> 6 & 63)),
+           static_cast<char>(0x80 | (c & 63))};
+    } else {
+      s = {static_cast<char>(0xF0 | c >> 18), static_cast<char>(0x80 | (c >> 12 & 63)),
+           static_cast<char>(0x80 | (c >> 6 & 63)), static_cast<char>(0x80 | (c & 63))};
+    }
+    const bool surrogate = c >= 0xD800 && c < 0xE000;
+    ASSERT_EQ(Utf8CharLength(s), surrogate ? 0 : static_cast<int>(s.size())) << c;
+    ASSERT_EQ(Utf8CharLength(s + "x"), Utf8CharLength(s));
+    for (size_t size = 1; size < s.size() && !surrogate; ++size) {
+      ASSERT_EQ(Utf8CharLength(s.substr(0, size)), -1) << c;
+    }
+  }
+  for (const std::string bad : {"\x80", "\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xF0\x8F\xBF\xBF",
+                                "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF", "\xC3x"}) {
+    EXPECT_EQ(Utf8CharLength(bad), 0) << testing::PrintToString(bad);
+    EXPECT_FALSE(IsValidUtf8("ab" + bad));
+  }
+  EXPECT_FALSE(IsValidUtf8("ab\xE2\x96"));
+  EXPECT_TRUE(IsValidUtf8(""));
+}
+
+}  // namespace
+}  // namespace alcca
