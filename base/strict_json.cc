@@ -95,8 +95,9 @@ class DocumentSax : public nlohmann::json_sax<json> {
       return Fail(absl::StrCat("nested more than ", kMaxJsonDepth, " deep"));
     }
     json* place = Add(std::move(container));
-    if (place == nullptr)
+    if (place == nullptr) {
       return false;
+    }
     open_.push_back(place);  // Stays put: its parent does not change while it is open.
     return true;
   }
@@ -163,13 +164,15 @@ absl::Status JsonReader::Unsupported(const char* key, const std::string& what) c
 }
 
 void JsonReader::Fail(const char* key, const std::string& what) {
-  if (status_.ok())
+  if (status_.ok()) {
     status_ = Invalid(key, what);
+  }
 }
 
 const nlohmann::json* JsonReader::Required(const char* key, const std::string& expected) {
-  if (Has(key))
+  if (Has(key)) {
     return &*object_.find(key);
+  }
   Fail(key, absl::StrCat("missing, expected ", expected));
   return nullptr;
 }
@@ -190,15 +193,17 @@ bool JsonReader::ReadInt(const char* key, const nlohmann::json& value, int64_t m
 
 void JsonReader::Int(const char* key, int64_t min, int64_t max, int64_t* out) {
   const json* value = Required(key, absl::StrCat("an integer in [", min, ", ", max, "]"));
-  if (value != nullptr)
+  if (value != nullptr) {
     ReadInt(key, *value, min, max, out);
+  }
 }
 
 void JsonReader::Number(const char* key, double min, double max, double* out) {
   const std::string expected = absl::StrCat("a number in [", min, ", ", max, "]");
   const json* value = Required(key, expected);
-  if (value == nullptr)
+  if (value == nullptr) {
     return;
+  }
   if (!value->is_number() || !(value->get<double>() >= min) || !(value->get<double>() <= max)) {
     return Fail(key, absl::StrCat("expected ", expected, ", found ", Describe(*value)));
   }
@@ -206,8 +211,9 @@ void JsonReader::Number(const char* key, double min, double max, double* out) {
 }
 
 void JsonReader::OptionalInt(const char* key, int64_t min, int64_t max, int64_t* out) {
-  if (Has(key))
+  if (Has(key)) {
     Int(key, min, max, out);
+  }
 }
 
 void JsonReader::OptionalInt32(const char* key, int64_t min, int64_t max,
@@ -219,17 +225,20 @@ void JsonReader::OptionalInt32(const char* key, int64_t min, int64_t max,
 }
 
 void JsonReader::OptionalFloat(const char* key, double min, double max, std::optional<float>* out) {
-  if (!Has(key))
+  if (!Has(key)) {
     return;
+  }
   double value = std::nan("");
   Number(key, min, max, &value);
-  if (!std::isnan(value))
+  if (!std::isnan(value)) {
     *out = static_cast<float>(value);
+  }
 }
 
 void JsonReader::Bool(const char* key, bool* out) {
-  if (!Has(key))
+  if (!Has(key)) {
     return;
+  }
   const json& value = object_[key];
   if (!value.is_boolean()) {
     return Fail(key, absl::StrCat("expected true or false, found ", Describe(value)));
@@ -238,8 +247,9 @@ void JsonReader::Bool(const char* key, bool* out) {
 }
 
 void JsonReader::String(const char* key, std::string* out) {
-  if (!Has(key))
+  if (!Has(key)) {
     return;
+  }
   const json& value = object_[key];
   if (!value.is_string()) {
     return Fail(key, absl::StrCat("expected a string, found ", Describe(value)));
@@ -251,8 +261,9 @@ void JsonReader::Choice(const char* key, std::initializer_list<const char*> choi
                         std::string* out) {
   std::string value;
   String(key, &value);
-  if (!status_.ok() || !Has(key))
+  if (!status_.ok() || !Has(key)) {
     return;
+  }
   std::string expected;
   for (const char* choice : choices) {
     if (value == choice) {
@@ -265,31 +276,36 @@ void JsonReader::Choice(const char* key, std::initializer_list<const char*> choi
 }
 
 void JsonReader::StringList(const char* key, std::vector<std::string>* out) {
-  if (!Has(key))
+  if (!Has(key)) {
     return;
+  }
   const json& value = object_[key];
   const auto is_string = [](const json& item) { return item.is_string(); };
   if (!value.is_array() || !std::all_of(value.begin(), value.end(), is_string)) {
     return Fail(key, "expected a list of strings");
   }
-  for (const json& item : value)
+  for (const json& item : value) {
     out->push_back(item.get<std::string>());
+  }
 }
 
 void JsonReader::IntOrIntList(const char* key, int64_t min, int64_t max,
                               std::vector<int64_t>* out) {
-  if (!Has(key))
+  if (!Has(key)) {
     return;
+  }
   const json& value = object_[key];
   int64_t number = 0;
   if (!value.is_array()) {
-    if (ReadInt(key, value, min, max, &number))
+    if (ReadInt(key, value, min, max, &number)) {
       out->push_back(number);
+    }
     return;
   }
   for (const json& item : value) {
-    if (!ReadInt(key, item, min, max, &number))
+    if (!ReadInt(key, item, min, max, &number)) {
       return;
+    }
     out->push_back(number);
   }
 }
@@ -301,14 +317,17 @@ bool JsonReader::IsList(const char* key) const {
 
 void JsonReader::NumberTable(const char* key, double min, double max, bool integers,
                              std::vector<std::vector<double>>* out) {
-  if (!Has(key))
+  if (!Has(key)) {
     return;
+  }
   const json& table = object_[key];
-  if (!table.is_array() || table.empty() || !table.front().is_array() || table.front().empty())
+  if (!table.is_array() || table.empty() || !table.front().is_array() || table.front().empty()) {
     return Fail(key, "expected a list of lists of numbers");
+  }
   for (const json& row : table) {
-    if (!row.is_array() || row.size() != table.front().size())
+    if (!row.is_array() || row.size() != table.front().size()) {
       return Fail(key, absl::StrCat("expected lists of ", table.front().size(), " numbers each"));
+    }
     std::vector<double> numbers;
     for (const json& item : row) {
       const bool fits = (integers ? item.is_number_integer() : item.is_number()) &&
@@ -326,8 +345,9 @@ void JsonReader::NumberTable(const char* key, double min, double max, bool integ
 JsonReader JsonReader::Object(const char* key) {
   static const json& kEmpty = *new json(json::object());
   const std::string name = absl::StrCat(name_, ": ", key);
-  if (Has(key) && object_[key].is_object())
+  if (Has(key) && object_[key].is_object()) {
     return JsonReader(object_[key], name);
+  }
   Fail(key, "expected an object");
   return JsonReader(kEmpty, name);
 }
@@ -335,8 +355,9 @@ JsonReader JsonReader::Object(const char* key) {
 void JsonReader::RefuseOtherKeys(std::initializer_list<const char*> known) {
   for (auto it = object_.begin(); it != object_.end(); ++it) {
     const std::string& key = it.key();
-    if (key.rfind("_", 0) == 0)
+    if (key.rfind("_", 0) == 0) {
       continue;
+    }
     if (std::find(known.begin(), known.end(), key) == known.end()) {
       return Fail(Excerpt(key).c_str(), "unknown key");
     }

@@ -46,18 +46,24 @@ class Progress {
 
 std::string DefaultSamplingJson(const GenerationConfig& g) {
   nlohmann::json json = nlohmann::json::object();
-  if (g.do_sample)
+  if (g.do_sample) {
     json["do_sample"] = *g.do_sample;
-  if (g.temperature)
+  }
+  if (g.temperature) {
     json["temperature"] = *g.temperature;
-  if (g.top_p)
+  }
+  if (g.top_p) {
     json["top_p"] = *g.top_p;
-  if (g.top_k)
+  }
+  if (g.top_k) {
     json["top_k"] = *g.top_k;
-  if (g.min_p)
+  }
+  if (g.min_p) {
     json["min_p"] = *g.min_p;
-  if (g.repetition_penalty)
+  }
+  if (g.repetition_penalty) {
     json["repetition_penalty"] = *g.repetition_penalty;
+  }
   return json.dump();
 }
 

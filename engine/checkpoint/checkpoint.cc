@@ -36,8 +36,9 @@ class IndexSax : public nlohmann::json_sax<nlohmann::json> {
 
   bool start_object(size_t) override {
     if (depth_ == 1 && key_ == "weight_map") {
-      if (has_map_)
+      if (has_map_) {
         return Fail("duplicate key 'weight_map'");
+      }
       has_map_ = in_map_ = true;
     }
     return Open();
@@ -47,8 +48,9 @@ class IndexSax : public nlohmann::json_sax<nlohmann::json> {
   bool end_array() override { return Close(); }
 
   bool key(std::string& text) override {
-    if (depth_ == 1 || in_map_)
+    if (depth_ == 1 || in_map_) {
       key_ = text;
+    }
     if (in_map_ && text.size() > kMaxSafetensorsNameBytes) {
       return Fail("weight_map: tensor ", QuoteName(text), ": name is too long");
     }
@@ -59,8 +61,9 @@ class IndexSax : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool string(std::string& text) override {
-    if (!in_map_ || depth_ != 2)
+    if (!in_map_ || depth_ != 2) {
       return Scalar();
+    }
     if (!IsShardName(text)) {
       return Fail("weight_map: tensor ", QuoteName(key_), ": shard ", QuoteName(text),
                   " is not a plain file name that ends in .safetensors");
@@ -87,31 +90,37 @@ class IndexSax : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool Scalar() {
-    if (depth_ == 0)
+    if (depth_ == 0) {
       return Fail("expected a JSON object");
+    }
     if (in_map_) {
       return Fail("weight_map: tensor ", QuoteName(key_), ": expected the name of a shard");
     }
-    if (depth_ == 1 && key_ == "weight_map")
+    if (depth_ == 1 && key_ == "weight_map") {
       return Fail("weight_map: expected an object");
+    }
     return true;
   }
 
   bool Open() {
     constexpr int kMaxDepth = 32;
-    if (depth_ == kMaxDepth)
+    if (depth_ == kMaxDepth) {
       return Fail("nested more than ", kMaxDepth, " deep");
-    if (in_map_ && depth_ >= 2)
+    }
+    if (in_map_ && depth_ >= 2) {
       return Scalar();
-    if (depth_ == 1 && key_ == "weight_map" && !in_map_)
+    }
+    if (depth_ == 1 && key_ == "weight_map" && !in_map_) {
       return Scalar();  // An array.
+    }
     ++depth_;
     return true;
   }
 
   bool Close() {
-    if (--depth_ == 1)
+    if (--depth_ == 1) {
       in_map_ = false;
+    }
     return true;
   }
 
@@ -146,12 +155,14 @@ std::optional<DType> KernelDType(SafetensorsDType dtype) {
 // largest.
 int64_t LayerOf(std::string_view name) {
   constexpr std::string_view kPrefix = "model.layers.";
-  if (!name.starts_with(kPrefix))
+  if (!name.starts_with(kPrefix)) {
     return -1;
+  }
   name.remove_prefix(kPrefix.size());
   const size_t digits = std::min(name.find('.'), name.size());
-  if (digits == 0 || name.find_first_not_of("0123456789") < digits)
+  if (digits == 0 || name.find_first_not_of("0123456789") < digits) {
     return -1;
+  }
   int64_t layer = 0;
   const bool fits = absl::SimpleAtoi(std::string(name.substr(0, digits)), &layer);
   return fits ? layer : std::numeric_limits<int64_t>::max();
@@ -177,8 +188,9 @@ std::vector<TensorSpec> MistralTensors(const ModelConfig& config) {
     specs.push_back({prefix + "mlp.down_proj.weight", {hidden, inner}});
   }
   specs.push_back({"model.norm.weight", {hidden}});
-  if (!config.tie_word_embeddings)
+  if (!config.tie_word_embeddings) {
     specs.push_back({"lm_head.weight", {config.vocab_size, hidden}});
+  }
   return specs;
 }
 
@@ -194,18 +206,22 @@ absl::StatusOr<CheckpointIndex> ParseCheckpointIndex(std::string_view json_text,
     return absl::InvalidArgumentError(absl::StrCat(file, ": not valid JSON at byte ", nul));
   }
   IndexSax sax(file);
-  if (!nlohmann::json::sax_parse(json_text.begin(), json_text.end(), &sax))
+  if (!nlohmann::json::sax_parse(json_text.begin(), json_text.end(), &sax)) {
     return sax.status();
-  if (!sax.has_weight_map())
+  }
+  if (!sax.has_weight_map()) {
     return absl::InvalidArgumentError(file + ": no weight_map");
+  }
   auto& entries = sax.entries();
-  if (entries.empty())
+  if (entries.empty()) {
     return absl::InvalidArgumentError(file + ": weight_map: is empty");
+  }
 
   std::sort(entries.begin(), entries.end());
   CheckpointIndex index;
-  for (const auto& [tensor, shard] : entries)
+  for (const auto& [tensor, shard] : entries) {
     index.shards.push_back(shard);
+  }
   std::sort(index.shards.begin(), index.shards.end());
   index.shards.erase(std::unique(index.shards.begin(), index.shards.end()), index.shards.end());
   if (index.shards.size() > kMaxShards) {
@@ -258,8 +274,9 @@ absl::Status Checkpoint::OpenSharded(const std::string& dir, const std::string& 
       return absl::NotFoundError(
           absl::StrCat(dir, "/", shard, ": shard is missing, but ", index_path, " names it"));
     }
-    if (!file.ok())
+    if (!file.ok()) {
       return file.status();
+    }
     for (const TensorInfo& info : (*file)->header().tensors) {
       const auto [it, is_new] = owners.emplace(info.name, file->get());
       if (!is_new) {
@@ -289,8 +306,9 @@ absl::Status Checkpoint::OpenSharded(const std::string& dir, const std::string& 
 std::vector<std::string_view> Checkpoint::TensorNames() const {
   std::vector<std::string_view> names;
   names.reserve(tensors_.size());
-  for (const auto& [name, entry] : tensors_)
+  for (const auto& [name, entry] : tensors_) {
     names.push_back(name);
+  }
   return names;
 }
 
@@ -323,8 +341,9 @@ absl::StatusOr<TensorRef> Checkpoint::Find(std::string_view name,
   const size_t first_col = info->shape.size() < 2 ? 0 : 1;
   for (size_t i = first_col; i < info->shape.size(); ++i) {
     // Rule 7 bounds the product of the whole shape, unless a dimension is 0.
-    if (__builtin_mul_overflow(ref.cols, info->shape[i], &ref.cols))
+    if (__builtin_mul_overflow(ref.cols, info->shape[i], &ref.cols)) {
       ref.cols = INT64_MAX;
+    }
   }
   if (ref.rows > INT32_MAX || ref.cols > INT32_MAX) {
     return absl::UnimplementedError(absl::StrCat(where, "shape ", ShapeToString(info->shape),

@@ -53,24 +53,27 @@ constexpr std::array<DTypeRow, 22> kDTypes = {{
 
 const char* SafetensorsDTypeName(SafetensorsDType dtype) {
   for (const DTypeRow& row : kDTypes) {
-    if (row.dtype == dtype)
+    if (row.dtype == dtype) {
       return row.name;
+    }
   }
   return "unknown";
 }
 
 SafetensorsDType SafetensorsDTypeFromName(std::string_view name) {
   for (const DTypeRow& row : kDTypes) {
-    if (row.name == name)
+    if (row.name == name) {
       return row.dtype;
+    }
   }
   return SafetensorsDType::kUnknown;
 }
 
 int SafetensorsDTypeBits(SafetensorsDType dtype) {
   for (const DTypeRow& row : kDTypes) {
-    if (row.dtype == dtype)
+    if (row.dtype == dtype) {
       return row.bits;
+    }
   }
   return 0;
 }
@@ -96,27 +99,32 @@ SafetensorsFile::SafetensorsFile(std::string path, int fd, uint64_t size)
     : path_(std::move(path)), fd_(fd), size_(size) {}
 
 SafetensorsFile::~SafetensorsFile() {
-  if (base_ != nullptr)
+  if (base_ != nullptr) {
     munmap(const_cast<std::byte*>(base_), size_);
+  }
   close(fd_);
 }
 
 absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Open(const std::string& path) {
   // O_NONBLOCK: opening a named pipe must not hang.
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0)
+  if (fd < 0) {
     return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
+  }
   struct stat info = {};
   const bool known = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
   const uint64_t size = known ? static_cast<uint64_t>(info.st_size) : 0;
   auto file = std::unique_ptr<SafetensorsFile>(new SafetensorsFile(path, fd, size));
-  if (!known)
+  if (!known) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
-  if (size < 8)
+  }
+  if (size < 8) {
     return ParseSafetensorsHeader({}, size, path).status();  // Nothing to map.
+  }
   void* base = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
-  if (base == MAP_FAILED)
+  if (base == MAP_FAILED) {
     return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot map"));
+  }
   file->base_ = static_cast<const std::byte*>(base);
   madvise(base, size, MADV_SEQUENTIAL);  // Weights are read once, front to back.
   const std::string_view bytes(static_cast<const char*>(base), size);
@@ -133,14 +141,16 @@ void SafetensorsFile::Release(const TensorInfo& info) const {
   const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   const uint64_t begin = (header_.data_start + info.begin) / page * page;
   const uint64_t end = header_.data_start + info.end;
-  if (end > begin)
+  if (end > begin) {
     madvise(const_cast<std::byte*>(base_) + begin, end - begin, MADV_DONTNEED);
+  }
 }
 
 absl::Status SafetensorsFile::CheckUnchanged() const {
   struct stat info = {};
-  if (fstat(fd_, &info) != 0)
+  if (fstat(fd_, &info) != 0) {
     return absl::ErrnoToStatus(errno, absl::StrCat(path_, ": fstat"));
+  }
   if (static_cast<uint64_t>(info.st_size) != size_) {
     return absl::FailedPreconditionError(absl::StrCat(path_, ": file changed while open, from ",
                                                       size_, " to ", info.st_size, " bytes"));

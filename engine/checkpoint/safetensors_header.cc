@@ -38,19 +38,23 @@ std::string Offsets(const TensorInfo& info) {
 // Length of the UTF-8 sequence at p (of n bytes), 0 if it is ill-formed (Unicode table 3-7).
 size_t Utf8Length(const unsigned char* p, size_t n) {
   const unsigned char c = p[0];
-  if (c < 0x80)
+  if (c < 0x80) {
     return 1;
+  }
   const size_t length = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : 2;
-  if (c < 0xC2 || c > 0xF4 || n < length)
+  if (c < 0xC2 || c > 0xF4 || n < length) {
     return 0;
+  }
   // The second byte's range excludes overlong forms, surrogates and code points past U+10FFFF.
   const unsigned char low = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80;
   const unsigned char high = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
-  if (p[1] < low || p[1] > high)
+  if (p[1] < low || p[1] > high) {
     return 0;
+  }
   for (size_t i = 2; i < length; ++i) {
-    if ((p[i] & 0xC0) != 0x80)
+    if ((p[i] & 0xC0) != 0x80) {
       return 0;
+    }
   }
   return length;
 }
@@ -106,10 +110,12 @@ class HeaderSax : public nlohmann::json_sax<nlohmann::json> {
   absl::Status status() const { return status_; }
 
   bool start_object(size_t) override {
-    if (state_ == State::kStart)
+    if (state_ == State::kStart) {
       return Enter(State::kTop);
-    if (state_ == State::kTop && is_metadata_)
+    }
+    if (state_ == State::kTop && is_metadata_) {
       return Enter(State::kMetadata);
+    }
     if (state_ == State::kTop) {
       fields_ = 0;
       return Enter(State::kTensor);
@@ -118,8 +124,9 @@ class HeaderSax : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool key(std::string& text) override {
-    if (state_ == State::kTop)
+    if (state_ == State::kTop) {
       return TopKey(text);
+    }
     if (state_ == State::kMetadata) {
       if (header_->metadata.size() >= kMaxSafetensorsTensors) {
         return Fail("__metadata__ has more than ", kMaxSafetensorsTensors, " entries");
@@ -129,30 +136,36 @@ class HeaderSax : public nlohmann::json_sax<nlohmann::json> {
     }
     constexpr std::string_view kFields[] = {"dtype", "shape", "data_offsets"};
     const auto* found = std::find(std::begin(kFields), std::end(kFields), text);
-    if (found == std::end(kFields))
+    if (found == std::end(kFields)) {
       return FailTensor("unknown key ", QuoteName(text), " (rule 5)");
+    }
     field_ = static_cast<Field>(1 << (found - std::begin(kFields)));
-    if (fields_ & field_)
+    if (fields_ & field_) {
       return FailTensor("duplicate key '", text, "' (rule 5)");
+    }
     fields_ |= field_;
     return true;
   }
 
   bool end_object() override {
     if (state_ == State::kTensor) {
-      if (!(fields_ & kDTypeField))
+      if (!(fields_ & kDTypeField)) {
         return FailTensor("no dtype (rule 5)");
-      if (!(fields_ & kShapeField))
+      }
+      if (!(fields_ & kShapeField)) {
         return FailTensor("no shape (rule 5)");
-      if (!(fields_ & kOffsetsField))
+      }
+      if (!(fields_ & kOffsetsField)) {
         return FailTensor("no data_offsets (rule 5)");
+      }
     }
     return Enter(state_ == State::kTop ? State::kEnd : State::kTop);
   }
 
   bool start_array(size_t) override {
-    if (state_ != State::kTensor || field_ == kDTypeField)
+    if (state_ != State::kTensor || field_ == kDTypeField) {
       return Unexpected("an array");
+    }
     numbers_ = 0;
     return Enter(field_ == kShapeField ? State::kShape : State::kOffsets);
   }
@@ -169,8 +182,9 @@ class HeaderSax : public nlohmann::json_sax<nlohmann::json> {
       header_->metadata.back().second = text;
       return true;
     }
-    if (state_ != State::kTensor || field_ != kDTypeField)
+    if (state_ != State::kTensor || field_ != kDTypeField) {
       return Unexpected("a string");
+    }
     header_->tensors.back().dtype = SafetensorsDTypeFromName(text);
     return true;
   }
@@ -187,8 +201,9 @@ class HeaderSax : public nlohmann::json_sax<nlohmann::json> {
       info->shape.push_back(static_cast<int64_t>(value));
       return true;
     }
-    if (state_ != State::kOffsets)
+    if (state_ != State::kOffsets) {
       return Unexpected("a number");
+    }
     (numbers_ == 0 ? info->begin : info->end) = value;
     return ++numbers_ <= 2 || FailTensor("data_offsets has more than 2 numbers (rule 6)");
   }
@@ -214,8 +229,9 @@ class HeaderSax : public nlohmann::json_sax<nlohmann::json> {
   bool TopKey(const std::string& text) {
     is_metadata_ = text == "__metadata__";
     if (is_metadata_) {
-      if (seen_metadata_)
+      if (seen_metadata_) {
         return Fail("duplicate key '__metadata__' (rule 5)");
+      }
       seen_metadata_ = true;
       return true;
     }
@@ -243,15 +259,18 @@ class HeaderSax : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool Unexpected(const char* what) {
-    if (state_ == State::kStart)
+    if (state_ == State::kStart) {
       return Fail("header is ", what, ", expected an object (rule 5)");
+    }
     if (state_ == State::kMetadata || is_metadata_) {
       return Fail("__metadata__: found ", what, ", expected strings (rule 5)");
     }
-    if (state_ == State::kTop)
+    if (state_ == State::kTop) {
       return FailTensor("is ", what, ", expected an object (rule 5)");
-    if (field_ == kDTypeField)
+    }
+    if (field_ == kDTypeField) {
       return FailTensor("dtype is ", what, " (rule 5)");
+    }
     if (field_ == kShapeField) {
       return FailTensor("shape: found ", what, ", expected unsigned integers (rule 7)");
     }
@@ -274,8 +293,9 @@ absl::Status CheckSize(const TensorInfo& info, std::string_view file) {
   if (info.end < info.begin) {
     return BadTensor(file, info, Offsets(info), ": end before begin (rule 6)");
   }
-  if (info.dtype == SafetensorsDType::kUnknown)
+  if (info.dtype == SafetensorsDType::kUnknown) {
     return absl::OkStatus();
+  }
   uint64_t bits = static_cast<uint64_t>(SafetensorsDTypeBits(info.dtype));
   for (int64_t dim : info.shape) {
     if (__builtin_mul_overflow(bits, static_cast<uint64_t>(dim), &bits)) {
@@ -340,8 +360,9 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string_view prefix
     return Bad(name, "file of ", file_size, " bytes, expected at least 8 (rule 1)");
   }
   uint64_t n = 0;
-  for (int i = 7; i >= 0; --i)
+  for (int i = 7; i >= 0; --i) {
     n = n << 8 | static_cast<unsigned char>(prefix_bytes[i]);
+  }
   if (n > kMaxSafetensorsHeaderBytes) {
     return Bad(name, "header length ", n, ", at most ", kMaxSafetensorsHeaderBytes, " (rule 2)");
   }
@@ -369,8 +390,9 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string_view prefix
   RETURN_IF_ERROR(CheckTiling(header.tensors, file_size - header.data_start, name));
   const TensorInfo* twin = SortAndFindDuplicate(
       header.tensors, [](const TensorInfo& info) -> const std::string& { return info.name; });
-  if (twin != nullptr)
+  if (twin != nullptr) {
     return BadTensor(name, *twin, "duplicate key (rule 5)");
+  }
   return header;
 }
 

@@ -50,12 +50,15 @@ absl::Status CheckSupported(JsonReader& json, ModelConfig* config) {
                                         config->architecture) == architectures.end()) {
     return json.Unsupported("architectures", "expected MistralForCausalLM");
   }
-  if (activation != "silu")
+  if (activation != "silu") {
     return json.Unsupported("hidden_act", "expected silu");
-  if (attention_bias)
+  }
+  if (attention_bias) {
     return json.Unsupported("attention_bias", "biases are not implemented");
-  if (mlp_bias)
+  }
+  if (mlp_bias) {
     return json.Unsupported("mlp_bias", "biases are not implemented");
+  }
   if (json.Has("rope_scaling")) {
     return json.Unsupported("rope_scaling", "only null is implemented");
   }
@@ -69,11 +72,13 @@ absl::Status CheckSupported(JsonReader& json, ModelConfig* config) {
 absl::Status ReadRope(JsonReader& json, ModelConfig* config) {
   constexpr double kMaxTheta = 1e12;
   double top = 0.0;
-  if (json.Has("rope_theta"))
+  if (json.Has("rope_theta")) {
     json.Number("rope_theta", 1.0, kMaxTheta, &top);
+  }
   if (!json.Has("rope_parameters")) {
-    if (top == 0.0)
+    if (top == 0.0) {
       json.Number("rope_theta", 1.0, kMaxTheta, &top);  // Reports it missing.
+    }
     config->rope_theta = top;
     return json.status();
   }
@@ -84,8 +89,9 @@ absl::Status ReadRope(JsonReader& json, ModelConfig* config) {
   rope.RefuseOtherKeys({"rope_type", "rope_theta"});
   RETURN_IF_ERROR(json.status());
   RETURN_IF_ERROR(rope.status());
-  if (type != "default")
+  if (type != "default") {
     return rope.Unsupported("rope_type", "expected default");
+  }
   if (top != 0.0 && top != config->rope_theta) {
     return rope.Invalid("rope_theta", "differs from the rope_theta of the top level");
   }
@@ -199,8 +205,9 @@ absl::StatusOr<GenerationConfig> ParseGenerationConfig(std::string_view json_tex
   json.OptionalFloat("min_p", 0.0, 1.0, &config.min_p);
   json.OptionalFloat("repetition_penalty", 1e-3, 10.0, &config.repetition_penalty);
   json.OptionalInt32("max_new_tokens", 1, kInt32Max, &config.max_new_tokens);
-  if (json.Has("do_sample"))
+  if (json.Has("do_sample")) {
     json.Bool("do_sample", &config.do_sample.emplace());
+  }
   ReadTokenIds(json, "eos_token_id", &config.eos_token_ids);
   RETURN_IF_ERROR(json.status());
   return config;
@@ -223,8 +230,9 @@ void ReadTable(JsonReader& json, const char* key, double min, double max,
 template <typename T>
 absl::Status CheckTable(const std::vector<std::vector<T>>& table, const char* key,
                         const ModelConfig& config, std::string_view name) {
-  if (table.empty())  // absent
+  if (table.empty()) {  // absent
     return absl::OkStatus();
+  }
   const auto layers = static_cast<size_t>(config.num_layers);
   const auto heads = static_cast<size_t>(config.num_heads);
   if (table.size() != layers || table.front().size() != heads) {
@@ -238,11 +246,13 @@ absl::Status CheckTable(const std::vector<std::vector<T>>& table, const char* ke
 // [layers][heads] as AttentionParams holds it; null for an empty table.
 template <typename T>
 std::shared_ptr<const std::vector<T>> Flat(const std::vector<std::vector<T>>& table) {
-  if (table.empty())
+  if (table.empty()) {
     return nullptr;
+  }
   std::vector<T> flat;
-  for (const std::vector<T>& row : table)
+  for (const std::vector<T>& row : table) {
     flat.insert(flat.end(), row.begin(), row.end());
+  }
   return std::make_shared<const std::vector<T>>(std::move(flat));
 }
 
@@ -251,8 +261,9 @@ std::shared_ptr<const std::vector<T>> Flat(const std::vector<std::vector<T>>& ta
 AttentionParams ModelAttention(const AlccaConfig& alcca) {
   AttentionParams out;
   for (int i = 0; i < kAttentionModeCount; ++i) {
-    if (alcca.mode == AttentionModeName(static_cast<AttentionMode>(i)))
+    if (alcca.mode == AttentionModeName(static_cast<AttentionMode>(i))) {
       out.mode = static_cast<AttentionMode>(i);
+    }
   }
   out.search = alcca.search == "tree" ? KeySearch::kTree : KeySearch::kExact;
   out.theta = alcca.theta.value_or(out.theta);
@@ -296,8 +307,9 @@ absl::StatusOr<AlccaConfig> ParseAlccaConfig(std::string_view json_text, std::st
   json.OptionalFloat("near_share", 0.0, 1.0, &config.near_share);
   json.OptionalFloat("epsilon", 1e-30, 1.0, &config.epsilon);
   json.Choice("mode", {"dense", "alcca", "multipole", "window", "topk"}, &config.mode);
-  if (json.Has("search"))
+  if (json.Has("search")) {
     json.Choice("search", {"exact", "tree"}, &config.search.emplace());
+  }
   json.OptionalInt32("tree_distances", 1, kKeysMax, &config.tree_distances);
   json.OptionalInt32("tree_recent", 0, kKeysMax, &config.tree_recent);
   json.OptionalInt32("window", 1, kWindowMax, &config.window);
@@ -318,8 +330,9 @@ absl::StatusOr<AlccaConfig> ParseAlccaConfig(std::string_view json_text, std::st
 absl::StatusOr<std::string> ReadTextFile(const std::string& path, uint64_t max_bytes) {
   // O_NONBLOCK: opening a named pipe must not hang.
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0)
+  if (fd < 0) {
     return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
+  }
   struct stat info = {};
   absl::Status status;
   std::string text;
@@ -333,19 +346,23 @@ absl::StatusOr<std::string> ReadTextFile(const std::string& path, uint64_t max_b
     size_t done = 0;
     while (done < text.size()) {
       const ssize_t count = read(fd, text.data() + done, text.size() - done);
-      if (count < 0 && errno == EINTR)
+      if (count < 0 && errno == EINTR) {
         continue;
-      if (count < 0)
+      }
+      if (count < 0) {
         status = absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot read"));
-      if (count <= 0)
+      }
+      if (count <= 0) {
         break;
+      }
       done += static_cast<size_t>(count);
     }
     text.resize(done);
   }
   close(fd);
-  if (!status.ok())
+  if (!status.ok()) {
     return status;
+  }
   return text;
 }
 
@@ -362,20 +379,24 @@ absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& dir) {
 absl::StatusOr<GenerationConfig> LoadGenerationConfig(const std::string& dir) {
   const std::string path = dir + "/generation_config.json";
   const absl::StatusOr<std::string> text = ReadTextFile(path, kMaxConfigBytes);
-  if (absl::IsNotFound(text.status()))
+  if (absl::IsNotFound(text.status())) {
     return GenerationConfig{};
-  if (!text.ok())
+  }
+  if (!text.ok()) {
     return text.status();
+  }
   return ParseGenerationConfig(*text, path);
 }
 
 absl::StatusOr<AlccaConfig> LoadAlccaConfig(const std::string& dir) {
   const std::string path = dir + "/alcca.json";
   const absl::StatusOr<std::string> text = ReadTextFile(path, kMaxConfigBytes);
-  if (absl::IsNotFound(text.status()))
+  if (absl::IsNotFound(text.status())) {
     return AlccaConfig{};
-  if (!text.ok())
+  }
+  if (!text.ok()) {
     return text.status();
+  }
   return ParseAlccaConfig(*text, path);
 }
 
@@ -384,13 +405,16 @@ std::string ModelConfigToJson(const ModelConfig& config) {
   json["architectures"] = {config.architecture};
   json["model_type"] = "mistral";
   json["bos_token_id"] = nullptr;
-  if (config.bos_token_id >= 0)
+  if (config.bos_token_id >= 0) {
     json["bos_token_id"] = config.bos_token_id;
+  }
   json["eos_token_id"] = nullptr;
-  if (config.eos_token_ids.size() == 1)
+  if (config.eos_token_ids.size() == 1) {
     json["eos_token_id"] = config.eos_token_ids[0];
-  if (config.eos_token_ids.size() > 1)
+  }
+  if (config.eos_token_ids.size() > 1) {
     json["eos_token_id"] = config.eos_token_ids;
+  }
   json["hidden_act"] = "silu";
   json["hidden_size"] = config.hidden_size;
   json["intermediate_size"] = config.intermediate_size;
@@ -403,8 +427,9 @@ std::string ModelConfigToJson(const ModelConfig& config) {
   json["rope_theta"] = config.rope_theta;
   json["rms_norm_eps"] = config.rms_norm_eps;
   json["sliding_window"] = nullptr;
-  if (config.sliding_window > 0)
+  if (config.sliding_window > 0) {
     json["sliding_window"] = config.sliding_window;
+  }
   json["tie_word_embeddings"] = config.tie_word_embeddings;
   json["torch_dtype"] = config.torch_dtype;
   // `replace`: dump() throws on text that is not UTF-8, and torch_dtype is free text.

@@ -36,8 +36,9 @@ bool IsCallId(std::string_view s) {
 }
 
 absl::StatusOr<std::string> JsonOrString(std::string_view text, size_t index) {
-  if (text.empty())
+  if (text.empty()) {
     return "{}";
+  }
   PythonJson json;
   std::string refusal;
   switch (ToPythonJson(text, 0, &json, &refusal)) {
@@ -64,20 +65,24 @@ absl::StatusOr<std::string> ToolText(std::string_view tool, size_t index) {
     if (key == "type" && value != "\"function\"") {
       return Invalid("tools", index, "type must be \"function\"");
     }
-    if (key == "function")
+    if (key == "function") {
       function_text = value;
+    }
   }
   if (!function_text.starts_with('{') ||
       ToPythonJson(function_text, kMembers, &function, &refusal) != JsonVerdict::kOk) {
     return Invalid("tools", index, "function must be an object of at most ", kMembers, " members");
   }
   for (const auto& [key, value] : function.members) {
-    if (key == "name")
+    if (key == "name") {
       name = value;
-    if (key == "description" && value != "null")
+    }
+    if (key == "description" && value != "null") {
       description = value;
-    if (key == "parameters" && value != "null")
+    }
+    if (key == "parameters" && value != "null") {
       parameters = value;
+    }
   }
   if (name.size() < 2 || !name.starts_with('"') || !IsName(name.substr(1, name.size() - 2))) {
     return Invalid("tools", index, "function.name ", kNameRule);
@@ -94,8 +99,9 @@ absl::StatusOr<std::string> ToolText(std::string_view tool, size_t index) {
 
 // The list of tools as the models saw it; empty if there are none.
 absl::StatusOr<std::string> ToolsText(std::string_view tools_json) {
-  if (tools_json.empty())
+  if (tools_json.empty()) {
     return "";
+  }
   PythonJson json;
   std::string refusal;
   const JsonVerdict verdict = ToPythonJson(tools_json, kMaxChatTools, &json, &refusal);
@@ -116,21 +122,26 @@ absl::StatusOr<std::string> ToolsText(std::string_view tools_json) {
 enum class Role { kSystem, kUser, kAssistant, kTool };
 
 absl::StatusOr<Role> ParseRole(std::string_view role, size_t index) {
-  if (role == "system")
+  if (role == "system") {
     return Role::kSystem;
-  if (role == "user")
+  }
+  if (role == "user") {
     return Role::kUser;
-  if (role == "assistant")
+  }
+  if (role == "assistant") {
     return Role::kAssistant;
-  if (role == "tool")
+  }
+  if (role == "tool") {
     return Role::kTool;
+  }
   return Invalid("messages", index, "role must be system, user, assistant or tool");
 }
 
 absl::Status CheckMessage(ChatFormat format, const ChatMessage& message, Role role, size_t index) {
   const auto invalid = [index](const auto&... rule) { return Invalid("messages", index, rule...); };
-  if (!IsValidUtf8(message.content))
+  if (!IsValidUtf8(message.content)) {
     return invalid("content is not valid UTF-8");
+  }
   if (role != Role::kAssistant && !message.tool_calls.empty()) {
     return invalid("only an assistant message can have tool_calls");
   }
@@ -142,18 +153,23 @@ absl::Status CheckMessage(ChatFormat format, const ChatMessage& message, Role ro
   }
   const bool has_ids = format == ChatFormat::kMistralV3;
   for (const ChatToolCall& call : message.tool_calls) {
-    if (!IsName(call.name))
+    if (!IsName(call.name)) {
       return invalid("a tool call's function name ", kNameRule);
-    if (has_ids && !IsCallId(call.id))
+    }
+    if (has_ids && !IsCallId(call.id)) {
       return invalid("a tool call's id ", kCallIdRule);
-    if (!IsValidUtf8(call.arguments))
+    }
+    if (!IsValidUtf8(call.arguments)) {
       return invalid("tool call arguments are not valid UTF-8");
+    }
   }
   if (role == Role::kTool) {
-    if (has_ids && !IsCallId(message.tool_call_id))
+    if (has_ids && !IsCallId(message.tool_call_id)) {
       return invalid("tool_call_id ", kCallIdRule);
-    if (!message.name.empty() && !IsName(message.name))
+    }
+    if (!message.name.empty() && !IsName(message.name)) {
       return invalid("name ", kNameRule);
+    }
   }
   return absl::OkStatus();
 }
@@ -161,8 +177,9 @@ absl::Status CheckMessage(ChatFormat format, const ChatMessage& message, Role ro
 // Each message by itself, then their order: who may follow whom, and one result per tool call.
 absl::StatusOr<std::vector<Role>> CheckMessages(ChatFormat format,
                                                 std::span<const ChatMessage> messages) {
-  if (messages.empty())
+  if (messages.empty()) {
     return absl::InvalidArgumentError("messages: must not be empty");
+  }
   std::vector<Role> roles;
   size_t open_calls = 0;  // Tool calls that have no result yet.
   for (size_t i = 0; i < messages.size(); ++i) {
@@ -212,16 +229,18 @@ struct Conversation {
 };
 
 void AppendParagraph(std::string_view text, std::string* out) {
-  if (!out->empty() && !text.empty())
+  if (!out->empty() && !text.empty()) {
     *out += "\n\n";
+  }
   *out += text;
 }
 
 absl::StatusOr<std::string> CallText(ChatFormat format, const ChatToolCall& call, size_t index) {
   ASSIGN_OR_RETURN(const std::string arguments, JsonOrString(call.arguments, index));
   std::string text = absl::StrCat("{\"name\": ", Quoted(call.name), ", \"arguments\": ", arguments);
-  if (format == ChatFormat::kMistralV3)
+  if (format == ChatFormat::kMistralV3) {
     absl::StrAppend(&text, ", \"id\": ", Quoted(call.id));
+  }
   return text + "}";
 }
 
@@ -245,8 +264,9 @@ absl::StatusOr<Conversation> MakeTurns(ChatFormat format, std::span<const ChatMe
     }
     const bool joins = i > 0 && roles[i] == roles[i - 1] &&
                        (roles[i] != Role::kTool || format == ChatFormat::kMistralV2);
-    if (!joins)
+    if (!joins) {
       chat.turns.push_back({roles[i], "", ""});
+    }
     Turn& turn = chat.turns.back();
     if (roles[i] == Role::kTool) {
       ASSIGN_OR_RETURN(const std::string text, ResultText(format, messages[i], i));
@@ -266,8 +286,9 @@ absl::StatusOr<Conversation> MakeTurns(ChatFormat format, std::span<const ChatMe
     chat.turns.insert(chat.turns.begin(), Turn());
   }
   for (size_t i = 0; i < chat.turns.size(); ++i) {
-    if (chat.turns[i].role == Role::kUser)
+    if (chat.turns[i].role == Role::kUser) {
       chat.last_user = i;
+    }
   }
   return chat;
 }
@@ -283,10 +304,12 @@ class ChatEncoder {
   void User(const Conversation& chat, size_t i, std::string_view tools) {
     std::string content;
     if (format_ == ChatFormat::kMistralV1) {
-      if (i == chat.first_user)
+      if (i == chat.first_user) {
         content = chat.system;
-      if (!content.empty())
+      }
+      if (!content.empty()) {
         content += "\n\n";
+      }
       Text(absl::StrCat("[INST] ", content, chat.turns[i].content, " [/INST]"));
       return;
     }
@@ -297,8 +320,9 @@ class ChatEncoder {
       Control("[/AVAILABLE_TOOLS]");
     }
     Control("[INST]");
-    if (last && !chat.system.empty())
+    if (last && !chat.system.empty()) {
       content = chat.system + "\n\n";
+    }
     Text(content + chat.turns[i].content);
     Control("[/INST]");
   }
@@ -306,14 +330,16 @@ class ChatEncoder {
   void Assistant(const Turn& turn, bool before_last_user) {
     if (!turn.json.empty()) {
       // V2 models saw no calls and results of the past.
-      if (format_ == ChatFormat::kMistralV2 && before_last_user)
+      if (format_ == ChatFormat::kMistralV2 && before_last_user) {
         return;
+      }
       Control("[TOOL_CALLS]");
       Text(absl::StrCat("[", turn.json, "]"));
     } else {
       std::string_view content = turn.content;
-      while (format_ != ChatFormat::kMistralV1 && content.ends_with(' '))
+      while (format_ != ChatFormat::kMistralV1 && content.ends_with(' ')) {
         content.remove_suffix(1);
+      }
       Text(content);
     }
     Id(tokenizer_.eos_id(), "eos");
@@ -321,24 +347,27 @@ class ChatEncoder {
 
   void Tool(const Turn& turn, bool before_last_user) {
     const bool v2 = format_ == ChatFormat::kMistralV2;
-    if (v2 && before_last_user)
+    if (v2 && before_last_user) {
       return;
+    }
     Control("[TOOL_RESULTS]");
     Text(v2 ? absl::StrCat("[", turn.json, "]") : turn.json);
     Control("[/TOOL_RESULTS]");
   }
 
   absl::StatusOr<std::vector<int32_t>> Finish() && {
-    if (missing_.empty())
+    if (missing_.empty()) {
       return std::move(ids_);
+    }
     return absl::FailedPreconditionError(
         absl::StrCat("the tokenizer has no control piece for ", missing_));
   }
 
  private:
   void Id(int32_t id, std::string_view what) {
-    if (!tokenizer_.IsControl(id) && missing_.empty())
+    if (!tokenizer_.IsControl(id) && missing_.empty()) {
       missing_ = std::string(what);
+    }
     ids_.push_back(id);
   }
   void Control(std::string_view piece) { Id(tokenizer_.PieceToId(piece), piece); }
@@ -371,12 +400,15 @@ absl::StatusOr<std::vector<int32_t>> EncodeChat(const Tokenizer& tokenizer, Chat
   ChatEncoder encoder(tokenizer, format);
   for (size_t i = 0; i < chat.turns.size(); ++i) {
     const Turn& turn = chat.turns[i];
-    if (turn.role == Role::kUser)
+    if (turn.role == Role::kUser) {
       encoder.User(chat, i, tools);
-    if (turn.role == Role::kAssistant)
+    }
+    if (turn.role == Role::kAssistant) {
       encoder.Assistant(turn, i < chat.last_user);
-    if (turn.role == Role::kTool)
+    }
+    if (turn.role == Role::kTool) {
       encoder.Tool(turn, i < chat.last_user);
+    }
   }
   return std::move(encoder).Finish();
 }

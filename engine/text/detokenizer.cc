@@ -26,27 +26,35 @@ void AppendWithSpaces(std::string_view piece, std::string* out) {
 int Utf8CharLength(std::string_view s) {
   const auto byte = [s](size_t i) { return static_cast<uint8_t>(s[i]); };
   const uint8_t lead = byte(0);
-  if (lead < 0x80)
+  if (lead < 0x80) {
     return 1;
-  if (lead < 0xC2 || lead > 0xF4)
+  }
+  if (lead < 0xC2 || lead > 0xF4) {
     return 0;
+  }
   const size_t size = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
   for (size_t i = 1; i < size; ++i) {
-    if (i >= s.size())
+    if (i >= s.size()) {
       return -1;
+    }
     uint8_t low = 0x80, high = 0xBF;
     if (i == 1) {  // Overlong forms, surrogates, and beyond U+10FFFF.
-      if (lead == 0xE0)
+      if (lead == 0xE0) {
         low = 0xA0;
-      if (lead == 0xED)
+      }
+      if (lead == 0xED) {
         high = 0x9F;
-      if (lead == 0xF0)
+      }
+      if (lead == 0xF0) {
         low = 0x90;
-      if (lead == 0xF4)
+      }
+      if (lead == 0xF4) {
         high = 0x8F;
+      }
     }
-    if (byte(i) < low || byte(i) > high)
+    if (byte(i) < low || byte(i) > high) {
       return 0;
+    }
   }
   return static_cast<int>(size);
 }
@@ -54,8 +62,9 @@ int Utf8CharLength(std::string_view s) {
 bool IsValidUtf8(std::string_view s) {
   while (!s.empty()) {
     const int size = Utf8CharLength(s);
-    if (size <= 0)
+    if (size <= 0) {
       return false;
+    }
     s.remove_prefix(size);
   }
   return true;
@@ -81,13 +90,15 @@ std::string Detokenizer::Push(int32_t id) {
     return out;
   }
   Drain(/*all=*/true, &out);  // A character is spelled by neighbouring byte pieces only.
-  if (space_dropped_ || has_text_)
+  if (space_dropped_ || has_text_) {
     at_start_ = false;
+  }
   space_dropped_ = false;
   std::string_view piece = tokenizer_->IdToPiece(id);
   if (tokenizer_->IsControl(id)) {
-    if (!skip_special_)
+    if (!skip_special_) {
       out.append(piece);
+    }
   } else if (tokenizer_->IsUnknown(id)) {
     out.append(tokenizer_->unk_surface());
   } else {
@@ -114,8 +125,9 @@ void Detokenizer::Drain(bool all, std::string* out) {
   while (done < held_.size()) {
     const std::string_view rest = std::string_view(held_).substr(done);
     const int size = Utf8CharLength(rest);
-    if (size < 0 && !all)
+    if (size < 0 && !all) {
       break;
+    }
     if (size > 0) {
       out->append(rest.substr(0, size));
     } else if (done >= held_of_prompt_) {

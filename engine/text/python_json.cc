@@ -37,8 +37,9 @@ std::string PythonFloat(double value) {
                                  fixed ? std::chars_format::fixed : std::chars_format::scientific)
                        .ptr;
   std::string out(digits, end);
-  if (fixed && out.find('.') == std::string::npos)
+  if (fixed && out.find('.') == std::string::npos) {
     out += ".0";
+  }
   return out;
 }
 
@@ -69,10 +70,12 @@ class PythonJsonWriter : public nlohmann::json_sax<nlohmann::ordered_json> {
   bool start_array(std::size_t) override { return Open(false); }
   bool end_array() override { return Close(']'); }
   bool key(string_t& name) override {
-    if (!open_.back().keys.insert(name).second)
+    if (!open_.back().keys.insert(name).second) {
       return Refuse("a key occurs twice in an object");
-    if (open_.back().keys.size() > 1)
+    }
+    if (open_.back().keys.size() > 1) {
       result_.text += ", ";
+    }
     AppendQuoted(name, &result_.text);
     result_.text += ": ";
     return open_.size() > 1 || AddMember(name);
@@ -93,10 +96,12 @@ class PythonJsonWriter : public nlohmann::json_sax<nlohmann::ordered_json> {
     return false;
   }
   bool BeginValue() {
-    if (open_.empty() || open_.back().object)
+    if (open_.empty() || open_.back().object) {
       return true;
-    if (!open_.back().empty)
+    }
+    if (!open_.back().empty) {
       result_.text += ", ";
+    }
     open_.back().empty = false;
     return open_.size() > 1 || AddMember("");
   }
@@ -107,25 +112,30 @@ class PythonJsonWriter : public nlohmann::json_sax<nlohmann::ordered_json> {
     return true;
   }
   bool AddMember(std::string_view name) {
-    if (max_members_ == 0)
+    if (max_members_ == 0) {
       return true;
-    if (result_.members.size() == max_members_)
+    }
+    if (result_.members.size() == max_members_) {
       return Refuse("has too many members");
+    }
     result_.members.push_back({std::string(name), ""});
     member_begin_ = result_.text.size();
     return true;
   }
   bool Scalar(std::string_view text) {
-    if (!BeginValue())
+    if (!BeginValue()) {
       return false;
+    }
     result_.text += text;
     return EndValue();
   }
   bool Open(bool object) {
-    if (!BeginValue())
+    if (!BeginValue()) {
       return false;
-    if (open_.size() == kMaxPythonJsonDepth)
+    }
+    if (open_.size() == kMaxPythonJsonDepth) {
       return Refuse("is nested too deeply");
+    }
     result_.text += object ? '{' : '[';
     open_.push_back({object, true, {}});
     return true;

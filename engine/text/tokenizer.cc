@@ -15,22 +15,25 @@ int32_t Tokenizer::PieceToId(std::string_view piece) const {
   const size_t mask = slots_.size() - 1;
   size_t slot = std::hash<std::string_view>{}(piece)&mask;
   for (; slots_[slot] >= 0; slot = (slot + 1) & mask) {
-    if (IdToPiece(slots_[slot]) == piece)
+    if (IdToPiece(slots_[slot]) == piece) {
       return slots_[slot];
+    }
   }
   return -1;
 }
 
 std::string_view Tokenizer::IdToPiece(int32_t id) const {
-  if (id < 0 || id >= vocab_size())
+  if (id < 0 || id >= vocab_size()) {
     return {};
+  }
   return {text_.data() + pieces_[id].offset, pieces_[id].bytes};
 }
 
 int32_t Tokenizer::TextPiece(std::string_view piece) const {
   const int32_t id = PieceToId(piece);
-  if (id < 0)
+  if (id < 0) {
     return -1;
+  }
   const PieceType type = pieces_[id].type;
   const bool is_text =
       type == PieceType::kNormal || type == PieceType::kUserDefined || type == PieceType::kUnused;
@@ -51,8 +54,9 @@ size_t Tokenizer::MatchUserDefined(std::string_view s) const {
     last = std::upper_bound(first, last, prefix, [this, size](std::string_view p, int32_t id) {
       return p < IdToPiece(id).substr(0, size);
     });
-    if (first != last && IdToPiece(*first).size() == size)
+    if (first != last && IdToPiece(*first).size() == size) {
       longest = size;
+    }
   }
   return longest;
 }
@@ -61,30 +65,36 @@ std::string Tokenizer::Normalize(std::string_view text) const {
   // The next unit of `text`: a user-defined piece, else a character, U+FFFD for a stray byte.
   const auto take = [this](std::string_view* rest) {
     size_t size = MatchUserDefined(*rest);
-    if (size == 0)
+    if (size == 0) {
       size = static_cast<size_t>(std::max(0, Utf8CharLength(*rest)));
+    }
     const std::string_view unit = size == 0 ? kReplacementCharacter : rest->substr(0, size);
     rest->remove_prefix(std::max<size_t>(size, 1));
     return unit;
   };
   if (remove_extra_whitespaces_) {
-    for (std::string_view rest = text; !rest.empty() && take(&rest) == " ";)
+    for (std::string_view rest = text; !rest.empty() && take(&rest) == " ";) {
       text = rest;
+    }
   }
   std::string normalized;
-  if (text.empty())
+  if (text.empty()) {
     return normalized;
+  }
   normalized.reserve(text.size() + text.size() / 2);
   const std::string_view space = escape_whitespaces_ ? kSpaceSymbol : std::string_view(" ");
-  if (add_dummy_prefix_)
+  if (add_dummy_prefix_) {
     normalized += space;
+  }
   bool after_space = remove_extra_whitespaces_;
   while (!text.empty()) {
     std::string_view unit = take(&text);
-    while (after_space && unit.starts_with(' '))
+    while (after_space && unit.starts_with(' ')) {
       unit.remove_prefix(1);
-    if (unit.empty())
+    }
+    if (unit.empty()) {
       continue;
+    }
     for (const char c : unit) {
       if (c == ' ') {
         normalized += space;
@@ -95,8 +105,9 @@ std::string Tokenizer::Normalize(std::string_view text) const {
     after_space = remove_extra_whitespaces_ && unit.ends_with(' ');
   }
   if (remove_extra_whitespaces_) {
-    while (normalized.ends_with(space))
+    while (normalized.ends_with(space)) {
       normalized.resize(normalized.size() - space.size());
+    }
   }
   return normalized;
 }
@@ -167,8 +178,9 @@ class Tokenizer::Merger {
 
   // Whether it is certain that these neighbours, as SymbolAt made them, end up in two pieces.
   bool NeverMerge(const Symbol& left, const Symbol& right) const {
-    if (!tokenizer_.words_are_separate_)
+    if (!tokenizer_.words_are_separate_) {
       return false;
+    }
     return left.frozen || right.frozen ||
            (View(right) == kSpaceSymbol &&
             !tokenizer_.before_space_.contains(PackedChar(View(left))));
@@ -181,26 +193,30 @@ class Tokenizer::Merger {
       Symbol& left = symbols_[pair.left];
       Symbol& right = symbols_[pair.right];
       // Stale if an earlier merge took or grew one of the two.
-      if (left.size == 0 || right.size == 0 || left.size + right.size != pair.size)
+      if (left.size == 0 || right.size == 0 || left.size + right.size != pair.size) {
         continue;
+      }
       left.size = pair.size;
       right.size = 0;
       left.next = right.next;
-      if (right.next >= 0)
+      if (right.next >= 0) {
         symbols_[right.next].prev = pair.left;
+      }
       MaybeAddPair(left.prev, pair.left);
       MaybeAddPair(pair.left, left.next);
     }
   }
 
   void MaybeAddPair(int32_t left, int32_t right) {
-    if (left < 0 || right < 0 || symbols_[left].frozen || symbols_[right].frozen)
+    if (left < 0 || right < 0 || symbols_[left].frozen || symbols_[right].frozen) {
       return;
+    }
     const uint32_t size = symbols_[left].size + symbols_[right].size;
     const std::string_view piece = text_.substr(symbols_[left].begin, size);
     const int32_t id = tokenizer_.TextPiece(piece);
-    if (id < 0)
+    if (id < 0) {
       return;
+    }
     pairs_.push({tokenizer_.pieces_[id].score, left, right, size});
     if (tokenizer_.pieces_[id].type == PieceType::kUnused) {
       halves_[piece] = {View(symbols_[left]), View(symbols_[right])};
@@ -220,8 +236,9 @@ class Tokenizer::Merger {
     if (id >= 0) {
       ids->push_back(id);
     } else if (!tokenizer_.byte_ids_.empty()) {
-      for (const char c : piece)
+      for (const char c : piece) {
         ids->push_back(tokenizer_.byte_ids_[static_cast<uint8_t>(c)]);
+      }
     } else if (!after_unknown_) {  // A run of unknown characters is one UNKNOWN piece.
       ids->push_back(tokenizer_.unk_id_);
     }
@@ -238,20 +255,23 @@ class Tokenizer::Merger {
 
 std::vector<int32_t> Tokenizer::Encode(std::string_view text, EncodeOptions options) const {
   std::vector<int32_t> ids;
-  if (options.bos && bos_id_ >= 0)
+  if (options.bos && bos_id_ >= 0) {
     ids.push_back(bos_id_);
+  }
   const std::string normalized = Normalize(text);
   Merger(*this, normalized).Run(&ids);
-  if (options.eos && eos_id_ >= 0)
+  if (options.eos && eos_id_ >= 0) {
     ids.push_back(eos_id_);
+  }
   return ids;
 }
 
 std::string Tokenizer::Decode(std::span<const int32_t> ids, bool skip_special) const {
   Detokenizer detokenizer(this, skip_special);
   std::string text;
-  for (const int32_t id : ids)
+  for (const int32_t id : ids) {
     text += detokenizer.Push(id);
+  }
   return text += detokenizer.Flush();
 }
 

@@ -103,8 +103,9 @@ class Tokenizer {
   // The bytes of one UTF-8 character as a number.
   static uint32_t PackedChar(std::string_view character) {
     uint32_t packed = 0;
-    for (const char c : character)
+    for (const char c : character) {
       packed = packed << 8 | static_cast<uint8_t>(c);
+    }
     return packed;
   }
 

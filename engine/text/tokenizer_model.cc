@@ -53,8 +53,9 @@ class WireReader {
     *field = Field();
     field->number = tag >> 3;
     field->wire = tag & 7;
-    if (field->number == 0)
+    if (field->number == 0) {
       return Malformed("protobuf: field number 0");
+    }
     switch (field->wire) {
       case kVarint:
         return Varint(&field->value);
@@ -65,8 +66,9 @@ class WireReader {
       case kBytes: {
         uint64_t size = 0;
         RETURN_IF_ERROR(Varint(&size));
-        if (size > rest_.size())
+        if (size > rest_.size()) {
           return Malformed("protobuf: field runs past the end");
+        }
         field->bytes = rest_.substr(0, size);
         rest_.remove_prefix(size);
         return absl::OkStatus();
@@ -80,8 +82,9 @@ class WireReader {
   absl::Status Varint(uint64_t* value) {
     *value = 0;
     for (size_t i = 0; i < 10; ++i) {
-      if (i >= rest_.size())
+      if (i >= rest_.size()) {
         return Malformed("protobuf: number cut off");
+      }
       const uint64_t byte = static_cast<uint8_t>(rest_[i]);
       *value |= (byte & 0x7F) << (7 * i);
       if (byte < 0x80) {
@@ -93,8 +96,9 @@ class WireReader {
   }
 
   absl::Status Fixed(size_t size, uint64_t* value) {
-    if (size > rest_.size())
+    if (size > rest_.size()) {
       return Malformed("protobuf: number cut off");
+    }
     *value = 0;
     for (size_t i = 0; i < size; ++i) {
       *value |= uint64_t{static_cast<uint8_t>(rest_[i])} << (8 * i);
@@ -107,8 +111,9 @@ class WireReader {
 };
 
 absl::Status ExpectWire(const Field& field, uint64_t wire, std::string_view message) {
-  if (field.wire == wire)
+  if (field.wire == wire) {
     return absl::OkStatus();
+  }
   return Malformed(absl::StrCat("protobuf: ", std::string(message), " field ", field.number,
                                 " has wire type ", field.wire));
 }
@@ -116,12 +121,14 @@ absl::Status ExpectWire(const Field& field, uint64_t wire, std::string_view mess
 // The value of "<0x0A>" etc.; -1 if `piece` is not of this form.
 int BytePieceValue(std::string_view piece) {
   constexpr std::string_view kDigits = "0123456789ABCDEF";
-  if (piece.size() != 6 || !piece.starts_with("<0x") || piece[5] != '>')
+  if (piece.size() != 6 || !piece.starts_with("<0x") || piece[5] != '>') {
     return -1;
+  }
   const size_t high = kDigits.find(piece[3]);
   const size_t low = kDigits.find(piece[4]);
-  if (high == std::string_view::npos || low == std::string_view::npos)
+  if (high == std::string_view::npos || low == std::string_view::npos) {
     return -1;
+  }
   return static_cast<int>(16 * high + low);
 }
 
@@ -168,27 +175,37 @@ absl::Status Tokenizer::ModelSpec::ParseTrainer(std::string_view message) {
         break;
     }
     const auto number = static_cast<int32_t>(field.value);  // int32: truncates as protobuf does.
-    if (field.number == 3)
+    if (field.number == 3) {
       model_type = number;
-    if (field.number == 24)
+    }
+    if (field.number == 24) {
       whitespace_as_suffix = field.value != 0;
-    if (field.number == 35)
+    }
+    if (field.number == 35) {
       byte_fallback = field.value != 0;
-    if (field.number == 40)
+    }
+    if (field.number == 40) {
       unk_id = number;
-    if (field.number == 41)
+    }
+    if (field.number == 41) {
       bos_id = number;
-    if (field.number == 42)
+    }
+    if (field.number == 42) {
       eos_id = number;
-    if (field.number == 44)
+    }
+    if (field.number == 44) {
       unk_surface = field.bytes;
-    if (field.number == 46)
+    }
+    if (field.number == 46) {
       bos_piece = field.bytes;
-    if (field.number == 47)
+    }
+    if (field.number == 47) {
       eos_piece = field.bytes;
+    }
   }
-  if (!IsValidUtf8(unk_surface))
+  if (!IsValidUtf8(unk_surface)) {
     return Malformed("trainer_spec.unk_surface is not valid UTF-8");
+  }
   return absl::OkStatus();
 }
 
@@ -197,21 +214,27 @@ absl::Status Tokenizer::ModelSpec::ParseNormalizer(std::string_view message) {
   Field field;
   while (!reader.done()) {
     RETURN_IF_ERROR(reader.Next(&field));
-    if (field.number <= 2)
+    if (field.number <= 2) {
       RETURN_IF_ERROR(ExpectWire(field, kBytes, "normalizer_spec"));
+    }
     if (field.number >= 3 && field.number <= 5) {
       RETURN_IF_ERROR(ExpectWire(field, kVarint, "normalizer_spec"));
     }
-    if (field.number == 1)
+    if (field.number == 1) {
       normalizer_name = field.bytes;
-    if (field.number == 2)
+    }
+    if (field.number == 2) {
       has_charsmap = !field.bytes.empty();
-    if (field.number == 3)
+    }
+    if (field.number == 3) {
       add_dummy_prefix = field.value != 0;
-    if (field.number == 4)
+    }
+    if (field.number == 4) {
       remove_extra_whitespaces = field.value != 0;
-    if (field.number == 5)
+    }
+    if (field.number == 5) {
       escape_whitespaces = field.value != 0;
+    }
   }
   return absl::OkStatus();
 }
@@ -237,16 +260,18 @@ absl::StatusOr<Tokenizer> Tokenizer::Load(const std::string& path) {
     return absl::NotFoundError(absl::StrCat(path, ": no such file"));
   }
   std::ifstream file(path, std::ios::binary);
-  if (!file)
+  if (!file) {
     return absl::NotFoundError(absl::StrCat(path, ": cannot be opened"));
+  }
   std::string bytes;
   char chunk[1 << 16];
   // Reads what is there rather than what the directory says: the file may change meanwhile.
   while (bytes.size() <= kMaxTokenizerBytes && (file.read(chunk, sizeof(chunk)), file.gcount())) {
     bytes.append(chunk, static_cast<size_t>(file.gcount()));
   }
-  if (file.bad())
+  if (file.bad()) {
     return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
+  }
   return FromBytes(bytes, path);
 }
 
@@ -259,21 +284,26 @@ absl::StatusOr<Tokenizer> Tokenizer::FromBytes(std::string_view bytes, std::stri
 }
 
 absl::Status Tokenizer::Build(std::string_view bytes) {
-  if (bytes.size() > kMaxTokenizerBytes)
+  if (bytes.size() > kMaxTokenizerBytes) {
     return Malformed("larger than 64 MiB");
+  }
   ModelSpec spec;
   WireReader reader(bytes);
   Field field;
   while (!reader.done()) {
     RETURN_IF_ERROR(reader.Next(&field));
-    if (field.number <= 5)
+    if (field.number <= 5) {
       RETURN_IF_ERROR(ExpectWire(field, kBytes, "model"));
-    if (field.number == 1)
+    }
+    if (field.number == 1) {
       RETURN_IF_ERROR(AddPiece(field.bytes));
-    if (field.number == 2)
+    }
+    if (field.number == 2) {
       RETURN_IF_ERROR(spec.ParseTrainer(field.bytes));
-    if (field.number == 3)
+    }
+    if (field.number == 3) {
       RETURN_IF_ERROR(spec.ParseNormalizer(field.bytes));
+    }
     if (field.number == 5) {
       ModelSpec denormalizer;
       RETURN_IF_ERROR(denormalizer.ParseNormalizer(field.bytes));
@@ -283,8 +313,9 @@ absl::Status Tokenizer::Build(std::string_view bytes) {
     }
   }
   RETURN_IF_ERROR(spec.CheckSupported());
-  if (pieces_.empty())
+  if (pieces_.empty()) {
     return Malformed("no pieces");
+  }
   RETURN_IF_ERROR(IndexPieces());
   RETURN_IF_ERROR(CheckPieces(spec));
   RETURN_IF_ERROR(FindSpecial(spec));
@@ -297,8 +328,9 @@ absl::Status Tokenizer::Build(std::string_view bytes) {
 
 absl::Status Tokenizer::AddPiece(std::string_view message) {
   const size_t id = pieces_.size();
-  if (id >= kMaxTokenizerPieces)
+  if (id >= kMaxTokenizerPieces) {
     return Malformed("more than 1000000 pieces");
+  }
   std::string_view text;
   uint64_t type = 1;
   Piece piece;
@@ -317,16 +349,21 @@ absl::Status Tokenizer::AddPiece(std::string_view message) {
       type = field.value;
     }
   }
-  if (text.empty())
+  if (text.empty()) {
     return PieceError(id, "is empty");
-  if (text.size() > kMaxPieceBytes)
+  }
+  if (text.size() > kMaxPieceBytes) {
     return PieceError(id, "is longer than 1024 bytes");
-  if (!IsValidUtf8(text))
+  }
+  if (!IsValidUtf8(text)) {
     return PieceError(id, "is not valid UTF-8");
-  if (std::isnan(piece.score))
+  }
+  if (std::isnan(piece.score)) {
     return PieceError(id, "has score NaN");
-  if (type < 1 || type > 6)
+  }
+  if (type < 1 || type > 6) {
     return PieceError(id, "has unknown type ", type);
+  }
   piece.type = static_cast<PieceType>(type);
   piece.offset = static_cast<uint32_t>(text_.size());
   piece.bytes = static_cast<uint16_t>(text.size());
@@ -342,18 +379,21 @@ absl::Status Tokenizer::IndexPieces() {
     const std::string_view piece = IdToPiece(id);
     size_t slot = std::hash<std::string_view>{}(piece)&mask;
     for (; slots_[slot] >= 0; slot = (slot + 1) & mask) {
-      if (IdToPiece(slots_[slot]) == piece)
+      if (IdToPiece(slots_[slot]) == piece) {
         return PieceError(id, "repeats piece ", slots_[slot]);
+      }
     }
     slots_[slot] = id;
     longest_piece_ = std::max(longest_piece_, static_cast<int32_t>(piece.size()));
-    if (pieces_[id].type == PieceType::kUnused)
+    if (pieces_[id].type == PieceType::kUnused) {
       words_are_separate_ = false;
+    }
     for (size_t at = piece.find(kSpaceSymbol, 1); at != std::string_view::npos;
          at = piece.find(kSpaceSymbol, at + 1)) {
       size_t begin = at - 1;
-      while ((piece[begin] & 0xC0) == 0x80)
+      while ((piece[begin] & 0xC0) == 0x80) {
         --begin;
+      }
       before_space_.insert(PackedChar(piece.substr(begin, at - begin)));
     }
   }
@@ -361,29 +401,35 @@ absl::Status Tokenizer::IndexPieces() {
 }
 
 absl::Status Tokenizer::CheckPieces(const ModelSpec& spec) {
-  if (spec.byte_fallback)
+  if (spec.byte_fallback) {
     byte_ids_.assign(256, -1);
+  }
   for (int32_t id = 0; id < vocab_size(); ++id) {
     Piece& piece = pieces_[id];
-    if (piece.type == PieceType::kUserDefined)
+    if (piece.type == PieceType::kUserDefined) {
       user_defined_.push_back(id);
+    }
     if (piece.type == PieceType::kUnknown) {
-      if (unk_id_ >= 0)
+      if (unk_id_ >= 0) {
         return PieceError(id, "is a second UNKNOWN piece, after ", unk_id_);
+      }
       unk_id_ = id;
     }
     if (piece.type == PieceType::kByte) {
       const int value = BytePieceValue(IdToPiece(id));
-      if (value < 0)
+      if (value < 0) {
         return PieceError(id, "is a BYTE piece, but not of the form <0xAB>");
-      if (!spec.byte_fallback)
+      }
+      if (!spec.byte_fallback) {
         return PieceError(id, "is a BYTE piece without byte_fallback");
+      }
       piece.byte = static_cast<uint8_t>(value);
       byte_ids_[value] = id;
     }
   }
-  if (unk_id_ < 0)
+  if (unk_id_ < 0) {
     return Malformed("no UNKNOWN piece");
+  }
   if (std::find(byte_ids_.begin(), byte_ids_.end(), -1) != byte_ids_.end()) {
     return Malformed("byte_fallback without all 256 BYTE pieces");
   }
@@ -395,14 +441,17 @@ absl::Status Tokenizer::CheckPieces(const ModelSpec& spec) {
 absl::Status Tokenizer::FindSpecial(const ModelSpec& spec) {
   bos_id_ = PieceToId(spec.bos_piece.empty() ? "<s>" : spec.bos_piece);
   eos_id_ = PieceToId(spec.eos_piece.empty() ? "</s>" : spec.eos_piece);
-  if (!IsControl(bos_id_))
+  if (!IsControl(bos_id_)) {
     bos_id_ = -1;
-  if (!IsControl(eos_id_))
+  }
+  if (!IsControl(eos_id_)) {
     eos_id_ = -1;
+  }
   const auto check = [](std::string_view key, std::optional<int64_t> said, int32_t found) {
     // A negative id says that the model has no such piece; the pieces then decide alone.
-    if (!said.has_value() || *said < 0 || *said == found)
+    if (!said.has_value() || *said < 0 || *said == found) {
       return absl::OkStatus();
+    }
     return absl::InvalidArgumentError(absl::StrCat("trainer_spec.", std::string(key), " is ", *said,
                                                    ", but by its piece it is ", found));
   };

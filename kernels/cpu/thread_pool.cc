@@ -48,13 +48,15 @@ struct ThreadPool::Impl {
   bool RunOne() {
     int32_t left = unclaimed.load(std::memory_order_relaxed);
     do {
-      if (left == 0)
+      if (left == 0) {
         return false;
+      }
     } while (!unclaimed.compare_exchange_weak(left, left - 1, std::memory_order_acquire,
                                               std::memory_order_relaxed));
     (*body)(tasks - left);
-    if (unfinished.fetch_sub(1, std::memory_order_acq_rel) == 1)
+    if (unfinished.fetch_sub(1, std::memory_order_acq_rel) == 1) {
       unfinished.notify_one();
+    }
     return true;
   }
 
@@ -71,19 +73,23 @@ struct ThreadPool::Impl {
     while (!stop.load(std::memory_order_relaxed)) {
       bool found = false;
       for (int spin = 0; spin < kSpins && !found; ++spin) {
-        while (RunOne())
+        while (RunOne()) {
           found = true;
-        if (!found)
+        }
+        if (!found) {
           Pause();
+        }
       }
-      if (!found)
+      if (!found) {
         Sleep();
+      }
     }
   }
 
   void WakeSleepers() {
-    if (sleepers.load() == 0)
+    if (sleepers.load() == 0) {
       return;
+    }
     { std::lock_guard lock(mutex); }  // a worker between its test and its wait holds the mutex
     wake.notify_all();
   }
@@ -91,8 +97,9 @@ struct ThreadPool::Impl {
   void AwaitFinish() {
     int32_t left = 0;
     for (int spin = 0; spin < kSpins; ++spin) {
-      if (unfinished.load(std::memory_order_acquire) == 0)
+      if (unfinished.load(std::memory_order_acquire) == 0) {
         return;
+      }
       Pause();
     }
     while ((left = unfinished.load(std::memory_order_acquire)) != 0) {
@@ -111,16 +118,19 @@ ThreadPool::ThreadPool(int32_t threads) : impl_(std::make_unique<Impl>()), threa
 ThreadPool::~ThreadPool() {
   impl_->stop.store(true);
   impl_->WakeSleepers();
-  for (std::thread& worker : impl_->workers)
+  for (std::thread& worker : impl_->workers) {
     worker.join();
+  }
 }
 
 void ThreadPool::ParallelFor(int32_t tasks, absl::FunctionRef<void(int32_t)> body) {
-  if (tasks <= 0)
+  if (tasks <= 0) {
     return;
+  }
   if (threads_ == 1 || tasks == 1) {
-    for (int32_t task = 0; task < tasks; ++task)
+    for (int32_t task = 0; task < tasks; ++task) {
       body(task);
+    }
     return;
   }
   impl_->body = &body;

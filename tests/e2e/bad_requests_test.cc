@@ -45,14 +45,16 @@ const std::vector<Row>& Rows() {
        "input_ids[0]"},
       {"prompt over the context",
        [](G& g, S&, A&) {
-         for (int i = 0; i < 2000; ++i)
+         for (int i = 0; i < 2000; ++i) {
            g.mutable_tokenized()->add_input_ids(300);
+         }
        },
        kInvalid, "context"},
       {"prompt fills the context",
        [](G& g, S& s, A&) {
-         for (int i = 0; i < 1024; ++i)
+         for (int i = 0; i < 1024; ++i) {
            g.mutable_tokenized()->add_input_ids(300);
+         }
          s.set_max_tokens(1);
        },
        kInvalid, "context"},
@@ -102,16 +104,18 @@ const std::vector<Row>& Rows() {
       {"long stop", [](G&, S& s, A&) { s.add_stop(std::string(257, 'x')); }, kInvalid, "stop[0]"},
       {"many stops",
        [](G&, S& s, A&) {
-         for (int i = 0; i < 17; ++i)
+         for (int i = 0; i < 17; ++i) {
            s.add_stop("x");
+         }
        },
        kInvalid, "stop"},
       {"unknown stop id", [](G&, S& s, A&) { s.add_stop_token_ids(5000); }, kInvalid,
        "stop_token_ids[0]"},
       {"many stop ids",
        [](G&, S& s, A&) {
-         for (int i = 0; i < 257; ++i)
+         for (int i = 0; i < 257; ++i) {
            s.add_stop_token_ids(5);
+         }
        },
        kInvalid, "stop_token_ids"},
       {"n zero", [](G&, S& s, A&) { s.set_n(0); }, kInvalid, "sampling_params.n"},
@@ -133,8 +137,9 @@ const std::vector<Row>& Rows() {
        "logit_bias[5]"},
       {"many biases",
        [](G&, S& s, A&) {
-         for (int i = 0; i < 1025; ++i)
+         for (int i = 0; i < 1025; ++i) {
            (*s.mutable_logit_bias())[i] = 1;
+         }
        },
        kInvalid, "logit_bias"},
       {"truncate to nothing", [](G&, S& s, A&) { s.set_truncate_prompt_tokens(0); }, kInvalid,
@@ -191,8 +196,9 @@ const std::vector<ChatRow>& ChatRows() {
       {"too many tools",
        [](C& c) {
          std::string tools = "[";
-         for (int i = 0; i < 1025; ++i)
+         for (int i = 0; i < 1025; ++i) {
            tools += "{},";
+         }
          tools.back() = ']';
          c.set_tools_json(tools);
        },

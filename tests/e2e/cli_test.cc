@@ -196,10 +196,12 @@ TEST_F(Cli, EvalScoresEachModeAndTheTrainedOneWins) {
     std::string name;
     double value = 0;
     words >> name >> value;
-    if (name == "alcca")
+    if (name == "alcca") {
       loss[0] = value;
-    if (name == "dense")
+    }
+    if (name == "dense") {
       loss[1] = value;
+    }
   }
   EXPECT_GT(loss[0], 0.5);
   EXPECT_LT(loss[0], 4);

@@ -190,10 +190,12 @@ TEST(Streaming, SeedRepeatsAndCompletionsDiffer) {
   const Reply first = client.Generate(request), second = client.Generate(request);
   ASSERT_EQ(first.completes.size(), 4u);
   std::map<uint32_t, std::string> a, b;
-  for (const auto& complete : first.completes)
+  for (const auto& complete : first.completes) {
     a[complete.index()] = complete.text();
-  for (const auto& complete : second.completes)
+  }
+  for (const auto& complete : second.completes) {
     b[complete.index()] = complete.text();
+  }
   EXPECT_EQ(a, b);
   ASSERT_EQ(a.size(), 4u);
   EXPECT_NE(a[0], a[1]);

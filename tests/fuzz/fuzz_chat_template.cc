@@ -45,8 +45,9 @@ Tokenizer MakeTokenizer() {
   }
   const std::string trainer = {3 << 3, 2, static_cast<char>(0x98), 0x02, 1};  // BPE, byte_fallback
   absl::StatusOr<Tokenizer> tokenizer = Tokenizer::FromBytes(model + Field(2, trainer), "fuzz");
-  if (!tokenizer.ok())
+  if (!tokenizer.ok()) {
     std::abort();
+  }
   return *std::move(tokenizer);
 }
 
@@ -62,8 +63,9 @@ ChatMessage MakeMessage(std::string_view field) {
   const char role = field.empty() ? 'u' : field[0];
   message.role = role == 's' ? "system" : role == 'a' ? "assistant" : role == 't' ? "tool" : "user";
   message.content = std::string(field.substr(field.empty() ? 0 : 1));
-  if (role == 't')
+  if (role == 't') {
     message.tool_call_id = kCallId;
+  }
   if (role == 'a' && message.content.find_first_of("{[\"") == 0) {
     message.tool_calls.push_back({kCallId, "f", message.content});
     message.content.clear();
@@ -77,29 +79,35 @@ ChatMessage MakeMessage(std::string_view field) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using alcca::ChatFormat;
   static const alcca::Tokenizer tokenizer = alcca::MakeTokenizer();
-  if (size == 0)
+  if (size == 0) {
     return 0;
+  }
   constexpr std::array kFormats = {ChatFormat::kMistralV1, ChatFormat::kMistralV2,
                                    ChatFormat::kMistralV3};
   const ChatFormat format = kFormats[data[0] % kFormats.size()];
   std::string_view rest(reinterpret_cast<const char*>(data) + 1, size - 1);
   const std::string_view tools = alcca::TakeField(&rest);
   std::vector<alcca::ChatMessage> messages;
-  while (!rest.empty())
+  while (!rest.empty()) {
     messages.push_back(alcca::MakeMessage(alcca::TakeField(&rest)));
+  }
   const auto ids = alcca::EncodeChat(tokenizer, format, messages, tools);
   if (!ids.ok()) {
-    if (ids.status().code() != absl::StatusCode::kInvalidArgument)
+    if (ids.status().code() != absl::StatusCode::kInvalidArgument) {
       std::abort();
+    }
     return 0;
   }
   // A message adds at most four control pieces (tools and instruction), and <s> is one.
   size_t controls = 0;
-  for (const int32_t id : *ids)
+  for (const int32_t id : *ids) {
     controls += tokenizer.IsControl(id);
-  if (controls > 4 * (messages.size() + 1) + 1)
+  }
+  if (controls > 4 * (messages.size() + 1) + 1) {
     std::abort();
-  if ((*ids)[0] != tokenizer.bos_id())
+  }
+  if ((*ids)[0] != tokenizer.bos_id()) {
     std::abort();
+  }
   return 0;
 }

@@ -16,8 +16,9 @@ namespace alcca {
 namespace {
 
 void Expect(bool condition) {
-  if (!condition)
+  if (!condition) {
     std::abort();
+  }
 }
 
 void CheckText(const Tokenizer& tokenizer, std::string_view text) {

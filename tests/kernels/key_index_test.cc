@@ -76,8 +76,9 @@ TEST_P(KeyIndexTest, FindsWhatBruteForceFinds) {
         float* key = keys.Add();
         std::generate_n(key, d, draw);
         index->Append(key, 1);
-        if (t % 13 != 0 && t != 149)
+        if (t % 13 != 0 && t != 149) {
           continue;
+        }
         std::vector<float> q(d);
         std::generate_n(q.begin(), d, draw);
         for (const int32_t k : {1, 8, 200}) {
@@ -112,11 +113,13 @@ TEST_P(KeyIndexTest, EqualDistancesComeInOrderOfPosition) {
   ASSERT_EQ(index->Search(q.data(), 45, 50, out), 45);
   std::vector<int32_t> expected;
   for (int32_t t = 0; t < 50; ++t) {
-    if (t % 5 != 0)
+    if (t % 5 != 0) {
       expected.push_back(t);
+    }
   }
-  for (int32_t t = 0; expected.size() < 45; t += 5)
+  for (int32_t t = 0; expected.size() < 45; t += 5) {
     expected.push_back(t);
+  }
   for (size_t i = 0; i < 45; ++i) {
     EXPECT_EQ(out[i].key, expected[i]) << i;
   }

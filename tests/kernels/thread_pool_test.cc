@@ -19,8 +19,9 @@ TEST_P(ThreadPoolTest, RunsEveryTaskOnce) {
   for (const int32_t tasks : {0, 1, 2, 3, 7, 64, 1000}) {
     std::vector<int32_t> runs(static_cast<size_t>(tasks), 0);  // plain ints: TSan sees a double run
     pool.ParallelFor(tasks, [&](int32_t task) { ++runs[static_cast<size_t>(task)]; });
-    for (const int32_t count : runs)
+    for (const int32_t count : runs) {
       EXPECT_EQ(count, 1);
+    }
   }
 }
 
@@ -36,8 +37,9 @@ TEST_P(ThreadPoolTest, WritesAreVisibleToTheNextLoop) {
     });
     values = next;
   }
-  for (const int64_t value : values)
+  for (const int64_t value : values) {
     EXPECT_EQ(value, 2000);
+  }
 }
 
 TEST_P(ThreadPoolTest, WakesAfterSleep) {
@@ -55,8 +57,9 @@ TEST_P(ThreadPoolTest, UnevenTasksAllFinishBeforeReturn) {
   for (int32_t round = 0; round < 10; ++round) {
     std::atomic<int32_t> finished{0};
     pool.ParallelFor(8, [&](int32_t task) {
-      if (task == round % 8)
+      if (task == round % 8) {
         std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      }
       ++finished;
     });
     EXPECT_EQ(finished, 8);
@@ -67,8 +70,9 @@ TEST_P(ThreadPoolTest, ManyShortLives) {
   for (int32_t life = 0; life < 50; ++life) {
     ThreadPool pool(GetParam());
     std::atomic<int32_t> runs{0};
-    if (life % 2 == 0)
+    if (life % 2 == 0) {
       pool.ParallelFor(3, [&](int32_t) { ++runs; });
+    }
     EXPECT_EQ(runs, life % 2 == 0 ? 3 : 0);
   }
 }

@@ -21,8 +21,9 @@ TempDir::TempDir() {
 
 TempDir::~TempDir() {
   std::error_code ignored;
-  if (!path_.empty())
+  if (!path_.empty()) {
     std::filesystem::remove_all(path_, ignored);
+  }
 }
 
 std::string TempDir::Write(std::string_view name, const std::string& content) const {
@@ -34,8 +35,9 @@ std::string TempDir::Write(std::string_view name, const std::string& content) co
 
 std::string LittleEndian64(uint64_t value) {
   std::string bytes;
-  for (int i = 0; i < 8; ++i)
+  for (int i = 0; i < 8; ++i) {
     bytes.push_back(static_cast<char>(value >> (8 * i)));
+  }
   return bytes;
 }
 

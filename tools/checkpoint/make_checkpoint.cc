@@ -131,16 +131,18 @@ class ProgressLine {
  public:
   void Show(uint64_t done, uint64_t total) {
     const auto now = std::chrono::steady_clock::now();
-    if (!is_terminal_ || (done < total && now - last_ < std::chrono::milliseconds(100)))
+    if (!is_terminal_ || (done < total && now - last_ < std::chrono::milliseconds(100))) {
       return;
+    }
     last_ = now;
     const double seconds = std::chrono::duration<double>(now - start_).count();
     std::fprintf(stderr, "\r%5.1f %%  %.2f of %.2f GB  %.0f MB/s ",
                  100.0 * static_cast<double>(done) / static_cast<double>(total),
                  static_cast<double>(done) * 1e-9, static_cast<double>(total) * 1e-9,
                  static_cast<double>(done) * 1e-6 / (seconds + 1e-9));
-    if (done == total)
+    if (done == total) {
       std::fputc('\n', stderr);
+    }
   }
 
  private:
@@ -154,8 +156,9 @@ absl::Status Run(const Flags& flags) {
   RETURN_IF_ERROR(WriteRandomCheckpoint(
       flags.out, Options(flags),
       [&progress](uint64_t done, uint64_t total) { progress.Show(done, total); }));
-  if (flags.tokenizer.empty())
+  if (flags.tokenizer.empty()) {
     return absl::OkStatus();
+  }
   constexpr uint64_t kMaxTokenizerBytes = uint64_t{256} << 20;
   ASSIGN_OR_RETURN(const std::string text, ReadTextFile(flags.tokenizer, kMaxTokenizerBytes));
   const bool is_json = absl::EndsWith(flags.tokenizer, ".json");
@@ -171,8 +174,9 @@ int main(int argc, char** argv) {
   alcca::AddFlags(app, flags);
   CLI11_PARSE(app, argc, argv);
   const absl::Status status = alcca::Run(flags);
-  if (status.ok())
+  if (status.ok()) {
     return 0;
+  }
   std::fprintf(stderr, "alcca-make-checkpoint: %s\n", std::string(status.message()).c_str());
   return 1;
 }

@@ -62,8 +62,9 @@ uint64_t Mix(uint64_t x) {
 // The seed of one tensor's stream: FNV-1a of its name, mixed with the checkpoint's seed.
 uint64_t StreamSeed(uint64_t seed, const std::string& name) {
   uint64_t hash = 0xCBF29CE484222325;
-  for (unsigned char c : name)
+  for (unsigned char c : name) {
     hash = (hash ^ c) * 0x100000001B3;
+  }
   return Mix(hash ^ Mix(seed));
 }
 
@@ -79,8 +80,9 @@ float RandomUnit(uint64_t stream, uint64_t i) {
 
 uint64_t Elements(const std::vector<int64_t>& shape) {
   uint64_t count = 1;
-  for (int64_t dim : shape)
+  for (int64_t dim : shape) {
     count *= static_cast<uint64_t>(dim);
+  }
   return count;
 }
 
@@ -101,8 +103,9 @@ absl::Status AppendRandom(const TensorSpec& spec, const RandomCheckpointOptions&
   std::vector<uint16_t> narrow(options.dtype == DType::kF32 ? 0 : wide.size());
   for (uint64_t done = 0; done < count;) {
     const uint64_t n = std::min(kChunk, count - done);
-    for (uint64_t i = 0; i < n; ++i)
+    for (uint64_t i = 0; i < n; ++i) {
       wide[i] = mean + deviation * RandomUnit(stream, done + i);
+    }
     const void* bytes = wide.data();
     if (options.dtype == DType::kBF16) {
       std::transform(wide.begin(), wide.begin() + static_cast<ptrdiff_t>(n), narrow.begin(),
@@ -124,8 +127,9 @@ absl::Status AppendRandom(const TensorSpec& spec, const RandomCheckpointOptions&
 // the shards to come need the tensors that are left.
 std::vector<int> AssignShards(const std::vector<TensorSpec>& specs, int shards) {
   uint64_t total = 0;
-  for (const TensorSpec& spec : specs)
+  for (const TensorSpec& spec : specs) {
     total += Elements(spec.shape);
+  }
   std::vector<int> shard_of(specs.size());
   int shard = 0;
   uint64_t before = 0;
@@ -133,8 +137,9 @@ std::vector<int> AssignShards(const std::vector<TensorSpec>& specs, int shards) 
     const bool full =
         before * static_cast<uint64_t>(shards) >= total * static_cast<uint64_t>(shard + 1);
     const bool needed = specs.size() - i <= static_cast<size_t>(shards - 1 - shard);
-    if (i > 0 && shard + 1 < shards && (full || needed))
+    if (i > 0 && shard + 1 < shards && (full || needed)) {
       ++shard;
+    }
     shard_of[i] = shard;
     before += Elements(specs[i].shape);
   }
@@ -142,17 +147,20 @@ std::vector<int> AssignShards(const std::vector<TensorSpec>& specs, int shards) 
 }
 
 std::string ShardName(int shard, int shards) {
-  if (shards == 1)
+  if (shards == 1) {
     return "model.safetensors";
+  }
   return absl::StrFormat("model-%05d-of-%05d.safetensors", shard + 1, shards);
 }
 
 std::string GenerationConfigJson(const ModelConfig& config) {
   nlohmann::ordered_json json;
-  if (config.bos_token_id >= 0)
+  if (config.bos_token_id >= 0) {
     json["bos_token_id"] = config.bos_token_id;
-  if (!config.eos_token_ids.empty())
+  }
+  if (!config.eos_token_ids.empty()) {
     json["eos_token_id"] = config.eos_token_ids;
+  }
   json["do_sample"] = false;
   return json.dump(2) + "\n";
 }
@@ -163,8 +171,9 @@ absl::StatusOr<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(
     const std::string& path, std::vector<TensorInfo> tensors,
     const std::vector<std::pair<std::string, std::string>>& metadata) {
   nlohmann::ordered_json json = nlohmann::ordered_json::object();
-  for (const auto& [key, value] : metadata)
+  for (const auto& [key, value] : metadata) {
     json["__metadata__"][key] = value;
+  }
   uint64_t offset = 0;
   for (const TensorInfo& info : tensors) {
     const uint64_t begin = offset;
@@ -177,12 +186,14 @@ absl::StatusOr<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(
   std::string header = json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   header.resize((header.size() + 7) / 8 * 8, ' ');
   std::string prefix;
-  for (int i = 0; i < 8; ++i)
+  for (int i = 0; i < 8; ++i) {
     prefix.push_back(static_cast<char>(header.size() >> (8 * i)));
+  }
 
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0)
+  if (fd < 0) {
     return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot create"));
+  }
   auto writer = std::unique_ptr<SafetensorsWriter>(new SafetensorsWriter(path, fd));
   prefix += header;
   RETURN_IF_ERROR(writer->Write(prefix.data(), prefix.size()));
@@ -191,18 +202,21 @@ absl::StatusOr<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(
 }
 
 SafetensorsWriter::~SafetensorsWriter() {
-  if (fd_ >= 0)
+  if (fd_ >= 0) {
     close(fd_);
+  }
 }
 
 absl::Status SafetensorsWriter::Write(const void* data, size_t bytes) {
   const char* next = static_cast<const char*>(data);
   while (bytes > 0) {
     const ssize_t count = write(fd_, next, bytes);
-    if (count < 0 && errno == EINTR)
+    if (count < 0 && errno == EINTR) {
       continue;
-    if (count < 0)
+    }
+    if (count < 0) {
       return absl::ErrnoToStatus(errno, absl::StrCat(path_, ": cannot write"));
+    }
     next += count;
     bytes -= static_cast<size_t>(count);
   }
@@ -224,8 +238,9 @@ absl::Status SafetensorsWriter::Finish() {
   }
   const int result = close(fd_);
   fd_ = -1;
-  if (result != 0)
+  if (result != 0) {
     return absl::ErrnoToStatus(errno, absl::StrCat(path_, ": cannot close"));
+  }
   return absl::OkStatus();
 }
 
@@ -242,13 +257,15 @@ absl::Status WriteRandomCheckpoint(const std::string& dir, const RandomCheckpoin
     return absl::ErrnoToStatus(errno, absl::StrCat(dir, ": cannot make the folder"));
   }
   uint64_t total = 0;
-  for (const TensorSpec& spec : specs)
+  for (const TensorSpec& spec : specs) {
     total += Elements(spec.shape) * DTypeBytes(options.dtype);
+  }
   uint64_t written = 0;
   const auto on_bytes = [&](uint64_t bytes) {
     written += bytes;
-    if (progress)
+    if (progress) {
       progress(written, total);
+    }
   };
 
   const std::vector<int> shard_of = AssignShards(specs, options.shards);
@@ -280,14 +297,16 @@ absl::Status WriteRandomCheckpoint(const std::string& dir, const RandomCheckpoin
 
 absl::Status WriteTextFile(const std::string& path, const std::string& text) {
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0)
+  if (fd < 0) {
     return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot create"));
+  }
   size_t done = 0;
   absl::Status status;
   while (status.ok() && done < text.size()) {
     const ssize_t count = write(fd, text.data() + done, text.size() - done);
-    if (count > 0)
+    if (count > 0) {
       done += static_cast<size_t>(count);
+    }
     if (count < 0 && errno != EINTR) {
       status = absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot write"));
     }

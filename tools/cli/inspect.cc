@@ -63,10 +63,12 @@ int Info(const ConnectionOptions& connection) {
   v1::GetServerInfoResponse server;
   v1::GetLoadsResponse loads;
   grpc::Status status = stub->GetModelInfo(connection.Context().get(), {}, &model);
-  if (status.ok())
+  if (status.ok()) {
     status = stub->GetServerInfo(connection.Context().get(), {}, &server);
-  if (status.ok())
+  }
+  if (status.ok()) {
     status = stub->GetLoads(connection.Context().get(), {}, &loads);
+  }
   if (!status.ok()) {
     return Report(status);
   }

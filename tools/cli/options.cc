@@ -133,32 +133,45 @@ void SamplingOptions::AddTo(CLI::App* app) {
 
 v1::SamplingParams SamplingOptions::Params() const {
   v1::SamplingParams out;
-  if (temperature)
+  if (temperature) {
     out.set_temperature(*temperature);
-  if (top_p)
+  }
+  if (top_p) {
     out.set_top_p(*top_p);
-  if (min_p)
+  }
+  if (min_p) {
     out.set_min_p(*min_p);
-  if (repetition_penalty)
+  }
+  if (repetition_penalty) {
     out.set_repetition_penalty(*repetition_penalty);
-  if (presence_penalty)
+  }
+  if (presence_penalty) {
     out.set_presence_penalty(*presence_penalty);
-  if (frequency_penalty)
+  }
+  if (frequency_penalty) {
     out.set_frequency_penalty(*frequency_penalty);
-  if (top_k)
+  }
+  if (top_k) {
     out.set_top_k(*top_k);
-  if (max_tokens)
+  }
+  if (max_tokens) {
     out.set_max_tokens(*max_tokens);
-  if (min_tokens)
+  }
+  if (min_tokens) {
     out.set_min_tokens(*min_tokens);
-  if (n)
+  }
+  if (n) {
     out.set_n(*n);
-  if (seed)
+  }
+  if (seed) {
     out.set_seed(*seed);
-  if (logprobs)
+  }
+  if (logprobs) {
     out.set_logprobs(*logprobs);
-  if (ignore_eos)
+  }
+  if (ignore_eos) {
     out.set_ignore_eos(true);
+  }
   for (const std::string& text : stop) {
     out.add_stop(text);
   }
@@ -215,36 +228,51 @@ void AttentionOptions::AddTo(CLI::App* app) {
 v1::AttentionParams AttentionOptions::Params() const {
   v1::AttentionParams out;
   out.set_mode(ParseMode(mode));
-  if (search == "exact")
+  if (search == "exact") {
     out.set_search(v1::ATTENTION_SEARCH_EXACT);
-  if (search == "tree")
+  }
+  if (search == "tree") {
     out.set_search(v1::ATTENTION_SEARCH_TREE);
-  if (theta)
+  }
+  if (theta) {
     out.set_theta(*theta);
-  if (near_share)
+  }
+  if (near_share) {
     out.set_near_share(*near_share);
-  if (k)
+  }
+  if (k) {
     out.set_k(*k);
-  if (epsilon)
+  }
+  if (epsilon) {
     out.set_epsilon(*epsilon);
-  if (tree_distances)
+  }
+  if (tree_distances) {
     out.set_tree_distances(*tree_distances);
-  if (tree_recent)
+  }
+  if (tree_recent) {
     out.set_tree_recent(*tree_recent);
-  if (mass)
+  }
+  if (mass) {
     out.set_mass(*mass);
-  if (max_keys)
+  }
+  if (max_keys) {
     out.set_max_keys(*max_keys);
-  if (dense_below)
+  }
+  if (dense_below) {
     out.set_dense_below(*dense_below);
-  if (sinks)
+  }
+  if (sinks) {
     out.set_sinks(*sinks);
-  if (recent)
+  }
+  if (recent) {
     out.set_recent(*recent);
-  if (window)
+  }
+  if (window) {
     out.set_window(*window);
-  if (sparsity)
+  }
+  if (sparsity) {
     out.set_sparsity(*sparsity);
+  }
   return out;
 }
 

@@ -121,10 +121,12 @@ Gate GateOf(std::span<const float> weights, const AttentionCounters& layer,
   const bool near =
       own != nullptr ? own->near_queries > 0 : layer.near_queries > 0 && IsMean(weights);
   const AttentionCounters& c = own != nullptr ? *own : layer;
-  if (near)
+  if (near) {
     return Gate::kNear;
-  if (c.qk_centroid > 0)
+  }
+  if (c.qk_centroid > 0) {
     return Gate::kApproximated;
+  }
   // By count: a weight of zero may also be a softmax that underflowed.
   return c.pv_exact < c.dense_equivalent_pv ? Gate::kSelected : Gate::kAll;
 }

@@ -12,10 +12,12 @@ namespace {
 
 // Bytes that a token adds to the text.
 int64_t TokenBytes(const Tokenizer& tokenizer, int32_t id) {
-  if (tokenizer.IsControl(id))
+  if (tokenizer.IsControl(id)) {
     return 0;
-  if (tokenizer.IsByte(id))
+  }
+  if (tokenizer.IsByte(id)) {
     return 1;
+  }
   const std::string_view piece = tokenizer.IdToPiece(id);
   int64_t bytes = static_cast<int64_t>(piece.size());
   for (size_t at = piece.find("\xE2\x96\x81"); at != std::string_view::npos;

@@ -30,36 +30,43 @@ class Scan {
  public:
   Scan(const float* keys, int T)
       : padded_((T + kBlock - 1) / kBlock * kBlock), keys_(size_t(D) * padded_), d2_(padded_) {
-    for (int j = 0; j < T; ++j)
-      for (int i = 0; i < D; ++i)
+    for (int j = 0; j < T; ++j) {
+      for (int i = 0; i < D; ++i) {
         keys_[size_t(i) * padded_ + j] = keys[j * D + i];
+      }
+    }
   }
 
   int Search(const float* q, int visible, int K, Nearest& out) {
     for (int b = 0; b < visible; b += kBlock) {
       float sum[kBlock] = {};
-      for (int i = 0; i < D; ++i)
+      for (int i = 0; i < D; ++i) {
         for (int l = 0; l < kBlock; ++l) {
           const float e = q[i] - keys_[size_t(i) * padded_ + b + l];
           sum[l] += e * e;
         }
+      }
       std::copy(sum, sum + kBlock, &d2_[b]);
     }
     int count = 0;
     float worst = std::numeric_limits<float>::infinity();
     for (int b = 0; b < visible; b += kBlock) {
       const int end = std::min(b + kBlock, visible);
-      if (count == K && *std::min_element(&d2_[b], &d2_[b] + (end - b)) >= worst)
+      if (count == K && *std::min_element(&d2_[b], &d2_[b] + (end - b)) >= worst) {
         continue;
+      }
       for (int j = b; j < end; ++j) {
-        if (count == K && d2_[j] >= worst)
+        if (count == K && d2_[j] >= worst) {
           continue;
+        }
         int p = count < K ? count++ : K - 1;
-        for (; p > 0 && out[p - 1].squared_distance > d2_[j]; --p)
+        for (; p > 0 && out[p - 1].squared_distance > d2_[j]; --p) {
           out[p] = out[p - 1];
+        }
         out[p] = {d2_[j], j};
-        if (count == K)
+        if (count == K) {
           worst = out[K - 1].squared_distance;
+        }
       }
     }
     return count;
@@ -74,8 +81,9 @@ class Scan {
 void SquaredDistances(float* out, const float* q, const float* keys, int n, int d) {
   for (int j = 0; j < n; ++j) {
     float sum = 0;
-    for (int i = 0; i < d; ++i)
+    for (int i = 0; i < d; ++i) {
       sum += (q[i] - keys[j * d + i]) * (q[i] - keys[j * d + i]);
+    }
     out[j] = sum;
   }
 }
@@ -94,13 +102,15 @@ extern "C" void alcca_forward(const float* q, const float* k, const float* v, fl
     const float* vn = v + size_t(n) * T * D;
     std::unique_ptr<Scan> scan;
     std::unique_ptr<alcca::KeyIndex> tree;
-    if (tree_distances > 0)
+    if (tree_distances > 0) {
       tree = alcca::MakeTreeKeyIndex(D, {tree_distances, tree_recent}, SquaredDistances);
-    else
+    } else {
       scan = std::make_unique<Scan>(kn, T);
+    }
     for (int t = 0; t < T; ++t) {
-      if (tree)
+      if (tree) {
         tree->Append(kn + size_t(t) * D, 1);
+      }
       for (int head = 0; head < G; ++head) {
         const size_t r = (size_t(n) * G + head) * T + t;
         const int count = tree ? tree->Search(q + r * D, K, t + 1, near)
@@ -111,15 +121,17 @@ extern "C" void alcca_forward(const float* q, const float* k, const float* v, fl
           weight[r * K + s] = w;
           index[r * K + s] = near[s].key;
           total += w;
-          for (int i = 0; i < D; ++i)
+          for (int i = 0; i < D; ++i) {
             acc[i] += w * vn[size_t(near[s].key) * D + i];
+          }
         }
         for (int s = count; s < K; ++s) {
           weight[r * K + s] = 0;
           index[r * K + s] = -1;
         }
-        for (int i = 0; i < D; ++i)
+        for (int i = 0; i < D; ++i) {
           out[r * D + i] = acc[i] / total;
+        }
       }
     }
   }
@@ -136,10 +148,12 @@ extern "C" void alcca_backward(const float* q, const float* k, const float* v, c
     const float* w = weight + r * K;
     int count = 0;
     float total = 0, g_out = 0, acc[D] = {};
-    while (count < K && idx[count] >= 0)
+    while (count < K && idx[count] >= 0) {
       total += w[count++];
-    for (int i = 0; i < D; ++i)
+    }
+    for (int i = 0; i < D; ++i) {
       g_out += g[i] * out[r * D + i];
+    }
     for (int s = 0; s < count; ++s) {
       const size_t j = (first + idx[s]) * D;
       float g_v = 0;

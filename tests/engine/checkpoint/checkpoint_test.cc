@@ -181,8 +181,9 @@ TEST(CheckpointFindTest, ChecksShapeDTypeAndAlignment) {
       R"("n":{"dtype":"F32","shape":[0,9],"data_offsets":[48,48]},)"
       R"("w":{"dtype":"F32","shape":[0,3000000000],"data_offsets":[48,48]}})";
   std::string padded = header;
-  while (padded.size() % 8 != 0)
+  while (padded.size() % 8 != 0) {
     padded += ' ';
+  }
   dir.Write("model.safetensors", SafetensorsBytes(padded, 48));
   const auto made = Checkpoint::Open(dir.path());
   ASSERT_TRUE(made.ok()) << made.status();
@@ -312,11 +313,13 @@ TEST(CheckpointValidateTest, RefusesBiasesAndIgnoresLeftovers) {
 }
 
 float Widen(const TensorRef& ref, int64_t i) {
-  if (ref.dtype == DType::kF32)
+  if (ref.dtype == DType::kF32) {
     return reinterpret_cast<const float*>(ref.data)[i];
+  }
   const uint16_t bits = reinterpret_cast<const uint16_t*>(ref.data)[i];
-  if (ref.dtype == DType::kBF16)
+  if (ref.dtype == DType::kBF16) {
     return std::bit_cast<float>(uint32_t{bits} << 16);
+  }
   const int exponent = bits >> 10 & 31;
   const float fraction = static_cast<float>(bits & 1023) / 1024.0f;
   const float value =

@@ -112,15 +112,19 @@ const ChatToolCall kCall = {"abcdefgh1", "f", "{}"};
 // The prompt as text, with control pieces by name and '_' where a piece spells a space.
 std::string Text(ChatFormat format, const Messages& messages, const std::string& tools = "") {
   const auto ids = EncodeChat(Model(format), format, messages, tools);
-  if (!ids.ok())
+  if (!ids.ok()) {
     return ids.status().ToString();
+  }
   std::string text;
-  for (const int32_t id : *ids)
+  for (const int32_t id : *ids) {
     text += Model(format).IdToPiece(id);
-  for (size_t at; (at = text.find("\u2581")) != std::string::npos;)
+  }
+  for (size_t at; (at = text.find("\u2581")) != std::string::npos;) {
     text.replace(at, 3, "_");
-  for (size_t at; (at = text.find("<0x0A>")) != std::string::npos;)
+  }
+  for (size_t at; (at = text.find("<0x0A>")) != std::string::npos;) {
     text.replace(at, 6, "\\n");
+  }
   return text;
 }
 
@@ -184,8 +188,9 @@ TEST(ChatTemplateTest, SpellsJsonAsPythonDoes) {
 TEST(ChatTemplateTest, TextNeverBecomesAControlPiece) {
   const Tokenizer& tokenizer = Model(kV3);
   std::string all;
-  for (int32_t id = 0; id < 771; ++id)
+  for (int32_t id = 0; id < 771; ++id) {
     all += std::string(tokenizer.IdToPiece(id)) + " ";
+  }
   const std::string quoted = nlohmann::json(all).dump();
   const std::string tools = R"([{"function": {"name": "f", "description": )" + quoted +
                             R"(, "parameters": {)" + quoted + ": " + quoted + "}}}]";
@@ -236,8 +241,9 @@ std::vector<BadChat> BadChats() {
   const Messages ok = {User("a")};
   const std::string deep = std::string(129, '[') + std::string(129, ']');
   std::string many = "[0";
-  for (int i = 0; i < 1024; ++i)
+  for (int i = 0; i < 1024; ++i) {
     many += ",0";
+  }
   return {
       {"messages: must not be empty", {}},
       {"messages[1]: role must be", {User("a"), {"User", "b", {}, "", ""}}},
@@ -321,8 +327,9 @@ TEST(ChatTemplateTest, ErrorsNameTheMessageAndTheRule) {
 // Each of these would be slow or fatal to a reader that builds a tree or recurses.
 TEST(ChatTemplateTest, HostileJsonIsCheap) {
   std::string keys = "{\"a\":0";
-  for (int i = 0; i < 200000; ++i)
+  for (int i = 0; i < 200000; ++i) {
     keys += ",\"" + std::to_string(i) + "\":0";
+  }
   keys += "}";
   const auto result = [](const std::string& content) {
     return EncodeChat(Model(kV3), kV3, Messages{User(""), Calls({kCall}), Result(content)});

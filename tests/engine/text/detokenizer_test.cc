@@ -92,13 +92,15 @@ TEST_P(DetokenizerTest, CompletionContinuesThePrompt) {
   for (size_t cut = 1; cut <= ids.size(); ++cut) {
     Detokenizer before(&tokenizer_);
     std::string prompt;
-    for (size_t i = 0; i < cut; ++i)
+    for (size_t i = 0; i < cut; ++i) {
       prompt += before.Push(ids[i]);
+    }
     Detokenizer detokenizer(&tokenizer_);
     detokenizer.Prime(std::span(ids).first(cut));
     std::string completion;
-    for (size_t i = cut; i < ids.size(); ++i)
+    for (size_t i = cut; i < ids.size(); ++i) {
       completion += detokenizer.Push(ids[i]);
+    }
     EXPECT_EQ(prompt + completion + detokenizer.Flush(), whole) << "cut at " << cut;
   }
 }
@@ -119,8 +121,9 @@ class DetokenizerV3Test : public testing::Test {
     Detokenizer detokenizer(&tokenizer_);
     detokenizer.Prime(prompt);
     std::string text;
-    for (const int32_t id : ids)
+    for (const int32_t id : ids) {
       text += detokenizer.Push(id) + "|";
+    }
     return text + detokenizer.Flush();
   }
 

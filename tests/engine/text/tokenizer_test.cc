@@ -32,8 +32,9 @@ std::vector<std::string> ReadLines(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   EXPECT_TRUE(file) << path;
   std::vector<std::string> lines;
-  for (std::string line; std::getline(file, line);)
+  for (std::string line; std::getline(file, line);) {
     lines.push_back(line);
+  }
   return lines;
 }
 
@@ -55,8 +56,9 @@ std::string FromHex(const std::string& hex) {
 
 uint64_t Fnv1a(std::string_view data) {
   uint64_t value = 0xCBF29CE484222325u;
-  for (const char c : data)
+  for (const char c : data) {
     value = (value ^ static_cast<uint8_t>(c)) * 0x100000001B3u;
+  }
   return value;
 }
 
@@ -69,8 +71,9 @@ std::string HashLine(std::string_view data) {
 std::string IdsLine(const std::vector<int32_t>& ids) {
   std::string bytes;
   for (const int32_t id : ids) {
-    for (int shift = 0; shift < 32; shift += 8)
+    for (int shift = 0; shift < 32; shift += 8) {
       bytes.push_back(static_cast<char>(id >> shift));
+    }
   }
   return std::to_string(ids.size()) + " " + HashLine(bytes);
 }
@@ -116,8 +119,9 @@ std::vector<int32_t> DecodeCase(uint64_t k, const Tokenizer& tokenizer) {
     }
   }
   std::vector<int32_t> result;
-  for (const int64_t id : ids)
+  for (const int64_t id : ids) {
     result.push_back(static_cast<int32_t>(id % vocab));
+  }
   return result;
 }
 
@@ -126,8 +130,9 @@ class GoldenTest : public testing::TestWithParam<const char*> {
   GoldenTest() : tokenizer_(LoadGolden(GetParam())) {}
 
   std::vector<std::string> Texts() const {
-    if (std::string(GetParam()).starts_with("tiny"))
+    if (std::string(GetParam()).starts_with("tiny")) {
       return ReadTexts(kGolden + "tiny.jsonl");
+    }
     std::vector<std::string> texts = ReadTexts(kGolden + "lines.jsonl");
     for (const std::string& hex : ReadLines(kGolden + "invalid.hex")) {
       texts.push_back(FromHex(hex));
@@ -165,14 +170,16 @@ TEST_P(GoldenTest, DecodesAsSentencePieceDoes) {
 
 TEST_P(GoldenTest, TextNeverGivesAControlPiece) {
   for (int32_t id = 0; id < tokenizer_.vocab_size(); ++id) {
-    if (!tokenizer_.IsControl(id) && !tokenizer_.IsUnknown(id) && !tokenizer_.IsByte(id))
+    if (!tokenizer_.IsControl(id) && !tokenizer_.IsUnknown(id) && !tokenizer_.IsByte(id)) {
       continue;
+    }
     const std::string name(tokenizer_.IdToPiece(id));
     for (const std::string& text : {name, " " + name, name + name, "x" + name + "x"}) {
       const std::vector<int32_t> ids = tokenizer_.Encode(text);
       ASSERT_GT(ids.size(), 1u) << text;  // "<0x30>" is characters, not the byte 0x30.
-      for (const int32_t found : ids)
+      for (const int32_t found : ids) {
         ASSERT_FALSE(tokenizer_.IsControl(found)) << text;
+      }
     }
   }
 }
@@ -201,8 +208,9 @@ TEST(TokenizerTest, KnowsThePiecesOfTheRealModels) {
     EXPECT_FALSE(v3.IsControl(id));
     EXPECT_EQ(v3.Decode(std::vector<int32_t>{id}), "");
   }
-  for (int32_t id = 0; id < v3.vocab_size(); ++id)
+  for (int32_t id = 0; id < v3.vocab_size(); ++id) {
     ASSERT_EQ(v3.PieceToId(v3.IdToPiece(id)), id);
+  }
 }
 
 TEST(TokenizerTest, EncodesTheKnownExamples) {
@@ -233,8 +241,9 @@ TEST(TokenizerTest, DecodeUndoesEncode) {
 TEST(TokenizerTest, LongInputsStayLinear) {
   const Tokenizer v3 = LoadGolden("v3");
   std::string mixed;
-  for (int i = 0; i < 100000; ++i)
+  for (int i = 0; i < 100000; ++i) {
     mixed += i % 3 == 0 ? "the " : i % 3 == 1 ? "\n" : "\U0001F600z";
+  }
   for (const std::string& text :
        {std::string(500000, 'a'), std::string(500000, ' '), std::string(500000, '\x01'), mixed}) {
     EXPECT_EQ(v3.Decode(v3.Encode(text)), text);
@@ -244,8 +253,9 @@ TEST(TokenizerTest, LongInputsStayLinear) {
 // Protobuf by hand, to make files that break one rule each.
 std::string Varint(uint64_t value) {
   std::string out;
-  for (; value >= 0x80; value >>= 7)
+  for (; value >= 0x80; value >>= 7) {
     out.push_back(static_cast<char>(value | 0x80));
+  }
   return out + static_cast<char>(value);
 }
 std::string Bytes(int field, const std::string& value) {
@@ -356,8 +366,9 @@ TEST(TokenizerTest, EveryTruncationIsAnError) {
   const std::string model = ReadFile(kGolden + "tokenizer.model.tiny_plain");
   std::vector<size_t> valid;
   for (size_t size = 0; size < model.size(); ++size) {
-    if (Tokenizer::FromBytes(model.substr(0, size), "cut").ok())
+    if (Tokenizer::FromBytes(model.substr(0, size), "cut").ok()) {
       valid.push_back(size);
+    }
   }
   // But for the cut just before normalizer_spec, which may be absent.
   ASSERT_EQ(valid.size(), 1u);

@@ -256,16 +256,18 @@ nlohmann::json Print(const Totals& totals, const Objectives& objectives, FILE* o
   std::vector<double> ttft, tpot, itl, e2el;
   int64_t done = 0, good = 0, prompt = 0, output = 0;
   for (const RequestTimes& r : totals.requests) {
-    if (!r.ok)
+    if (!r.ok) {
       continue;
+    }
     ++done;
     good += objectives.Met(r);
     prompt += r.prompt_tokens;
     output += r.output_tokens;
     ttft.push_back(r.ttft);
     e2el.push_back(r.e2el);
-    if (r.output_tokens > 1)
+    if (r.output_tokens > 1) {
       tpot.push_back(r.tpot());
+    }
     itl.insert(itl.end(), r.itl.begin(), r.itl.end());
   }
   ReportTable table(out);
