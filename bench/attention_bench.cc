@@ -25,6 +25,7 @@
 #include "bench/device.h"
 #include "benchmark/benchmark.h"
 #include "kernels/backend.h"
+#include "kernels/make_backend.h"
 
 namespace alcca {
 namespace {

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/backend.h"
+#include "kernels/make_backend.h"
 #ifdef ALCCA_BENCH_EMULATED
 #include "kernels/cuda/device_words/emulated/backend_emulated.h"
 #endif

@@ -32,6 +32,7 @@
 #include "bench/load_model.h"
 #include "engine/model/mistral_model.h"
 #include "engine/text/tokenizer.h"
+#include "kernels/make_backend.h"
 
 namespace alcca {
 namespace {
@@ -162,9 +163,9 @@ int Main(const Args& args) {
   const auto prompts = Prompts(args);
   const WeightDType dtype = *WeightDTypeOf(args.dtype);
   const auto device = Load(args, args.device, dtype);
-  // What is judged is the device, not the rounding of weights to fp8, which a CPU cannot follow.
-  const auto cpu =
-      Load(args, {.name = "cpu"}, dtype == WeightDType::kFp8 ? WeightDType::kBF16 : dtype);
+  // What is judged is the device, not a rounding of weights that a CPU cannot follow.
+  const WeightFormat& format = FormatOf(dtype);
+  const auto cpu = Load(args, {.name = "cpu"}, format.on_cpu ? dtype : format.head);
   std::printf("%s, %s weights, beside %s\n", device->backend().Describe().c_str(),
               args.dtype.c_str(), cpu->backend().Describe().c_str());
   bool right = true;
@@ -201,7 +202,7 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--graph-rows", args.device.graph_rows, "CUDA graphs up to this; 0: none")
       ->check(CLI::Range(0, alcca::kGraphRowsMax));
-  app.add_option("--weight-dtype", args.dtype)->check(CLI::IsMember({"bf16", "int8", "fp8"}));
+  app.add_option("--weight-dtype", args.dtype)->check(CLI::IsMember(alcca::WeightFormatNames()));
   app.add_option("--modes", args.modes, "a list; tree is alcca with tree search")
       ->delimiter(',')
       ->check(CLI::IsMember({"dense", "alcca", "tree", "multipole"}));

@@ -26,6 +26,7 @@
 #include "bench/memory_roof.h"
 #include "engine/model/mistral_model.h"
 #include "kernels/host/host_memory.h"
+#include "kernels/make_backend.h"
 
 namespace alcca {
 namespace {
@@ -293,8 +294,7 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--graph-rows", args.device.graph_rows, "CUDA graphs up to this; 0: none")
       ->check(CLI::Range(0, alcca::kGraphRowsMax));
-  app.add_option("--weight-dtype", args.dtype)
-      ->check(CLI::IsMember({"f32", "bf16", "int8", "fp8"}));
+  app.add_option("--weight-dtype", args.dtype)->check(CLI::IsMember(alcca::WeightFormatNames()));
   app.add_option("--isa", args.device.isa)
       ->check(CLI::IsMember({"auto", "avx512", "avx2", "portable"}));
   app.add_option("--mode", args.mode)

@@ -27,34 +27,9 @@
 #include "kernels/batch.h"
 #include "kernels/sampling.h"
 #include "kernels/tensor.h"
+#include "kernels/weight_format.h"
 
 namespace alcca {
-
-enum class WeightDType : uint8_t { kF32, kBF16, kInt8, kFp8 };
-constexpr const char* WeightDTypeName(WeightDType dtype) {
-  switch (dtype) {
-    case WeightDType::kF32:
-      return "f32";
-    case WeightDType::kBF16:
-      return "bf16";
-    case WeightDType::kInt8:
-      return "int8";
-    case WeightDType::kFp8:
-      return "fp8";
-  }
-  return "f32";
-}
-
-// The type of this name, if there is one.
-constexpr std::optional<WeightDType> WeightDTypeOf(std::string_view name) {
-  for (const WeightDType dtype :
-       {WeightDType::kF32, WeightDType::kBF16, WeightDType::kInt8, WeightDType::kFp8}) {
-    if (name == WeightDTypeName(dtype)) {
-      return dtype;
-    }
-  }
-  return std::nullopt;
-}
 
 // Owned backend memory for activations; view() is stable for its life.
 class Buffer {
@@ -127,11 +102,6 @@ struct AttentionShape {
 
 enum class Accumulate : uint8_t { kOverwrite, kAdd };
 
-struct BackendLimits {
-  int32_t batch_tokens = 0;  // rows of the largest step
-  SamplingLimits sampling = {};
-};
-
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -199,44 +169,5 @@ class Backend {
   // Copies to host memory and waits for everything enqueued before.
   virtual void Download(std::span<float> out, TensorView x) = 0;
 };
-
-struct CpuOptions {
-  int32_t threads = 0;       // 0: one per available core
-  std::string isa = "auto";  // auto | avx512 | avx2 | portable; the best the machine has
-  BackendLimits limits;
-};
-
-// Plain loops in double: the yardstick of every conformance test, far too slow to serve.
-std::unique_ptr<Backend> MakeReferenceBackend();
-absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options);
-
-struct CudaOptions {
-  // All device memory that the backend may take, workspaces of libraries apart; 0: nine tenths of
-  // what is free.
-  size_t memory_bytes = 0;
-  DType kv_dtype = DType::kBF16;  // of cached keys and values: kBF16 or kF32
-  // bf16 and fp8 products of many rows by our own kernels alone, whose sums do not depend on the
-  // number of rows; else by cuBLASLt, and row independence holds for int8 and f32 weights only.
-  bool row_independent = false;
-  // Who finds the nearest keys of alcca's exact search: faiss::gpu::bfKnn over each request's keys,
-  // or our fused kernels. The same neighbours, outputs and counters. FAILED_PRECONDITION in a
-  // build without FAISS for the GPU.
-  bool faiss_search = false;
-  // Steps of up to so many rows replay recorded launches, a graph for each number of rows and
-  // layer; 0: none do. At most kGraphRowsMax.
-  int32_t graph_rows = 0;
-  BackendLimits limits;
-};
-// Products of more rows are a library's, whose launches are its own business.
-inline constexpr int32_t kGraphRowsMax = 96;
-// On the first card that the process sees (CUDA_VISIBLE_DEVICES chooses). UNIMPLEMENTED in a build
-// without CUDA (kernels/cuda/device_words/device/backend_cuda_stub.cc), FAILED_PRECONDITION without
-// a card.
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options);
-struct CudaCard {
-  std::string name;
-  size_t free_bytes = 0;
-};
-absl::StatusOr<CudaCard> FindCudaCard();  // errors as above
 
 }  // namespace alcca

@@ -18,7 +18,8 @@
 #include "attention/params.h"
 #include "base/files.h"
 #include "base/status_macros.h"
-#include "kernels/backend.h"
+#include "kernels/make_backend.h"
+#include "kernels/weight_format.h"
 
 namespace alcca {
 namespace {
@@ -37,6 +38,21 @@ struct Key {
 
 using C = ServerConfig;
 
+// Of weight_dtype; with what a format needs of the device.
+const char* WeightHelp() {
+  static const std::string help = [] {
+    std::string text =
+        "auto: bf16 (f32 for an f32 checkpoint), int8 if that does not fit in memory";
+    for (const WeightFormat& format : kWeightFormats) {
+      if (format.needs != nullptr) {
+        absl::StrAppend(&text, "; ", format.name, ": ", format.needs);
+      }
+    }
+    return text;
+  }();
+  return help.c_str();
+}
+
 const std::vector<Key>& Keys() {
   constexpr double kInt = std::numeric_limits<int32_t>::max();
   static const std::vector<Key> keys = {
@@ -50,15 +66,7 @@ const std::vector<Key>& Keys() {
        0,
        0,
        {"auto", "cpu", "cuda"}},
-      {"model",
-       "weight_dtype",
-       &C::weight_dtype,
-       "auto: bf16 (f32 for an f32 checkpoint), int8 if that does not fit in memory; fp8: CUDA "
-       "from "
-       "compute capability 9.0 on",
-       0,
-       0,
-       {"auto", "f32", "bf16", "int8", "fp8"}},
+      {"model", "weight_dtype", &C::weight_dtype, WeightHelp(), 0, 0, WeightFormatNames({"auto"})},
       {"model", "device_memory_bytes", &C::device_memory_bytes,
        "CUDA: all that is taken of the card; 0: nine tenths of what is free", 0, 1e15},
       {"model", "row_independent", &C::row_independent,

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -13,6 +14,7 @@
 #include "base/status_macros.h"
 #include "engine/model/memory_plan.h"
 #include "engine/warm_up.h"
+#include "kernels/make_backend.h"
 #include "server/api/wire.h"
 #include "server/logging.h"
 
@@ -87,7 +89,7 @@ v1::GetModelInfoResponse ModelInfo(const ServerConfig& config, const ModelPlan& 
   info.set_max_req_input_len(plan.max_context - 1);
   info.set_default_sampling_params_json(DefaultSamplingJson(plan.generation));
   SetAttention(attention, info.mutable_default_attention());
-  info.set_weight_dtype(WeightDTypeName(plan.options.weight_dtype));
+  info.set_weight_dtype(FormatOf(plan.options.weight_dtype).name);
   info.set_device(model.backend().Describe());
   info.set_weight_bytes(model.weight_bytes());
   info.set_kv_cache_bytes(model.kv_bytes());
@@ -113,6 +115,21 @@ RequestRules MakeRules(const ServerConfig& config, const ModelPlan& plan,
           .defaults = plan.generation,
           .attention = DefaultAttention(config, plan.alcca),
           .sliding_window = static_cast<int32_t>(plan.config.sliding_window)};
+}
+
+absl::Status CheckCpuMultiplies(const std::string& weight_dtype) {
+  const std::optional<WeightDType> dtype = WeightDTypeOf(weight_dtype);
+  if (!dtype || FormatOf(*dtype).on_cpu) {
+    return absl::OkStatus();
+  }
+  const WeightFormat* smallest = &FormatOf(WeightDType::kF32);
+  for (const WeightFormat& format : kWeightFormats) {
+    smallest = format.on_cpu && format.bits < smallest->bits ? &format : smallest;
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      "weight_dtype: ", weight_dtype,
+      " is a choice of the CUDA device, and this daemon computes on the CPU; take ", smallest->name,
+      ", the smallest of the CPU's, or serve on a card with --device cuda"));
 }
 
 // Where the model will live, and what it may take there.
@@ -259,10 +276,8 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
         "whose exact search is the request's FAISS index already; leave exact_search out, or serve "
         "on a card with --device cuda");
   }
-  if (!plan.on_cuda && config.weight_dtype == "fp8") {
-    return absl::FailedPreconditionError(
-        "weight_dtype: fp8 is a choice of the CUDA device, and this daemon computes on the CPU; "
-        "take int8, which is as small, or serve on a card with --device cuda");
+  if (!plan.on_cuda) {
+    RETURN_IF_ERROR(CheckCpuMultiplies(config.weight_dtype));
   }
   const size_t available = plan.available_bytes;
   const int32_t kv_element_bytes = plan.on_cuda ? kCudaKvBytes : kHostKvBytes;
@@ -281,7 +296,7 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
   Log(LogLevel::kInfo, "memory plan",
       {{"device", plan.on_cuda ? "cuda" : "cpu"},
        {"weights", Gib(plan.footprint.weight_bytes)},
-       {"weight_dtype", WeightDTypeName(plan.options.weight_dtype)},
+       {"weight_dtype", FormatOf(plan.options.weight_dtype).name},
        {"kv_cache", Gib(plan.footprint.kv_bytes)},
        {"indices", Gib(plan.footprint.index_bytes)},
        {"activations", Gib(plan.footprint.activation_bytes)},

@@ -19,7 +19,7 @@ WeightDType ChooseWeights(const ModelConfig& model, const MemoryLimits& limits,
   if (const auto given = WeightDTypeOf(limits.weight_dtype)) {
     return *given;
   }
-  options.weight_dtype = model.torch_dtype == "float32" ? WeightDType::kF32 : WeightDType::kBF16;
+  options.weight_dtype = StoredFormat(model);
   const size_t wanted = EstimateFootprint(model, options).total();
   return wanted < limits.available_bytes / 10 * 9 ? options.weight_dtype : WeightDType::kInt8;
 }

@@ -15,7 +15,7 @@ namespace alcca {
 
 // The limits that decide; names and ranges are those of the daemon's configuration.
 struct MemoryLimits {
-  std::string weight_dtype = "auto";  // auto, f32, bf16, int8 or fp8
+  std::string weight_dtype = "auto";  // auto, or a name of kWeightFormats
   int64_t max_context = 0;            // 0: what model and cache allow
   int64_t max_num_seqs = 32;
   int64_t max_batch_tokens = 512;

@@ -83,15 +83,6 @@ namespace {
 
 constexpr char kEmbedding[] = "model.embed_tokens.weight";
 
-// LLM.int8() leaves the output head at full precision: its errors reach the logits undamped.
-WeightDType HeadDType(WeightDType dtype) {
-  return dtype == WeightDType::kInt8 || dtype == WeightDType::kFp8 ? WeightDType::kBF16 : dtype;
-}
-
-size_t WeightBytes(WeightDType dtype) {
-  return dtype == WeightDType::kF32 ? 4 : dtype == WeightDType::kBF16 ? 2 : 1;
-}
-
 AttentionShape MakeAttentionShape(const ModelConfig& config) {
   return {.heads = static_cast<int32_t>(config.num_heads),
           .kv_heads = static_cast<int32_t>(config.num_kv_heads),
@@ -114,12 +105,16 @@ int64_t ActivationCols(const ModelConfig& c) {
 
 }  // namespace
 
+WeightDType StoredFormat(const ModelConfig& config) {
+  return config.torch_dtype == "float32" ? WeightDType::kF32 : WeightDType::kBF16;
+}
+
 MistralFootprint EstimateFootprint(const ModelConfig& c, const MistralOptions& options) {
   const int64_t table = c.head_elements();  // the embedding's as well
   MistralFootprint f;
-  f.embedding_bytes = table * (c.torch_dtype == "float32" ? 4 : 2);
-  f.weight_bytes = c.num_layers * c.layer_elements() * WeightBytes(options.weight_dtype) +
-                   table * WeightBytes(HeadDType(options.weight_dtype)) + f.embedding_bytes;
+  f.embedding_bytes = WeightBytes(StoredFormat(c), table);
+  f.weight_bytes = WeightBytes(options.weight_dtype, c.num_layers * c.layer_elements()) +
+                   WeightBytes(FormatOf(options.weight_dtype).head, table) + f.embedding_bytes;
   const KvShape kv = MakeKvShape(c, options);
   f.kv_bytes = kv.PageBytes(static_cast<size_t>(options.kv_element_bytes)) * kv.pages;
   // Of a search tree or of clusters, whichever is larger; a sequence of one closed block has the
@@ -169,7 +164,7 @@ absl::Status MistralModel::LoadWeights(const Checkpoint& checkpoint, WeightDType
   }
   ASSIGN_OR_RETURN(final_norm_, loader.Vector("model.norm.weight", hidden));
   const char* head = config_.tie_word_embeddings ? kEmbedding : "lm_head.weight";
-  ASSIGN_OR_RETURN(head_, loader.Stack({{head, vocab}}, hidden, HeadDType(dtype)));
+  ASSIGN_OR_RETURN(head_, loader.Stack({{head, vocab}}, hidden, FormatOf(dtype).head));
   return absl::OkStatus();
 }
 

@@ -36,6 +36,8 @@ struct MistralFootprint {
   size_t index_bytes = 0;  // of key indices over a full cache, at most; taken as requests grow
   size_t total() const { return weight_bytes + kv_bytes + activation_bytes + index_bytes; }
 };
+// The format nearest to what the checkpoint stores: f32 for f32, bf16 for 16 bits.
+WeightDType StoredFormat(const ModelConfig& config);
 MistralFootprint EstimateFootprint(const ModelConfig& config, const MistralOptions& options);
 
 // Tensors loaded so far, of all; called on the loading thread.

@@ -22,6 +22,7 @@
 #include "kernels/half.h"
 #include "kernels/host/host_memory.h"
 #include "kernels/host/kv_cache_host.h"
+#include "kernels/make_backend.h"
 #include "kernels/operands.h"
 
 namespace alcca {
@@ -67,8 +68,9 @@ class CpuBackend final : public Backend {
 
   absl::StatusOr<std::unique_ptr<Matrix>> MakeMatrix(std::span<const HostTensor> parts,
                                                      WeightDType dtype) override {
-    if (dtype == WeightDType::kFp8) {
-      return absl::UnimplementedError("CPUs do not multiply fp8 weights; int8 is their 8 bits");
+    if (!FormatOf(dtype).on_cpu) {
+      return absl::UnimplementedError(absl::StrCat("CPUs do not multiply ", FormatOf(dtype).name,
+                                                   " weights; int8 is their 8 bits"));
     }
     ASSIGN_OR_RETURN(std::unique_ptr<Matrix> matrix, PackedMatrix::Pack(pool_, parts, dtype));
     workspace_.Reserve(limits_.batch_tokens, matrix->cols(), dtype);

@@ -16,19 +16,8 @@ namespace alcca {
 namespace {
 
 size_t PanelBytes(int32_t cols, WeightDType dtype) {
-  const size_t features = kPanelFeatures;
-  const size_t k = static_cast<size_t>(cols);
-  switch (dtype) {
-    case WeightDType::kF32:
-      return k * features * 4;
-    case WeightDType::kBF16:
-      return k * features * 2;
-    case WeightDType::kInt8:
-      return (k + 3) / 4 * 4 * features;
-    case WeightDType::kFp8:
-      break;  // refused by MakeMatrix
-  }
-  return 0;
+  const int64_t k = dtype == WeightDType::kInt8 ? (int64_t{cols} + 3) / 4 * 4 : cols;
+  return WeightBytes(dtype, k * kPanelFeatures);
 }
 
 void ScatterF32(const float* row, int32_t cols, int32_t slot, std::byte* panel) {

@@ -11,6 +11,7 @@
 #include "kernels/backend.h"
 #include "kernels/half.h"
 #include "kernels/host/kv_cache_host.h"
+#include "kernels/make_backend.h"
 #include "kernels/reference/attention_reference.h"
 #include "kernels/reference/matmul_reference.h"
 #include "kernels/reference/rope_reference.h"

@@ -93,7 +93,7 @@ absl::StatusOr<std::unique_ptr<MatrixReference>> MatrixReference::Make(
     for (const float v : row) {
       if (!std::isfinite(v)) {
         return absl::InvalidArgumentError(
-            absl::StrCat(WeightDTypeName(dtype), " needs finite weights"));
+            absl::StrCat(FormatOf(dtype).name, " needs finite weights"));
       }
     }
     if (int8) {

@@ -16,6 +16,7 @@
 #include "gtest/gtest.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/device_words/emulated/backend_emulated.h"
+#include "kernels/make_backend.h"
 
 namespace alcca {
 

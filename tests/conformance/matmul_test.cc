@@ -12,9 +12,11 @@ namespace alcca {
 namespace {
 
 std::vector<WeightDType> DTypes(const BackendCase& backend) {
-  std::vector<WeightDType> dtypes = {WeightDType::kF32, WeightDType::kBF16, WeightDType::kInt8};
-  if (backend.is_cuda()) {
-    dtypes.push_back(WeightDType::kFp8);
+  std::vector<WeightDType> dtypes;
+  for (const WeightFormat& format : kWeightFormats) {
+    if (backend.is_cuda() ? format.on_cuda : format.on_cpu) {
+      dtypes.push_back(format.dtype);
+    }
   }
   return dtypes;
 }
@@ -61,7 +63,7 @@ constexpr Shape kShapes[] = {{1, 1, 1},     {1, 8, 7},      {2, 33, 16},   {3, 9
                              {129, 5, 1},   {1, 4099, 129}, {7, 130, 513}, {99, 131, 48}};
 
 std::string Name(WeightDType dtype, const Shape& s) {
-  return std::string(WeightDTypeName(dtype)) + " rows " + std::to_string(s.rows) + " cols " +
+  return std::string(FormatOf(dtype).name) + " rows " + std::to_string(s.rows) + " cols " +
          std::to_string(s.cols) + " features " + std::to_string(s.features);
 }
 
@@ -166,7 +168,7 @@ TEST_P(MatMulConformance, ZeroRowsAndExtremes) {
     x.at(5, k) = -0.0f;
   }
   for (const WeightDType dtype : DTypes(GetParam())) {
-    Compare(x, w, dtype, std::string("extremes ") + WeightDTypeName(dtype));
+    Compare(x, w, dtype, std::string("extremes ") + FormatOf(dtype).name);
   }
 }
 
@@ -180,7 +182,7 @@ TEST_P(MatMulConformance, NonFiniteActivationsStayInTheirRow) {
       const auto matrix = MakeMatrix(*backend_, w, dtype);
       const Host y = MatMul(*backend_, x, *matrix), expected = MatMul(*backend_, clean, *matrix);
       for (const int32_t row : {0, 2, 4}) {
-        ExpectSameBits(y.RowRange(row, 1), expected.RowRange(row, 1), WeightDTypeName(dtype));
+        ExpectSameBits(y.RowRange(row, 1), expected.RowRange(row, 1), FormatOf(dtype).name);
       }
       EXPECT_TRUE(std::isnan(y.at(1, 0)));
       EXPECT_FALSE(std::isfinite(y.at(3, 0)));
@@ -207,7 +209,7 @@ TEST_P(MatMulConformance, EightBitsStayCloseToFloat) {
       error += std::pow(double{y.values[i]} - exact.values[i], 2);
       power += std::pow(double{exact.values[i]}, 2);
     }
-    EXPECT_LT(std::sqrt(error / power), bound) << WeightDTypeName(dtype);
+    EXPECT_LT(std::sqrt(error / power), bound) << FormatOf(dtype).name;
   }
 }
 
@@ -249,7 +251,7 @@ TEST_P(MatMulConformance, RowsDoNotDependOnThreads) {
     for (const int32_t threads : {1, 2, 3, 5}) {
       const auto other = MakeBackend({GetParam().isa, threads}).value();
       ExpectSameBits(MatMul(*other, x, *MakeMatrix(*other, w, dtype)), expected,
-                     std::string(WeightDTypeName(dtype)) + " threads " + std::to_string(threads));
+                     std::string(FormatOf(dtype).name) + " threads " + std::to_string(threads));
     }
   }
 }
@@ -278,7 +280,7 @@ TEST_P(MatMulConformance, StacksPartsOfEverySourceType) {
   for (const WeightDType dtype : DTypes(GetParam())) {
     const Host stacked = MatMul(*backend_, x, *backend_->MakeMatrix(parts, dtype).value());
     ExpectSameBits(stacked, MatMul(*backend_, x, *MakeMatrix(*backend_, rounded, dtype)),
-                   WeightDTypeName(dtype));
+                   FormatOf(dtype).name);
   }
 }
 

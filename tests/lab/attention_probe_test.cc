@@ -11,6 +11,8 @@
 #include <random>
 #include <vector>
 
+#include "kernels/make_backend.h"
+
 namespace alcca::lab {
 namespace {
 

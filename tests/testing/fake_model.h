@@ -14,6 +14,7 @@
 
 #include "engine/model.h"
 #include "engine/text/tokenizer.h"
+#include "kernels/make_backend.h"
 
 namespace alcca::testing {
 

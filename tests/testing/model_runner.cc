@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "kernels/cuda/device_words/emulated/backend_emulated.h"
+#include "kernels/make_backend.h"
 
 namespace alcca::testing {
 namespace {

@@ -8,16 +8,12 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "engine/checkpoint/checkpoint.h"
+#include "kernels/make_backend.h"
 
 namespace alcca::lab {
 namespace {
 
 constexpr int32_t kPageTokens = 16;
-
-WeightDType ChooseWeights(const std::string& name, const ModelConfig& config) {
-  return WeightDTypeOf(name).value_or(config.torch_dtype == "float32" ? WeightDType::kF32
-                                                                      : WeightDType::kBF16);
-}
 
 int32_t Pages(int32_t tokens) {
   return (tokens + kPageTokens - 1) / kPageTokens;
@@ -28,7 +24,7 @@ int32_t Pages(int32_t tokens) {
 void ModelOptions::AddTo(CLI::App* app) {
   app->add_option("--model", dir, "Hugging Face folder of a Mistral model")->required();
   app->add_option("--weight-dtype", weight_dtype, "auto is as stored")
-      ->check(CLI::IsMember({"auto", "f32", "bf16", "int8"}))
+      ->check(CLI::IsMember(WeightFormatNames({"auto"}, /*cpu_only=*/true)))
       ->capture_default_str();
   app->add_option("--threads", threads, "0: one per core")->check(CLI::Range(0, 1024));
 }
@@ -49,7 +45,7 @@ absl::StatusOr<LabModel> LoadLabModel(const ModelOptions& options, const LabLimi
   lab.tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
   ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.dir));
   RETURN_IF_ERROR(checkpoint->Validate(lab.config));
-  lab.weight_dtype = ChooseWeights(options.weight_dtype, lab.config);
+  lab.weight_dtype = WeightDTypeOf(options.weight_dtype).value_or(StoredFormat(lab.config));
   ASSIGN_OR_RETURN(auto cpu, MakeCpuBackend({.threads = options.threads,
                                              .isa = "auto",
                                              .limits = {.batch_tokens = limits.batch_tokens}}));

@@ -23,7 +23,7 @@ namespace alcca::lab {
 
 struct ModelOptions {
   std::string dir;
-  std::string weight_dtype = "auto";  // auto (as stored) | f32 | bf16 | int8
+  std::string weight_dtype = "auto";  // auto (as stored), or a format that CPUs multiply
   int32_t threads = 0;                // 0: one per core
 
   void AddTo(CLI::App* app);

@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/cuda/device_words/gemm.h"
 #include "kernels/cuda/matmul/matmul_kernels.h"
+#include "kernels/make_backend.h"
 
 namespace alcca::ALCCA_GPU {
 
