@@ -9,6 +9,7 @@
 #include "base/status_macros.h"
 #include "bench/device.h"
 #include "engine/model/mistral_model.h"
+#include "engine/model/tensor_table.h"
 
 namespace alcca {
 
@@ -18,7 +19,7 @@ inline absl::StatusOr<std::unique_ptr<MistralModel>> LoadBenchModel(const std::s
                                                                     const MistralOptions& options,
                                                                     SamplingLimits sampling = {}) {
   ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(dir));
-  RETURN_IF_ERROR(checkpoint->Validate(config));
+  RETURN_IF_ERROR(TensorTable(config).Validate(*checkpoint));
   ASSIGN_OR_RETURN(auto backend, MakeBenchBackend(device, options.max_batch_tokens, sampling));
   return MistralModel::Load(*checkpoint, config, std::move(backend), options, nullptr);
 }

@@ -25,6 +25,7 @@
 #include "bench/load_model.h"
 #include "bench/memory_roof.h"
 #include "engine/model/mistral_model.h"
+#include "engine/model/tensor_table.h"
 #include "kernels/host/host_memory.h"
 #include "kernels/make_backend.h"
 
@@ -254,9 +255,9 @@ int Main(Args args) {
               SecondsSince(load_start));
   // A decode step reads every matrix once, but only one row of the embedding table, and the keys
   // and values of every sequence.
-  const double weights = model->weight_bytes() - double(config.head_elements()) * 2;
-  const double layers = double(config.num_layers) * double(config.layer_elements());
-  const double head = double(config.head_elements());
+  const double weights = model->weight_bytes() - double(HeadElements(config)) * 2;
+  const double layers = double(config.num_layers) * double(LayerElements(config));
+  const double head = double(HeadElements(config));
   const AttentionParams attention = AttentionOf(args.mode);
   for (const int32_t prompt : args.prompts) {
     const double seconds = MedianPrefill(*model, attention, args, prompt);

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "engine/model/memory_plan.h"
+#include "engine/model/tensor_table.h"
 #include "engine/warm_up.h"
 #include "kernels/make_backend.h"
 #include "server/api/wire.h"
@@ -267,7 +268,7 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
                      "); choose another with --attention-mode"));
   }
   ASSIGN_OR_RETURN(plan.checkpoint, Checkpoint::Open(plan.dir));
-  RETURN_IF_ERROR(plan.checkpoint->Validate(plan.config));
+  RETURN_IF_ERROR(TensorTable(plan.config).Validate(*plan.checkpoint));
 
   RETURN_IF_ERROR(ChooseDevice(config, &plan));
   if (!plan.on_cuda && config.exact_search != "fused") {

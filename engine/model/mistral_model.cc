@@ -1,87 +1,17 @@
 #include "engine/model/mistral_model.h"
 
-#include <string>
+#include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "base/check.h"
 #include "base/status_macros.h"
+#include "engine/model/tensor_table.h"
+#include "engine/model/weight_loader.h"
 #include "kernels/key_clusters.h"
 #include "kernels/key_index.h"
 
 namespace alcca {
 
-// Reads tensors of one checkpoint into one backend and reports progress.
-class WeightLoader {
- public:
-  WeightLoader(const Checkpoint& checkpoint, Backend& backend, WeightDType dtype, int64_t all_bytes,
-               const LoadProgress& progress)
-      : checkpoint_(checkpoint),
-        backend_(backend),
-        dtype_(dtype),
-        all_bytes_(all_bytes),
-        progress_(progress) {}
-
-  absl::StatusOr<std::unique_ptr<Buffer>> Vector(const std::string& name, int64_t cols) const {
-    ASSIGN_OR_RETURN(const TensorRef ref, checkpoint_.Find(name, {cols}));
-    ASSIGN_OR_RETURN(auto vector, backend_.MakeVector(ref.host()));
-    Done(ref);
-    return vector;
-  }
-
-  // Stacks the named tensors, each [rows, cols], along rows.
-  struct Part {
-    std::string name;
-    int64_t rows;
-  };
-  absl::StatusOr<std::unique_ptr<Matrix>> Stack(const std::vector<Part>& parts,
-                                                int64_t cols) const {
-    return Stack(parts, cols, dtype_);
-  }
-  absl::StatusOr<std::unique_ptr<Matrix>> Stack(const std::vector<Part>& parts, int64_t cols,
-                                                WeightDType dtype) const {
-    std::vector<TensorRef> refs;
-    std::vector<HostTensor> hosts;
-    for (const Part& part : parts) {
-      ASSIGN_OR_RETURN(refs.emplace_back(), checkpoint_.Find(part.name, {part.rows, cols}));
-      hosts.push_back(refs.back().host());
-    }
-    ASSIGN_OR_RETURN(auto matrix, backend_.MakeMatrix(hosts, dtype));
-    for (const TensorRef& ref : refs) {
-      Done(ref);
-    }
-    return matrix;
-  }
-
-  absl::StatusOr<std::unique_ptr<Matrix>> Embedding(const std::string& name, int64_t rows,
-                                                    int64_t cols) const {
-    ASSIGN_OR_RETURN(const TensorRef ref, checkpoint_.Find(name, {rows, cols}));
-    ASSIGN_OR_RETURN(auto table, backend_.MakeEmbedding(ref.host()));
-    Done(ref);
-    return table;
-  }
-
- private:
-  // The tensor has been copied: give its file pages back, so that a load never holds two models.
-  void Done(const TensorRef& ref) const {
-    ref.Release();
-    done_bytes_ += static_cast<int64_t>(ref.bytes);
-    if (progress_) {
-      progress_(done_bytes_, all_bytes_);
-    }
-  }
-
-  const Checkpoint& checkpoint_;
-  Backend& backend_;
-  const WeightDType dtype_;
-  const int64_t all_bytes_;
-  const LoadProgress& progress_;
-  mutable int64_t done_bytes_ = 0;
-};
-
 namespace {
-
-constexpr char kEmbedding[] = "model.embed_tokens.weight";
 
 AttentionShape MakeAttentionShape(const ModelConfig& config) {
   return {.heads = static_cast<int32_t>(config.num_heads),
@@ -110,10 +40,10 @@ WeightDType StoredFormat(const ModelConfig& config) {
 }
 
 MistralFootprint EstimateFootprint(const ModelConfig& c, const MistralOptions& options) {
-  const int64_t table = c.head_elements();  // the embedding's as well
+  const int64_t table = HeadElements(c);  // the embedding's as well
   MistralFootprint f;
   f.embedding_bytes = WeightBytes(StoredFormat(c), table);
-  f.weight_bytes = WeightBytes(options.weight_dtype, c.num_layers * c.layer_elements()) +
+  f.weight_bytes = WeightBytes(options.weight_dtype, c.num_layers * LayerElements(c)) +
                    WeightBytes(FormatOf(options.weight_dtype).head, table) + f.embedding_bytes;
   const KvShape kv = MakeKvShape(c, options);
   f.kv_bytes = kv.PageBytes(static_cast<size_t>(options.kv_element_bytes)) * kv.pages;
@@ -150,46 +80,23 @@ absl::StatusOr<std::unique_ptr<MistralModel>> MistralModel::Load(const Checkpoin
 
 absl::Status MistralModel::LoadWeights(const Checkpoint& checkpoint, WeightDType dtype,
                                        const LoadProgress& progress) {
-  int64_t all_bytes = 0;
-  for (const TensorSpec& spec : MistralTensors(config_)) {
-    ASSIGN_OR_RETURN(const TensorRef ref, checkpoint.Find(spec.name, spec.shape));
-    const bool read_twice = config_.tie_word_embeddings && spec.name == kEmbedding;
-    all_bytes += static_cast<int64_t>(ref.bytes) * (read_twice ? 2 : 1);
+  using enum TensorRole;
+  const TensorTable table(config_);
+  ASSIGN_OR_RETURN(WeightLoader load, WeightLoader::Make(checkpoint, table, *backend_, progress));
+  ASSIGN_OR_RETURN(embedding_, load.Embedding());
+  for (int64_t i = 0; i < config_.num_layers; ++i) {
+    Layer& l = layers_.emplace_back();
+    ASSIGN_OR_RETURN(l.attention_norm, load.Vector(kAttentionNorm, i));
+    ASSIGN_OR_RETURN(l.qkv, load.Stack({kQuery, kKey, kValue}, i, dtype));
+    ASSIGN_OR_RETURN(l.o, load.Stack({kOutput}, i, dtype));
+    ASSIGN_OR_RETURN(l.ffn_norm, load.Vector(kFfnNorm, i));
+    ASSIGN_OR_RETURN(l.gate_up, load.Stack({kGate, kUp}, i, dtype));
+    ASSIGN_OR_RETURN(l.down, load.Stack({kDown}, i, dtype));
+    l.between = backend_->MakeRecording();
   }
-  const WeightLoader loader(checkpoint, *backend_, dtype, all_bytes, progress);
-  const int64_t vocab = config_.vocab_size, hidden = config_.hidden_size;
-  ASSIGN_OR_RETURN(embedding_, loader.Embedding(kEmbedding, vocab, hidden));
-  for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
-    ASSIGN_OR_RETURN(layers_.emplace_back(), LoadLayer(loader, layer));
-  }
-  ASSIGN_OR_RETURN(final_norm_, loader.Vector("model.norm.weight", hidden));
-  const char* head = config_.tie_word_embeddings ? kEmbedding : "lm_head.weight";
-  ASSIGN_OR_RETURN(head_, loader.Stack({{head, vocab}}, hidden, FormatOf(dtype).head));
+  ASSIGN_OR_RETURN(final_norm_, load.Vector(kFinalNorm));
+  ASSIGN_OR_RETURN(head_, load.Stack({kHead}, 0, FormatOf(dtype).head));
   return absl::OkStatus();
-}
-
-absl::StatusOr<MistralModel::Layer> MistralModel::LoadLayer(const WeightLoader& loader,
-                                                            int64_t layer) {
-  const std::string prefix = absl::StrCat("model.layers.", layer, ".");
-  const std::string attn = prefix + "self_attn.", mlp = prefix + "mlp.";
-  const ModelConfig& c = config_;
-  Layer l;
-  ASSIGN_OR_RETURN(l.attention_norm,
-                   loader.Vector(prefix + "input_layernorm.weight", c.hidden_size));
-  ASSIGN_OR_RETURN(l.qkv, loader.Stack({{attn + "q_proj.weight", c.q_dim()},
-                                        {attn + "k_proj.weight", c.kv_dim()},
-                                        {attn + "v_proj.weight", c.kv_dim()}},
-                                       c.hidden_size));
-  ASSIGN_OR_RETURN(l.o, loader.Stack({{attn + "o_proj.weight", c.hidden_size}}, c.q_dim()));
-  ASSIGN_OR_RETURN(l.ffn_norm,
-                   loader.Vector(prefix + "post_attention_layernorm.weight", c.hidden_size));
-  ASSIGN_OR_RETURN(l.gate_up, loader.Stack({{mlp + "gate_proj.weight", c.intermediate_size},
-                                            {mlp + "up_proj.weight", c.intermediate_size}},
-                                           c.hidden_size));
-  ASSIGN_OR_RETURN(l.down,
-                   loader.Stack({{mlp + "down_proj.weight", c.hidden_size}}, c.intermediate_size));
-  l.between = backend_->MakeRecording();
-  return l;
 }
 
 absl::Status MistralModel::Allocate(const MistralOptions& options) {

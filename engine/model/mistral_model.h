@@ -3,7 +3,6 @@
 // Mistral (Jiang et al. 2023) over any Backend: weights in, batches through the layer loop.
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -13,6 +12,7 @@
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/model.h"
 #include "engine/model/model_config.h"
+#include "engine/model/weight_loader.h"
 #include "kernels/backend.h"
 #include "kernels/sampling.h"
 
@@ -40,13 +40,10 @@ struct MistralFootprint {
 WeightDType StoredFormat(const ModelConfig& config);
 MistralFootprint EstimateFootprint(const ModelConfig& config, const MistralOptions& options);
 
-// Tensors loaded so far, of all; called on the loading thread.
-using LoadProgress = std::function<void(int64_t done_bytes, int64_t all_bytes)>;
-
 class MistralModel final : public Model {
  public:
-  // `checkpoint` has passed Validate(config); it may be closed afterwards. `backend` is owned, so
-  // that everything it made is destroyed before it.
+  // `checkpoint` has passed TensorTable's Validate; it may be closed afterwards. `backend` is
+  // owned, so that everything it made is destroyed before it.
   static absl::StatusOr<std::unique_ptr<MistralModel>> Load(const Checkpoint& checkpoint,
                                                             const ModelConfig& config,
                                                             std::unique_ptr<Backend> backend,
@@ -96,7 +93,6 @@ class MistralModel final : public Model {
   absl::Status Allocate(const MistralOptions& options);
   absl::Status LoadWeights(const Checkpoint& checkpoint, WeightDType dtype,
                            const LoadProgress& progress);
-  absl::StatusOr<Layer> LoadLayer(const class WeightLoader& loader, int64_t layer);
   float Epsilon() const { return static_cast<float>(config_.rms_norm_eps); }
   // Its norm and projections, rotated and stored: what attention reads.
   void BeforeAttention(int32_t layer, const Batch& batch);

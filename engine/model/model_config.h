@@ -50,11 +50,6 @@ struct ModelConfig {
   int64_t q_dim() const { return num_heads * head_dim; }      // Rows of q_proj, columns of o_proj.
   int64_t kv_dim() const { return num_kv_heads * head_dim; }  // Rows of k_proj and of v_proj.
   int64_t group_size() const { return num_heads / num_kv_heads; }  // Query heads per KV head.
-  // Elements of one layer's matrices, and of the output head: what a token is multiplied with.
-  int64_t layer_elements() const {
-    return (2 * (q_dim() + kv_dim()) + 3 * intermediate_size) * hidden_size;
-  }
-  int64_t head_elements() const { return vocab_size * hidden_size; }
 
   bool operator==(const ModelConfig&) const = default;
 };

@@ -7,8 +7,8 @@
 #include <string>
 #include <string_view>
 
-#include "engine/checkpoint/checkpoint.h"
 #include "engine/model/model_config.h"
+#include "engine/model/tensor_table.h"
 
 namespace {
 
@@ -33,7 +33,8 @@ void CheckModel(const alcca::ModelConfig& config) {
   // text; the writer replaces what is not UTF-8, which a parsed text cannot hold.)
   const auto again = alcca::ParseModelConfig(alcca::ModelConfigToJson(config), "f");
   Require(again.ok() && *again == config);
-  for (const alcca::TensorSpec& spec : alcca::MistralTensors(config)) {
+  const alcca::TensorTable table(config);
+  for (const alcca::TensorSpec& spec : table.tensors()) {
     int64_t count = 1;
     for (const int64_t dim : spec.shape) {
       Require(!__builtin_mul_overflow(count, dim, &count));

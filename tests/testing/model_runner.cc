@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "engine/model/tensor_table.h"
 #include "kernels/cuda/device_words/emulated/backend_emulated.h"
 #include "kernels/make_backend.h"
 
@@ -47,7 +48,7 @@ std::unique_ptr<MistralModel> LoadModel(const std::string& dir, WeightDType dtyp
                                         const std::string& isa, int32_t threads) {
   const ModelConfig config = Must(LoadModelConfig(dir));
   const auto checkpoint = Must(Checkpoint::Open(dir));
-  ALCCA_CHECK(checkpoint->Validate(config).ok());
+  ALCCA_CHECK(TensorTable(config).Validate(*checkpoint).ok());
   auto backend = Must(MakeBackend(isa, threads));
   return Must(MistralModel::Load(*checkpoint, config, std::move(backend),
                                  {.weight_dtype = dtype,

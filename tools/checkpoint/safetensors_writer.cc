@@ -8,12 +8,14 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <span>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/files.h"
 #include "base/status_macros.h"
 #include "engine/checkpoint/checkpoint.h"
+#include "engine/model/tensor_table.h"
 #include "nlohmann/json.hpp"
 
 namespace alcca {
@@ -126,7 +128,7 @@ absl::Status AppendRandom(const TensorSpec& spec, const RandomCheckpointOptions&
 
 // The shard of each tensor, in order: a shard is closed when it has its part of the bytes, or when
 // the shards to come need the tensors that are left.
-std::vector<int> AssignShards(const std::vector<TensorSpec>& specs, int shards) {
+std::vector<int> AssignShards(std::span<const TensorSpec> specs, int shards) {
   uint64_t total = 0;
   for (const TensorSpec& spec : specs) {
     total += Elements(spec.shape);
@@ -248,7 +250,8 @@ absl::Status SafetensorsWriter::Finish() {
 absl::Status WriteRandomCheckpoint(const std::string& dir, const RandomCheckpointOptions& options,
                                    const std::function<void(uint64_t, uint64_t)>& progress) {
   RETURN_IF_ERROR(CheckModelConfig(options.config, dir));
-  const std::vector<TensorSpec> specs = MistralTensors(options.config);
+  const TensorTable table(options.config);
+  const std::span<const TensorSpec> specs = table.tensors();
   if (options.shards < 1 ||
       static_cast<size_t>(options.shards) > std::min(specs.size(), kMaxShards)) {
     return absl::InvalidArgumentError(

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "engine/checkpoint/checkpoint.h"
+#include "engine/model/tensor_table.h"
 #include "kernels/make_backend.h"
 
 namespace alcca::lab {
@@ -44,7 +45,7 @@ absl::StatusOr<LabModel> LoadLabModel(const ModelOptions& options, const LabLimi
   }
   lab.tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
   ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.dir));
-  RETURN_IF_ERROR(checkpoint->Validate(lab.config));
+  RETURN_IF_ERROR(TensorTable(lab.config).Validate(*checkpoint));
   lab.weight_dtype = WeightDTypeOf(options.weight_dtype).value_or(StoredFormat(lab.config));
   ASSIGN_OR_RETURN(auto cpu, MakeCpuBackend({.threads = options.threads,
                                              .isa = "auto",
