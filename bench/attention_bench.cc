@@ -68,6 +68,7 @@ class Filled {
     qkv_ = backend_->Allocate(kChunk, shape_.qkv_cols()).value();
     out_ = backend_->Allocate(kChunk, shape_.heads * shape_.head_dim).value();
     FillRandom(*backend_, qkv_->view(), 1);
+    frequencies_ = MakeFrequencies(*backend_, shape_.head_dim);
     // Filling writes keys; ALCCA's and multipole's state follows every token, by the cheapest
     // answers: all queries near, no cluster opened.
     AttentionParams filling = attention;
@@ -106,7 +107,7 @@ class Filled {
     const TensorView qkv = qkv_->view().Head(rows);
     backend_->BeginStep(batch);
     for (int32_t layer = 0; layer < cache_->shape().layers; ++layer) {
-      backend_->RopeAndStore(qkv, *cache_, layer, batch, shape_, {});
+      backend_->RopeAndStore(qkv, *cache_, layer, batch, shape_, *frequencies_);
       if (attends) {
         backend_->Attention(out_->view().Head(rows), qkv, *cache_, layer, batch, shape_);
       }
@@ -125,7 +126,7 @@ class Filled {
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<AttentionState> state_;
-  std::unique_ptr<Buffer> qkv_, out_;
+  std::unique_ptr<Buffer> qkv_, out_, frequencies_;
   std::vector<int32_t> pages_;
   AttentionCounters counters_;
   int32_t length_ = 0, rows_ = 0;

@@ -87,10 +87,6 @@ class Recording {
   virtual ~Recording() = default;
 };
 
-struct RopeParams {
-  float theta = 10000.0f;  // base of the frequencies, config.json rope_theta
-};
-
 struct AttentionShape {
   int32_t heads = 0;  // query heads; heads % kv_heads == 0
   int32_t kv_heads = 0;
@@ -144,9 +140,10 @@ class Backend {
   // to e4m3 too, one scale a row, where many rows are multiplied; for few, x is not below bf16.
   virtual void MatMul(TensorView out, TensorView x, const Matrix& weight, Accumulate mode) = 0;
   // Rotates q and k of `qkv` [tokens, qkv_cols] in place (rotate-half pairs i, i + d/2) and writes
-  // k, v of every row to the sequence's pages of `layer`.
+  // k, v of every row to the sequence's pages of `layer`. `frequencies` [1, d/2]: pair i of a row
+  // at position p turns by p * frequencies[i] radians, a product in f32.
   virtual void RopeAndStore(TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
-                            const AttentionShape& shape, const RopeParams& rope) = 0;
+                            const AttentionShape& shape, const Buffer& frequencies) = 0;
   // out[t] = attention of every q head of row t, by its sequence's mode; out [tokens, heads * d].
   // Appends the step's keys to each sequence's state and adds to its counters.
   // `multipole` reorders old tokens within the sequence's own pages (kernels/key_clusters.h).

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "engine/model/rope_frequencies.h"
 #include "engine/model/tensor_table.h"
 #include "engine/model/weight_loader.h"
 #include "kernels/key_clusters.h"
@@ -62,10 +63,7 @@ MistralFootprint EstimateFootprint(const ModelConfig& c, const MistralOptions& o
 }
 
 MistralModel::MistralModel(const ModelConfig& config, std::unique_ptr<Backend> backend)
-    : config_(config),
-      attention_(MakeAttentionShape(config)),
-      rope_{.theta = static_cast<float>(config.rope_theta)},
-      backend_(std::move(backend)) {}
+    : config_(config), attention_(MakeAttentionShape(config)), backend_(std::move(backend)) {}
 
 absl::StatusOr<std::unique_ptr<MistralModel>> MistralModel::Load(const Checkpoint& checkpoint,
                                                                  const ModelConfig& config,
@@ -94,6 +92,13 @@ absl::Status MistralModel::LoadWeights(const Checkpoint& checkpoint, WeightDType
     ASSIGN_OR_RETURN(l.down, load.Stack({kDown}, i, dtype));
     l.between = backend_->MakeRecording();
   }
+  const std::vector<float> frequencies = RopeFrequencies(config_);
+  ASSIGN_OR_RETURN(
+      frequencies_,
+      backend_->MakeVector({.data = reinterpret_cast<const std::byte*>(frequencies.data()),
+                            .dtype = DType::kF32,
+                            .rows = 1,
+                            .cols = static_cast<int32_t>(frequencies.size())}));
   ASSIGN_OR_RETURN(final_norm_, load.Vector(kFinalNorm));
   ASSIGN_OR_RETURN(head_, load.Stack({kHead}, 0, FormatOf(dtype).head));
   return absl::OkStatus();
@@ -151,7 +156,7 @@ void MistralModel::BeforeAttention(int32_t layer, const Batch& batch) {
   const TensorView normed = act_.normed->view().Head(rows), qkv = act_.qkv->view().Head(rows);
   backend_->RmsNorm(normed, act_.x->view().Head(rows), *l.attention_norm, Epsilon());
   backend_->MatMul(qkv, normed, *l.qkv, Accumulate::kOverwrite);
-  backend_->RopeAndStore(qkv, *kv_, layer, batch, attention_, rope_);
+  backend_->RopeAndStore(qkv, *kv_, layer, batch, attention_, *frequencies_);
 }
 
 void MistralModel::AfterAttention(int32_t layer, int32_t rows) {

@@ -104,12 +104,12 @@ class MistralModel final : public Model {
 
   ModelConfig config_;
   AttentionShape attention_;
-  RopeParams rope_;
   std::unique_ptr<Backend> backend_;   // first owned, last destroyed
   std::unique_ptr<Matrix> embedding_;  // [vocab, hidden]
   std::vector<Layer> layers_;
-  std::unique_ptr<Buffer> final_norm_;  // [1, hidden]
-  std::unique_ptr<Matrix> head_;        // [vocab, hidden]
+  std::unique_ptr<Buffer> frequencies_;  // [1, head_dim / 2], of RoPE
+  std::unique_ptr<Buffer> final_norm_;   // [1, hidden]
+  std::unique_ptr<Matrix> head_;         // [vocab, hidden]
   std::unique_ptr<KvCache> kv_;
   Activations act_;
   std::vector<SampledRow> sampled_;  // [max_logit_rows]

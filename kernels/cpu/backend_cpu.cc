@@ -114,8 +114,10 @@ class CpuBackend final : public Backend {
   }
 
   void RopeAndStore(TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
-                    const AttentionShape& shape, const RopeParams& rope) override {
-    RopeAndStoreCpu(pool_, qkv, CastTo<KvCacheHost>(kv), layer, batch, shape, rope);
+                    const AttentionShape& shape, const Buffer& frequencies) override {
+    const TensorView f = frequencies.view();
+    RopeAndStoreCpu(pool_, qkv, CastTo<KvCacheHost>(kv), layer, batch, shape,
+                    {f.f32(), static_cast<size_t>(f.cols)});
   }
 
   void Attention(TensorView out, TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,

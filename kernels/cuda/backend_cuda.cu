@@ -5,7 +5,6 @@
 #include "kernels/cuda/backend_cuda.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -107,7 +106,6 @@ class BackendCuda final : public Backend {
     // Embed and GatherRows of one step.
     RETURN_IF_ERROR(ids_.Reserve(device_, 2 * device_.batch_tokens));
     RETURN_IF_ERROR(places_.Reserve(device_, 3 * device_.batch_tokens));
-    RETURN_IF_ERROR(frequencies_.Reserve(device_, kHeadDimMax / 2));
     if (options_.limits.sampling.rows > 0) {
       ASSIGN_OR_RETURN(sampler_, SamplerCuda::Make(device_, options_.limits.sampling));
     }
@@ -221,15 +219,16 @@ class BackendCuda final : public Backend {
   }
 
   void RopeAndStore(TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
-                    const AttentionShape& shape, const RopeParams& rope) override {
+                    const AttentionShape& shape, const Buffer& frequencies) override {
     KvCacheCuda& cache = CastTo<KvCacheCuda>(kv);
+    const TensorView f = frequencies.view();
     ALCCA_CHECK(qkv.cols == shape.qkv_cols() && qkv.rows == batch.tokens());
     ALCCA_CHECK(shape.head_dim % 2 == 0 && shape.head_dim == cache.shape().head_dim);
+    ALCCA_CHECK(f.rows == 1 && f.cols == shape.head_dim / 2);
     PlaceRows(batch, cache.shape().page_tokens);
-    SetFrequencies(shape.head_dim, rope.theta);
     matmul_->Forget(qkv.data);
-    ALCCA_GPU::RopeAndStore(device_, qkv.f32(), cache, layer, device_places_, device_frequencies_,
-                            qkv.rows, shape);
+    ALCCA_GPU::RopeAndStore(device_, qkv.f32(), cache, layer, device_places_, f.f32(), qkv.rows,
+                            shape);
   }
 
   void Attention(TensorView out, TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
@@ -312,23 +311,6 @@ class BackendCuda final : public Backend {
     placed_page_tokens_ = page_tokens;
   }
 
-  // Once a model: the frequencies as every backend rounds them.
-  void SetFrequencies(int32_t head_dim, float theta) {
-    if (head_dim == rope_head_dim_ && theta == rope_theta_) {
-      return;
-    }
-    Synchronize(device_.stream);
-    frequencies_.Rewind();  // recordings have its address
-    auto* frequency = reinterpret_cast<float*>(frequencies_.Next(device_.stream, head_dim / 2));
-    for (int32_t i = 0; i < head_dim / 2; ++i) {
-      frequency[i] =
-          1.0f / std::pow(theta, static_cast<float>(2 * i) / static_cast<float>(head_dim));
-    }
-    device_frequencies_ = reinterpret_cast<const float*>(frequencies_.Send(device_.stream));
-    rope_head_dim_ = head_dim;
-    rope_theta_ = theta;
-  }
-
   const CudaOptions options_;
   OwnedStream stream_;
   DeviceBudget budget_;
@@ -336,12 +318,9 @@ class BackendCuda final : public Backend {
   std::unique_ptr<MatMulCuda> matmul_;
   std::unique_ptr<AttentionCuda> attention_;  // of the last cache made
   std::unique_ptr<SamplerCuda> sampler_;      // or null: no limits for it
-  Upload ids_, places_, frequencies_;
+  Upload ids_, places_;
   const RowPlace* device_places_ = nullptr;
   int32_t placed_page_tokens_ = 0;  // 0: not yet in this step
-  const float* device_frequencies_ = nullptr;
-  int32_t rope_head_dim_ = 0;
-  float rope_theta_ = 0;
 };
 
 }  // namespace

@@ -107,8 +107,10 @@ class ReferenceBackend final : public Backend {
   }
 
   void RopeAndStore(TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
-                    const AttentionShape& shape, const RopeParams& rope) override {
-    RopeAndStoreReference(qkv, dynamic_cast<KvCacheHost&>(kv), layer, batch, shape, rope);
+                    const AttentionShape& shape, const Buffer& frequencies) override {
+    const TensorView f = frequencies.view();
+    RopeAndStoreReference(qkv, dynamic_cast<KvCacheHost&>(kv), layer, batch, shape,
+                          {f.f32(), static_cast<size_t>(f.cols)});
     RememberQueriesReference(qkv, layer, batch, shape);
   }
 

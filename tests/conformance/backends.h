@@ -130,6 +130,16 @@ inline Host RandomHost(int32_t rows, int32_t cols, uint64_t seed, float deviatio
   return host;
 }
 
+// RoPE's: 1 / theta^(2i / head_dim).
+inline std::unique_ptr<Buffer> Frequencies(Backend& backend, int32_t head_dim, float theta) {
+  Host frequencies(1, head_dim / 2);
+  for (int32_t i = 0; i < head_dim / 2; ++i) {
+    frequencies.at(0, i) =
+        1.0f / std::pow(theta, static_cast<float>(2 * i) / static_cast<float>(head_dim));
+  }
+  return backend.MakeVector(frequencies.tensor()).value();
+}
+
 // Outputs start as NaN, so that an element an op forgets is seen.
 inline Host Poison(int32_t rows, int32_t cols) {
   return Host(rows, cols, std::numeric_limits<float>::quiet_NaN());

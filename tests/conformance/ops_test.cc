@@ -133,9 +133,9 @@ TEST_P(OpsConformance, RopeAndStore) {
       if (host != nullptr) {
         std::fill_n(host->Keys(0, 0, 0), floats, -1.0f);
       }
-      const auto x = Upload(*backend, qkv);
+      const auto x = Upload(*backend, qkv), frequencies = Frequencies(*backend, d, 1e6f);
       backend->BeginStep(batch);
-      backend->RopeAndStore(x->view(), *kv, 1, batch, shape, {.theta = 1e6f});
+      backend->RopeAndStore(x->view(), *kv, 1, batch, shape, *frequencies);
       backend->EndStep(batch);
       rotated.push_back(Download(*backend, x->view()));
       if (host != nullptr) {
@@ -156,8 +156,9 @@ TEST_P(OpsConformance, RopeAndStore) {
     alone.sequences[0].query_start = 0;
     auto kv = backend_->MakeKvCache(kv_shape).value();
     const auto x = Upload(*backend_, qkv.RowRange(9, 3));
+    const auto frequencies = Frequencies(*backend_, d, 1e6f);
     backend_->BeginStep(alone);
-    backend_->RopeAndStore(x->view(), *kv, 1, alone, shape, {.theta = 1e6f});
+    backend_->RopeAndStore(x->view(), *kv, 1, alone, shape, *frequencies);
     backend_->EndStep(alone);
     ExpectSameBits(Download(*backend_, x->view()), rotated[0].RowRange(9, 3), what + " alone");
   }

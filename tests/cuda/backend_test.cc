@@ -47,8 +47,9 @@ void ExpectStored(DType dtype, float (*rounded)(float)) {
   batch.sequences = {
       {.query_start = 0, .query_count = 5, .kv_len = 7, .pages = pages.data(), .attention = {}}};
   const auto qkv = Upload(*backend, RandomHost(5, shape.qkv_cols(), 31));
+  const auto frequencies = Frequencies(*backend, 8, 1e4f);
   backend->BeginStep(batch);
-  backend->RopeAndStore(qkv->view(), *kv, 1, batch, shape, {});
+  backend->RopeAndStore(qkv->view(), *kv, 1, batch, shape, *frequencies);
   backend->EndStep(batch);
   const Host rows = Download(*backend, qkv->view());
   const size_t elements = kv_shape.PageBytes(1) * 5 / 4;  // of one layer's keys

@@ -30,16 +30,21 @@ class ProbeSequence {
     ASSIGN_OR_RETURN(s.qkv_, backend->Allocate(input.tokens, shape.qkv_cols()));
     ASSIGN_OR_RETURN(s.out_, backend->Allocate(input.tokens, shape.heads * shape.head_dim));
     std::copy(input.qkv.begin(), input.qkv.end(), s.qkv_->view().f32());
+    const std::vector<float> zeros(static_cast<size_t>(shape.head_dim / 2));
+    ASSIGN_OR_RETURN(s.no_frequencies_,
+                     backend->MakeVector({.data = reinterpret_cast<const std::byte*>(zeros.data()),
+                                          .dtype = DType::kF32,
+                                          .rows = 1,
+                                          .cols = shape.head_dim / 2}));
     return s;
   }
 
   // Writes keys and values of all tokens to the pages and forgets what attention remembered.
-  // RopeAndStore at position 0 rotates by nothing, so it stores the rows as they are.
+  // RopeAndStore with frequencies of 0 rotates by nothing, so it stores the rows as they are.
   absl::Status Restart() {
     ASSIGN_OR_RETURN(state_, backend_->MakeAttentionState(kv_shape_, params_));
-    Batch batch = Rows({{0, input_.tokens}}, nullptr);
-    std::fill(batch.positions.begin(), batch.positions.end(), 0);
-    backend_->RopeAndStore(qkv_->view(), *kv_, input_.layer, batch, input_.shape, {});
+    const Batch batch = Rows({{0, input_.tokens}}, nullptr);
+    backend_->RopeAndStore(qkv_->view(), *kv_, input_.layer, batch, input_.shape, *no_frequencies_);
     return absl::OkStatus();
   }
 
@@ -108,8 +113,9 @@ class ProbeSequence {
   std::vector<int32_t> pages_;
   std::unique_ptr<KvCache> kv_;
   std::unique_ptr<AttentionState> state_;
-  std::unique_ptr<Buffer> qkv_, out_;  // [n, qkv_cols], [n, heads * head_dim]
-  std::vector<float> packed_;          // rows of one call
+  std::unique_ptr<Buffer> qkv_, out_;       // [n, qkv_cols], [n, heads * head_dim]
+  std::unique_ptr<Buffer> no_frequencies_;  // [1, head_dim / 2], zeros
+  std::vector<float> packed_;               // rows of one call
   AttentionCounters unread_;
 };
 

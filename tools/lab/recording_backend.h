@@ -64,8 +64,8 @@ class RecordingBackend final : public Backend {
     inner_->MatMul(out, x, weight, mode);
   }
   void RopeAndStore(TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
-                    const AttentionShape& shape, const RopeParams& rope) override {
-    inner_->RopeAndStore(qkv, kv, layer, batch, shape, rope);
+                    const AttentionShape& shape, const Buffer& frequencies) override {
+    inner_->RopeAndStore(qkv, kv, layer, batch, shape, frequencies);
   }
   void Attention(TensorView out, TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
                  const AttentionShape& shape) override;
