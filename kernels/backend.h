@@ -38,7 +38,8 @@ class Buffer {
   virtual TensorView view() const = 0;
 };
 
-// A weight matrix [rows = output features, cols = input features] in the layout the backend likes.
+// A weight matrix [rows = output features, cols = input features] in the layout the backend likes,
+// with its bias if it has one.
 class Matrix {
  public:
   virtual ~Matrix() = default;
@@ -107,11 +108,18 @@ class Backend {
 
   // --- Start-up only ---------------------------------------------------------------------------
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int32_t rows, int32_t cols) = 0;
-  // Stacks `parts` along rows (q, k, v projections become one matrix), converts and packs.
-  // UNIMPLEMENTED: a type that the device does not multiply (kFp8 on CPUs and on cards before
-  // compute capability 9.0).
+  // Stacks `parts` along rows (q, k, v projections become one matrix), converts and packs. `bias`
+  // has a vector [1, rows] for each part, or is empty; it is kept in f32 and belongs to the matrix:
+  // MatMul adds it. INVALID_ARGUMENT: parts or biases that do not fit each other, or values that
+  // `dtype` cannot hold. UNIMPLEMENTED: a format that the device does not multiply (kFp8 on CPUs
+  // and on cards before compute capability 9.0).
   virtual absl::StatusOr<std::unique_ptr<Matrix>> MakeMatrix(std::span<const HostTensor> parts,
-                                                             WeightDType dtype) = 0;
+                                                             WeightDType dtype,
+                                                             std::span<const HostTensor> bias) = 0;
+  absl::StatusOr<std::unique_ptr<Matrix>> MakeMatrix(std::span<const HostTensor> parts,
+                                                     WeightDType dtype) {
+    return MakeMatrix(parts, dtype, {});
+  }
   // A table of rows for Embed [vocab, hidden]; kept in the source's type.
   virtual absl::StatusOr<std::unique_ptr<Matrix>> MakeEmbedding(const HostTensor& table) = 0;
   // A vector of f32 for RmsNorm [1, cols].
@@ -133,7 +141,8 @@ class Backend {
   virtual void Embed(TensorView out, const Matrix& table, std::span<const int32_t> token_ids) = 0;
   // out[t] = x[t] / sqrt(mean(x[t]^2) + eps) * weight (Zhang & Sennrich 2019); out may be x.
   virtual void RmsNorm(TensorView out, TensorView x, const Buffer& weight, float eps) = 0;
-  // out[t] (+)= weight . x[t]; out [tokens, weight.rows], x [tokens, weight.cols].
+  // out[t] (+)= weight . x[t] + bias of `weight`; out [tokens, weight.rows], x [tokens,
+  // weight.cols].
   // kInt8: LLM.int8() (Dettmers et al. 2022): vector-wise absmax, outlier features (|x| > 6.0 in
   // this token) kept out of the int8 product.
   // kFp8: e4m3 (Micikevicius et al. 2022), one scale for each row of `weight`. A device may round x

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/check.h"
@@ -23,5 +24,10 @@ Wanted& CastTo(Base& base) {
 // as wide as no other, there is none, or the matrix has more than `cols_max` columns or more rows
 // than an int32_t holds with padding.
 absl::StatusOr<int32_t> StackedRows(std::span<const HostTensor> parts, int32_t cols_max);
+
+// The biases of `parts` one after another, [rows of all parts]; empty if `bias` is.
+// InvalidArgument: there is not one for each part, with a value for each of its rows.
+absl::StatusOr<std::vector<float>> StackedBias(std::span<const HostTensor> parts,
+                                               std::span<const HostTensor> bias);
 
 }  // namespace alcca

@@ -67,12 +67,13 @@ class CpuBackend final : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<Matrix>> MakeMatrix(std::span<const HostTensor> parts,
-                                                     WeightDType dtype) override {
+                                                     WeightDType dtype,
+                                                     std::span<const HostTensor> bias) override {
     if (!FormatOf(dtype).on_cpu) {
       return absl::UnimplementedError(absl::StrCat("CPUs do not multiply ", FormatOf(dtype).name,
                                                    " weights; int8 is their 8 bits"));
     }
-    ASSIGN_OR_RETURN(std::unique_ptr<Matrix> matrix, PackedMatrix::Pack(pool_, parts, dtype));
+    ASSIGN_OR_RETURN(std::unique_ptr<Matrix> matrix, PackedMatrix::Pack(pool_, parts, dtype, bias));
     workspace_.Reserve(limits_.batch_tokens, matrix->cols(), dtype);
     return matrix;
   }

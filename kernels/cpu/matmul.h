@@ -1,7 +1,7 @@
 #pragma once
 
-// MatMul of the CPU backend: out[t] (+)= weight . x[t] over packed panels. Threads share out output
-// features, never input features, so that a thread count changes no bit of the result.
+// MatMul of the CPU backend: out[t] (+)= weight . x[t] + bias over packed panels. Threads share out
+// output features, never input features, so that a thread count changes no bit of the result.
 
 #include <cstddef>
 #include <cstdint>

@@ -100,13 +100,15 @@ bool PackedMatrix::PackRow(int32_t feature, const float* row) {
 
 absl::StatusOr<std::unique_ptr<PackedMatrix>> PackedMatrix::Pack(ThreadPool& pool,
                                                                  std::span<const HostTensor> parts,
-                                                                 WeightDType dtype) {
+                                                                 WeightDType dtype,
+                                                                 std::span<const HostTensor> bias) {
   ASSIGN_OR_RETURN(const int32_t rows, StackedRows(parts, kMatMulColsMax));
   std::unique_ptr<PackedMatrix> matrix(new PackedMatrix(rows, parts[0].cols, dtype));
   if (matrix->data_ == nullptr) {
     return absl::ResourceExhaustedError(
         absl::StrCat("no memory for a [", rows, ", ", parts[0].cols, "] matrix"));
   }
+  ASSIGN_OR_RETURN(matrix->bias_, StackedBias(parts, bias));
   std::atomic<int32_t> bad_row{-1};
   pool.ParallelFor(matrix->panels_, [&](int32_t p) {
     if (matrix->panel_width(p) < kPanelFeatures) {

@@ -130,8 +130,9 @@ class BackendCuda final : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<Matrix>> MakeMatrix(std::span<const HostTensor> parts,
-                                                     WeightDType dtype) override {
-    ASSIGN_OR_RETURN(auto matrix, MatrixCuda::Make(device_, parts, dtype));
+                                                     WeightDType dtype,
+                                                     std::span<const HostTensor> bias) override {
+    ASSIGN_OR_RETURN(auto matrix, MatrixCuda::Make(device_, parts, dtype, bias));
     RETURN_IF_ERROR(matmul_->Register(*matrix));
     return matrix;
   }

@@ -49,12 +49,13 @@ class ReferenceBackend final : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<Matrix>> MakeMatrix(std::span<const HostTensor> parts,
-                                                     WeightDType dtype) override {
-    return MatrixReference::Make(parts, dtype);
+                                                     WeightDType dtype,
+                                                     std::span<const HostTensor> bias) override {
+    return MatrixReference::Make(parts, dtype, bias);
   }
 
   absl::StatusOr<std::unique_ptr<Matrix>> MakeEmbedding(const HostTensor& table) override {
-    return MatrixReference::Make({&table, 1}, WeightDType::kF32);
+    return MatrixReference::Make({&table, 1}, WeightDType::kF32, {});
   }
 
   absl::StatusOr<std::unique_ptr<Buffer>> MakeVector(const HostTensor& vector) override {

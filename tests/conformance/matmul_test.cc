@@ -284,6 +284,91 @@ TEST_P(MatMulConformance, StacksPartsOfEverySourceType) {
   }
 }
 
+std::unique_ptr<Matrix> MakeBiased(Backend& backend, const Host& w, WeightDType dtype,
+                                   const Host& bias) {
+  const HostTensor tensor = w.tensor(), vector = bias.tensor();
+  return backend.MakeMatrix({&tensor, 1}, dtype, {&vector, 1}).value();
+}
+
+// Every format, odd shapes, overwriting and adding: what the reference says, bias included.
+TEST_P(MatMulConformance, BiasIsAddedOnce) {
+  for (const WeightDType dtype : DTypes(GetParam())) {
+    for (const Shape& s : kShapes) {
+      const Host x = RandomHost(s.rows, s.cols, 31), w = RandomHost(s.features, s.cols, 32, 0.02f);
+      const Host bias = RandomHost(1, s.features, 33, 3.0f);
+      const auto tuned = MakeBiased(*backend_, w, dtype, bias);
+      const auto plain = MakeBiased(*reference_, w, dtype, bias);
+      EXPECT_GT(tuned->bytes(), MakeMatrix(*backend_, w, dtype)->bytes());
+      const bool fp8_sums = RoundsToFp8(GetParam(), dtype, x.rows, w.rows);
+      const Host read = fp8_sums ? RoundedToFp8(x) : x, before = RandomHost(s.rows, s.features, 34);
+      Host magnitude = MatMul(*reference_, Abs(x),
+                              *MakeBiased(*reference_, Abs(w), WeightDType::kF32, Abs(bias)),
+                              Abs(before), Accumulate::kAdd);
+      const double tolerance = Tolerance(GetParam(), dtype, fp8_sums);
+      ExpectNear(MatMul(*backend_, x, *tuned), MatMul(*reference_, read, *plain), magnitude,
+                 tolerance, 1e-30, Name(dtype, s));
+      ExpectNear(MatMul(*backend_, x, *tuned, before, Accumulate::kAdd),
+                 MatMul(*reference_, read, *plain, before, Accumulate::kAdd), magnitude, tolerance,
+                 1e-30, Name(dtype, s) + " add");
+    }
+  }
+}
+
+// A row's bits with a bias are as independent of the batch as without.
+TEST_P(MatMulConformance, BiasedRowsDoNotDependOnTheBatch) {
+  const Host w = RandomHost(70, 259, 35, 0.05f), bias = RandomHost(1, 70, 36);
+  const Host x = RandomHost(129, 259, 37);
+  for (const WeightDType dtype : DTypes(GetParam())) {
+    if (SumsDependOnRows(GetParam(), dtype)) {
+      continue;
+    }
+    const auto matrix = MakeBiased(*backend_, w, dtype, bias);
+    const Host all = MatMul(*backend_, x, *matrix);
+    for (const int32_t row : {0, 12, 95, 128}) {
+      ExpectSameBits(MatMul(*backend_, x.RowRange(row, 1), *matrix), all.RowRange(row, 1),
+                     FormatOf(dtype).name);
+    }
+  }
+}
+
+TEST_P(MatMulConformance, BiasesStackAsTheirPartsDo) {
+  const Host w = RandomHost(50, 37, 38), x = RandomHost(4, 37, 39), bias = RandomHost(1, 50, 40);
+  Host rounded = bias;
+  std::vector<uint16_t> bf16(20);
+  for (size_t i = 0; i < bf16.size(); ++i) {
+    bf16[i] = FloatToBFloat16(bias.values[i]);
+    rounded.values[i] = BFloat16ToFloat(bf16[i]);
+  }
+  const auto at = [](const Host& host, int32_t row) {
+    return reinterpret_cast<const std::byte*>(host.values.data() + row * host.cols);
+  };
+  const HostTensor parts[] = {{at(w, 0), DType::kF32, 20, 37}, {at(w, 20), DType::kF32, 30, 37}};
+  const HostTensor biases[] = {
+      {reinterpret_cast<const std::byte*>(bf16.data()), DType::kBF16, 1, 20},
+      {reinterpret_cast<const std::byte*>(bias.values.data() + 20), DType::kF32, 1, 30}};
+  for (const WeightDType dtype : DTypes(GetParam())) {
+    ExpectSameBits(MatMul(*backend_, x, *backend_->MakeMatrix(parts, dtype, biases).value()),
+                   MatMul(*backend_, x, *MakeBiased(*backend_, w, dtype, rounded)),
+                   FormatOf(dtype).name);
+  }
+}
+
+TEST_P(MatMulConformance, BadBiasesAreRefused) {
+  const Host w(3, 4, 1.0f), fits(1, 3, 1.0f), narrow(1, 2, 1.0f), tall(3, 1, 1.0f);
+  const HostTensor part = w.tensor();
+  for (Backend* backend : {backend_.get(), reference_.get()}) {
+    const auto refuses = [&](const std::vector<HostTensor>& biases) {
+      return absl::IsInvalidArgument(
+          backend->MakeMatrix({&part, 1}, WeightDType::kF32, biases).status());
+    };
+    EXPECT_TRUE(refuses({narrow.tensor()}));
+    EXPECT_TRUE(refuses({tall.tensor()}));
+    EXPECT_TRUE(refuses({fits.tensor(), fits.tensor()}));
+    EXPECT_TRUE(refuses({{nullptr, DType::kF32, 1, 3}}));
+    EXPECT_FALSE(refuses({fits.tensor()}));
+  }
+}
+
 TEST_P(MatMulConformance, BadMatricesAreRefused) {
   const Host a(3, 4, 1.0f), b(3, 5, 1.0f);
   Host infinite(3, 4, 1.0f);

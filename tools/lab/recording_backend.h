@@ -36,8 +36,9 @@ class RecordingBackend final : public Backend {
     return inner_->Allocate(rows, cols);
   }
   absl::StatusOr<std::unique_ptr<Matrix>> MakeMatrix(std::span<const HostTensor> parts,
-                                                     WeightDType dtype) override {
-    return inner_->MakeMatrix(parts, dtype);
+                                                     WeightDType dtype,
+                                                     std::span<const HostTensor> bias) override {
+    return inner_->MakeMatrix(parts, dtype, bias);
   }
   absl::StatusOr<std::unique_ptr<Matrix>> MakeEmbedding(const HostTensor& table) override {
     return inner_->MakeEmbedding(table);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -95,7 +96,8 @@ void Convert(const DeviceContext& device, WeightDType dtype, const DeviceArray& 
 
 absl::StatusOr<std::unique_ptr<MatrixCuda>> MatrixCuda::Make(const DeviceContext& device,
                                                              std::span<const HostTensor> parts,
-                                                             WeightDType dtype) {
+                                                             WeightDType dtype,
+                                                             std::span<const HostTensor> bias) {
   auto matrix = std::make_unique<MatrixCuda>();
   MatrixCuda& m = *matrix;
   ASSIGN_OR_RETURN(m.rows_, StackedRows(parts, kColsMax));
@@ -110,6 +112,13 @@ absl::StatusOr<std::unique_ptr<MatrixCuda>> MatrixCuda::Make(const DeviceContext
   if (FormatOf(dtype).row_scales) {
     ASSIGN_OR_RETURN(m.scales_, device.budget->Allocate(size_t(m.padded_rows_) * 4, "scales"));
     FillBytes(device.stream, m.scales_.get(), 0, size_t(m.padded_rows_) * 4);
+  }
+  ASSIGN_OR_RETURN(const std::vector<float> biases, StackedBias(parts, bias));
+  if (!biases.empty()) {
+    const size_t bias_bytes = biases.size() * sizeof(float);
+    ASSIGN_OR_RETURN(m.bias_, device.budget->Allocate(bias_bytes, "a bias"));
+    CopyIn(device.stream, m.bias_.get(), biases.data(), bias_bytes);
+    Synchronize(device.stream);
   }
   ASSIGN_OR_RETURN(const DeviceArray bad, device.budget->Allocate(4, "a flag"));
   FillBytes(device.stream, bad.get(), 0, 4);
