@@ -21,7 +21,6 @@
 #include <string>
 #include <string_view>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "attention/params.h"
 #include "kernels/batch.h"
@@ -81,13 +80,6 @@ class AttentionState {
   virtual bool fell_back() const { return false; }
 };
 
-// A run of ops that is the same in every step of as many rows, as a backend remembers it (a CUDA
-// graph). Belongs to who runs it, and goes before the backend.
-class Recording {
- public:
-  virtual ~Recording() = default;
-};
-
 struct AttentionShape {
   int32_t heads = 0;  // query heads; heads % kv_heads == 0
   int32_t kv_heads = 0;
@@ -95,6 +87,7 @@ struct AttentionShape {
   int32_t sliding_window = 0;  // dense sees the last `sliding_window` keys; 0: all
   // Columns of a fused projection row: q heads, then k heads, then v heads.
   int32_t qkv_cols() const { return (heads + 2 * kv_heads) * head_dim; }
+  bool operator==(const AttentionShape&) const = default;
 };
 
 enum class Accumulate : uint8_t { kOverwrite, kAdd };
@@ -125,7 +118,6 @@ class Backend {
   // A vector of f32 for RmsNorm [1, cols].
   virtual absl::StatusOr<std::unique_ptr<Buffer>> MakeVector(const HostTensor& vector) = 0;
   virtual absl::StatusOr<std::unique_ptr<KvCache>> MakeKvCache(const KvShape& shape) = 0;
-  virtual std::unique_ptr<Recording> MakeRecording() { return std::make_unique<Recording>(); }
 
   // --- At admission ----------------------------------------------------------------------------
   virtual absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
@@ -135,6 +127,8 @@ class Backend {
   // Around the ops of one batch: what a device wants to know of it once, and what it brings back.
   // RopeAndStore, Attention and Sample are only called in between; a counter of the step's
   // sequences and the results of Sample are complete after EndStep, which waits for the device.
+  // A device may hold an op back until it knows the ones behind it: what an op was given lives until
+  // then.
   virtual void BeginStep(const Batch&) {}
   virtual void EndStep(const Batch&) {}
   // out[t] = table[token_ids[t]]; out [tokens, hidden].
@@ -167,11 +161,6 @@ class Backend {
   // a step.
   virtual void Sample(std::span<SampledRow> results, TensorView logits,
                       std::span<const SamplingRow> rows) = 0;
-  // Does what `ops` does, which calls this backend's RmsNorm, MatMul, SwiGlu and RopeAndStore: by
-  // calling it, or by replaying what it did when last called. Whoever passes the same recording and
-  // number of rows promises ops on the same views, matrices and cache; a step's first RopeAndStore,
-  // which tells the device where rows go, is called outside.
-  virtual void Repeat(Recording&, int32_t /*rows*/, absl::FunctionRef<void()> ops) { ops(); }
   // Copies to host memory and waits for everything enqueued before.
   virtual void Download(std::span<float> out, TensorView x) = 0;
 };

@@ -42,7 +42,7 @@ struct CudaOptions {
   // build without FAISS for the GPU.
   bool faiss_search = false;
   // Steps of up to so many rows replay recorded launches, a graph for each number of rows and
-  // layer; 0: none do. At most kGraphRowsMax.
+  // layer (kernels/cuda/recording.h); 0: none do. At most kGraphRowsMax.
   int32_t graph_rows = 0;
   BackendLimits limits;
 };

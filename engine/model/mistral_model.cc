@@ -90,7 +90,6 @@ absl::Status MistralModel::LoadWeights(const Checkpoint& checkpoint, WeightDType
     ASSIGN_OR_RETURN(l.ffn_norm, load.Vector(kFfnNorm, i));
     ASSIGN_OR_RETURN(l.gate_up, load.Stack({kGate, kUp}, i, dtype));
     ASSIGN_OR_RETURN(l.down, load.Stack({kDown}, i, dtype));
-    l.between = backend_->MakeRecording();
   }
   const std::vector<float> frequencies = RopeFrequencies(config_);
   ASSIGN_OR_RETURN(
@@ -150,43 +149,27 @@ std::span<const float> MistralModel::Logits(const Batch& batch) {
   return host_logits_;
 }
 
-void MistralModel::BeforeAttention(int32_t layer, const Batch& batch) {
-  const int32_t rows = batch.tokens();
-  const Layer& l = layers_[layer];
-  const TensorView normed = act_.normed->view().Head(rows), qkv = act_.qkv->view().Head(rows);
-  backend_->RmsNorm(normed, act_.x->view().Head(rows), *l.attention_norm, Epsilon());
-  backend_->MatMul(qkv, normed, *l.qkv, Accumulate::kOverwrite);
-  backend_->RopeAndStore(qkv, *kv_, layer, batch, attention_, *frequencies_);
-}
-
-void MistralModel::AfterAttention(int32_t layer, int32_t rows) {
-  const Layer& l = layers_[layer];
-  const TensorView x = act_.x->view().Head(rows), normed = act_.normed->view().Head(rows);
-  const TensorView gate_up = act_.gate_up->view().Head(rows), ffn = act_.ffn->view().Head(rows);
-  backend_->MatMul(x, act_.heads->view().Head(rows), *l.o, Accumulate::kAdd);
-  backend_->RmsNorm(normed, x, *l.ffn_norm, Epsilon());
-  backend_->MatMul(gate_up, normed, *l.gate_up, Accumulate::kOverwrite);
-  backend_->SwiGlu(ffn, gate_up);
-  backend_->MatMul(x, ffn, *l.down, Accumulate::kAdd);
-}
-
 TensorView MistralModel::RunLayers(const Batch& batch) {
-  const int32_t rows = batch.tokens(), layers = static_cast<int32_t>(layers_.size());
+  constexpr auto kSet = Accumulate::kOverwrite, kAdd = Accumulate::kAdd;
   Backend& b = *backend_;
-  const TensorView x = act_.x->view().Head(rows), qkv = act_.qkv->view().Head(rows);
-  const TensorView heads = act_.heads->view().Head(rows);
+  const auto eps = static_cast<float>(config_.rms_norm_eps);
+  const int32_t rows = batch.tokens(), layers = static_cast<int32_t>(layers_.size());
+  const TensorView x = act_.x->view().Head(rows), normed = act_.normed->view().Head(rows);
+  const TensorView qkv = act_.qkv->view().Head(rows), heads = act_.heads->view().Head(rows);
+  const TensorView gate_up = act_.gate_up->view().Head(rows), ffn = act_.ffn->view().Head(rows);
 
   b.Embed(x, *embedding_, batch.token_ids);
-  BeforeAttention(0, batch);
   for (int32_t i = 0; i < layers; ++i) {
+    const Layer& l = layers_[i];
+    b.RmsNorm(normed, x, *l.attention_norm, eps);
+    b.MatMul(qkv, normed, *l.qkv, kSet);
+    b.RopeAndStore(qkv, *kv_, i, batch, attention_, *frequencies_);
     b.Attention(heads, qkv, *kv_, i, batch, attention_);
-    // All that depends on the number of rows alone.
-    b.Repeat(*layers_[i].between, rows, [&] {
-      AfterAttention(i, rows);
-      if (i + 1 < layers) {
-        BeforeAttention(i + 1, batch);
-      }
-    });
+    b.MatMul(x, heads, *l.o, kAdd);
+    b.RmsNorm(normed, x, *l.ffn_norm, eps);
+    b.MatMul(gate_up, normed, *l.gate_up, kSet);
+    b.SwiGlu(ffn, gate_up);
+    b.MatMul(x, ffn, *l.down, kAdd);
   }
 
   const int32_t logit_rows = static_cast<int32_t>(batch.logit_rows.size());
@@ -194,8 +177,8 @@ TensorView MistralModel::RunLayers(const Batch& batch) {
   const TensorView logits = act_.logits->view().Head(logit_rows);
   if (logit_rows > 0) {
     b.GatherRows(last, x, batch.logit_rows);
-    b.RmsNorm(last, last, *final_norm_, Epsilon());
-    b.MatMul(logits, last, *head_, Accumulate::kOverwrite);
+    b.RmsNorm(last, last, *final_norm_, eps);
+    b.MatMul(logits, last, *head_, kSet);
   }
   return logits;
 }

@@ -75,7 +75,6 @@ class MistralModel final : public Model {
     std::unique_ptr<Buffer> ffn_norm;        // [1, hidden]
     std::unique_ptr<Matrix> gate_up;         // [2 * intermediate, hidden]
     std::unique_ptr<Matrix> down;            // [hidden, intermediate]
-    std::unique_ptr<Recording> between;      // of its attention and the next layer's
   };
   // Activations of a step; every buffer has max_batch_tokens rows unless said otherwise.
   struct Activations {
@@ -93,11 +92,6 @@ class MistralModel final : public Model {
   absl::Status Allocate(const MistralOptions& options);
   absl::Status LoadWeights(const Checkpoint& checkpoint, WeightDType dtype,
                            const LoadProgress& progress);
-  float Epsilon() const { return static_cast<float>(config_.rms_norm_eps); }
-  // Its norm and projections, rotated and stored: what attention reads.
-  void BeforeAttention(int32_t layer, const Batch& batch);
-  // Its output projection and feed-forward.
-  void AfterAttention(int32_t layer, int32_t rows);
   // Between BeginStep and EndStep: the layers, then the head where a row asks for it. The logits
   // are left in the backend's memory, [logit_rows, vocab].
   TensorView RunLayers(const Batch& batch);
