@@ -25,8 +25,6 @@
 namespace alcca::ALCCA_GPU {
 namespace {
 
-constexpr int32_t kHeadDimMax = 256;
-
 class BufferCuda final : public Buffer {
  public:
   BufferCuda(DeviceArray data, int32_t rows, int32_t cols)

@@ -12,10 +12,10 @@
 #include <cstdint>
 
 #include "kernels/cuda/device_words/simt.h"
+#include "kernels/cuda/kv_cache.h"
 
 namespace alcca::ALCCA_GPU {
 
-inline constexpr int32_t kHeadDimMax = 256;
 inline constexpr int32_t kPackedRows = 16;
 inline constexpr int32_t kSplitKeys = 256;    // of a softmax
 inline constexpr int32_t kTileKeys = 64;      // keys in shared memory at a time

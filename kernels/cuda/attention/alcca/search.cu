@@ -9,7 +9,8 @@
 // threads. AnswerSearch reads 8 bytes a candidate and d elements a chosen value. Grid: tokens x KV
 // heads, 128 threads.
 
-#include "kernels/cuda/attention/alcca/alcca.h"
+#include "kernels/cuda/attention/alcca/search.h"
+
 #include "kernels/cuda/attention/select.h"
 #include "kernels/cuda/attention/tile.h"
 

@@ -11,11 +11,12 @@
 // of dependent node reads and `distances` keys of d elements. Grid: tokens x KV heads, 128 threads,
 // a warp a query head.
 
+#include "kernels/cuda/attention/alcca/tree.h"
+
 #include <algorithm>
 #include <cstddef>
 
 #include "attention/params.h"
-#include "kernels/cuda/attention/alcca/alcca.h"
 #include "kernels/cuda/attention/select.h"
 
 namespace alcca::ALCCA_GPU {
