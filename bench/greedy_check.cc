@@ -30,7 +30,6 @@
 #include "base/files.h"
 #include "bench/device.h"
 #include "bench/load_model.h"
-#include "engine/model/mistral_model.h"
 #include "engine/text/tokenizer.h"
 #include "kernels/make_backend.h"
 
@@ -56,9 +55,10 @@ struct Args {
   double near_tie = 0.5;
 };
 
-std::unique_ptr<MistralModel> Load(const Args& args, const BenchDevice& device, WeightDType dtype) {
+std::unique_ptr<Model> Load(const ModelFolder& folder, const Args& args, const BenchDevice& device,
+                            WeightDType dtype) {
   const int32_t length = args.prompt + args.tokens;
-  return Must(LoadBenchModel(args.model, Must(LoadModelConfig(args.model)), device,
+  return Must(LoadBenchModel(folder, device,
                              {.weight_dtype = dtype,
                               .max_batch_tokens = length,
                               .max_logit_rows = length,
@@ -69,7 +69,7 @@ std::unique_ptr<MistralModel> Load(const Args& args, const BenchDevice& device, 
 // One sequence, from its first token.
 class Sequence {
  public:
-  Sequence(MistralModel& model, const AttentionParams& attention)
+  Sequence(Model& model, const AttentionParams& attention)
       : model_(model), attention_(attention), state_(Must(model.MakeAttentionState(attention))) {
     for (int32_t page = 0; page < model.kv_shape().pages; ++page) {
       pages_.push_back(page);
@@ -88,7 +88,7 @@ class Sequence {
   }
 
  private:
-  MistralModel& model_;
+  Model& model_;
   AttentionParams attention_;
   std::unique_ptr<AttentionState> state_;
   AttentionCounters counters_;
@@ -101,8 +101,8 @@ struct Agreement {
   double worst = 0;  // nats below the CPU's best
 };
 
-void Compare(MistralModel& device, MistralModel& cpu, const AttentionParams& attention,
-             std::vector<int32_t> text, const Args& args, Agreement* agreement) {
+void Compare(Model& device, Model& cpu, const AttentionParams& attention, std::vector<int32_t> text,
+             const Args& args, Agreement* agreement) {
   const size_t prompt = text.size();
   Sequence writer(device, attention);
   std::span<const float> logits = writer.Feed(text, 1);
@@ -128,8 +128,7 @@ void Compare(MistralModel& device, MistralModel& cpu, const AttentionParams& att
   }
 }
 
-std::vector<std::vector<int32_t>> Prompts(const Args& args) {
-  const Tokenizer tokenizer = Must(Tokenizer::Load(args.model + "/tokenizer.model"));
+std::vector<std::vector<int32_t>> Prompts(const Tokenizer& tokenizer, const Args& args) {
   const std::string text = Must(ReadTextFile(args.text, uint64_t{64} << 20));
   std::vector<std::vector<int32_t>> prompts;
   for (const absl::string_view document : absl::StrSplit(text, "<|endoftext|>")) {
@@ -151,7 +150,8 @@ std::vector<std::vector<int32_t>> Prompts(const Args& args) {
 }
 
 int Main(const Args& args) {
-  AttentionParams alcca = ModelAttention(Must(LoadAlccaConfig(args.model)));
+  const ModelFolder folder = Must(ModelFolder::Open(args.model));
+  AttentionParams alcca = ModelAttention(folder.alcca);
   alcca.mode = AttentionMode::kAlcca;
   alcca.search = KeySearch::kExact;
   AttentionParams tree = alcca;
@@ -160,14 +160,14 @@ int Main(const Args& args) {
   const std::map<std::string, AttentionParams> attentions = {
       {"dense", dense}, {"alcca", alcca}, {"tree", tree}, {"multipole", multipole}};
 
-  const auto prompts = Prompts(args);
+  const auto prompts = Prompts(*folder.tokenizer, args);
   const WeightDType dtype = *WeightDTypeOf(args.dtype);
-  const auto device = Load(args, args.device, dtype);
+  const auto device = Load(folder, args, args.device, dtype);
   // What is judged is the device, not a rounding of weights that a CPU cannot follow.
   const WeightFormat& format = FormatOf(dtype);
-  const auto cpu = Load(args, {.name = "cpu"}, format.on_cpu ? dtype : format.head);
-  std::printf("%s, %s weights, beside %s\n", device->backend().Describe().c_str(),
-              args.dtype.c_str(), cpu->backend().Describe().c_str());
+  const auto cpu = Load(folder, args, {.name = "cpu"}, format.on_cpu ? dtype : format.head);
+  std::printf("%s, %s weights, beside %s\n", device->Describe().c_str(), args.dtype.c_str(),
+              cpu->Describe().c_str());
   bool right = true;
   for (const std::string& name : args.modes) {
     Agreement a;

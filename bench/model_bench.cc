@@ -24,7 +24,6 @@
 #include "bench/device.h"
 #include "bench/load_model.h"
 #include "bench/memory_roof.h"
-#include "engine/model/mistral_model.h"
 #include "engine/model/tensor_table.h"
 #include "kernels/host/host_memory.h"
 #include "kernels/make_backend.h"
@@ -181,7 +180,7 @@ void Write(const Args& args, const std::string& what, int32_t size, double secon
       seconds, bytes_per_step, macs_per_token);
 }
 
-double MedianPrefill(MistralModel& model, const AttentionParams& attention, const Args& args,
+double MedianPrefill(Model& model, const AttentionParams& attention, const Args& args,
                      int32_t prompt) {
   std::vector<double> seconds;
   for (int32_t r = 0; r <= args.repeat; ++r) {  // the first is a warm-up
@@ -195,7 +194,7 @@ double MedianPrefill(MistralModel& model, const AttentionParams& attention, cons
 }
 
 // Seconds of a step in which each of `batch` sequences gains a token.
-double MedianDecode(MistralModel& model, const AttentionParams& attention, const Args& args,
+double MedianDecode(Model& model, const AttentionParams& attention, const Args& args,
                     int32_t batch) {
   const int32_t steps = std::max(args.decode, 1);
   Run run(model, attention, batch, args.context + (args.repeat + 1) * steps);
@@ -225,12 +224,11 @@ AttentionParams AttentionOf(const std::string& mode) {
   return params;
 }
 
-std::unique_ptr<MistralModel> LoadModel(const ModelConfig& config, const Args& args,
-                                        int32_t kv_pages) {
+std::unique_ptr<Model> Load(const ModelFolder& folder, const Args& args, int32_t kv_pages) {
   const int32_t rows = std::max({1, std::min(args.longest(), args.chunk), args.widest()});
   const SamplingLimits sampling = {.rows = args.widest(),
-                                   .vocab = static_cast<int32_t>(config.vocab_size)};
-  return Must(LoadBenchModel(args.model, config, args.device,
+                                   .vocab = static_cast<int32_t>(folder.config.vocab_size)};
+  return Must(LoadBenchModel(folder, args.device,
                              {.weight_dtype = *WeightDTypeOf(args.dtype),
                               .max_batch_tokens = rows,
                               .max_logit_rows = args.widest(),
@@ -240,7 +238,8 @@ std::unique_ptr<MistralModel> LoadModel(const ModelConfig& config, const Args& a
 }
 
 int Main(Args args) {
-  const ModelConfig config = Must(LoadModelConfig(args.model));
+  const ModelFolder folder = Must(ModelFolder::OpenWeights(args.model));
+  const ModelConfig& config = folder.config;
   args.chunk = std::max(args.chunk, 1);
   if (args.context == 0) {
     args.context = args.longest();
@@ -249,8 +248,8 @@ int Main(Args args) {
   const int32_t kv_pages =
       std::max((args.longest() + 63) / 64, args.widest() * ((decoded + 63) / 64));
   const auto load_start = BenchClock::now();
-  const auto model = LoadModel(config, args, kv_pages);
-  std::printf("%s, %s weights %.2f GiB, loaded in %.1f s\n", model->backend().Describe().c_str(),
+  const auto model = Load(folder, args, kv_pages);
+  std::printf("%s, %s weights %.2f GiB, loaded in %.1f s\n", model->Describe().c_str(),
               args.dtype.c_str(), model->weight_bytes() / double{1 << 30},
               SecondsSince(load_start));
   // A decode step reads every matrix once, but only one row of the embedding table, and the keys

@@ -1,11 +1,13 @@
 #pragma once
 
-// The model as the engine sees it: batches in, tokens out. MistralModel (mistral_model.h) is the
-// real one; scheduler and engine tests use a deterministic stand-in.
+// The model as the engine and everything that measures see it: batches in, tokens or logits out.
+// engine/model/model_folder.h loads one; scheduler and engine tests use a deterministic stand-in.
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
@@ -27,6 +29,15 @@ class Model {
                                         absl::FunctionRef<void()> meanwhile) = 0;
   virtual absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
       const AttentionParams& params) = 0;
+
+  // The logits of batch.logit_rows, [logit_rows, vocab_size], in the place of Forward; valid until
+  // the next call. For measuring and tests: serving has no use for them on the host.
+  virtual std::span<const float> Logits(const Batch& batch) = 0;
+
+  // What it takes, and where it computes ("cpu (avx512, 2 threads)").
+  virtual size_t weight_bytes() const = 0;  // as loaded
+  virtual size_t kv_bytes() const = 0;
+  virtual std::string Describe() const = 0;
 };
 
 }  // namespace alcca

@@ -8,10 +8,24 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "engine/model/mistral_model.h"
 #include "engine/model/model_config.h"
+#include "engine/model/model_options.h"
 
 namespace alcca {
+
+// Bytes that the model will hold, computed from the config alone.
+struct ModelFootprint {
+  size_t weight_bytes = 0;
+  size_t embedding_bytes = 0;  // of the weights; a step reads a row a token, not the whole
+  size_t kv_bytes = 0;
+  size_t activation_bytes = 0;
+  size_t index_bytes = 0;  // of key indices over a full cache, at most; taken as requests grow
+  size_t total() const { return weight_bytes + kv_bytes + activation_bytes + index_bytes; }
+};
+ModelFootprint EstimateFootprint(const ModelConfig& config, const ModelOptions& options);
+
+// The format nearest to what the checkpoint stores: f32 for f32, bf16 for 16 bits.
+WeightDType StoredFormat(const ModelConfig& config);
 
 // The limits that decide; names and ranges are those of the daemon's configuration.
 struct MemoryLimits {
@@ -26,8 +40,8 @@ struct MemoryLimits {
 };
 
 struct MemoryPlan {
-  MistralOptions options;  // as the model is to be loaded
-  MistralFootprint footprint;
+  ModelOptions options;  // as the model is to be loaded
+  ModelFootprint footprint;
   int32_t max_context = 0;  // prompt and output tokens of one sequence
   int64_t kv_tokens() const { return int64_t{options.kv_pages} * options.page_tokens; }
 };

@@ -1,17 +1,13 @@
 #include "engine/model/mistral_model.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "base/status_macros.h"
 #include "engine/model/rope_frequencies.h"
 #include "engine/model/tensor_table.h"
 #include "engine/model/weight_loader.h"
-#include "kernels/key_clusters.h"
-#include "kernels/key_index.h"
 
 namespace alcca {
-
 namespace {
 
 AttentionShape MakeAttentionShape(const ModelConfig& config) {
@@ -21,46 +17,7 @@ AttentionShape MakeAttentionShape(const ModelConfig& config) {
           .sliding_window = static_cast<int32_t>(config.sliding_window)};
 }
 
-KvShape MakeKvShape(const ModelConfig& config, const MistralOptions& options) {
-  return {.layers = static_cast<int32_t>(config.num_layers),
-          .kv_heads = static_cast<int32_t>(config.num_kv_heads),
-          .head_dim = static_cast<int32_t>(config.head_dim),
-          .page_tokens = options.page_tokens,
-          .pages = options.kv_pages};
-}
-
-// Columns of all activation buffers of one token, logits apart.
-int64_t ActivationCols(const ModelConfig& c) {
-  return 2 * c.hidden_size + (2 * c.q_dim() + 2 * c.kv_dim()) + 3 * c.intermediate_size;
-}
-
 }  // namespace
-
-WeightDType StoredFormat(const ModelConfig& config) {
-  return config.torch_dtype == "float32" ? WeightDType::kF32 : WeightDType::kBF16;
-}
-
-MistralFootprint EstimateFootprint(const ModelConfig& c, const MistralOptions& options) {
-  const int64_t table = HeadElements(c);  // the embedding's as well
-  MistralFootprint f;
-  f.embedding_bytes = WeightBytes(StoredFormat(c), table);
-  f.weight_bytes = WeightBytes(options.weight_dtype, c.num_layers * LayerElements(c)) +
-                   WeightBytes(FormatOf(options.weight_dtype).head, table) + f.embedding_bytes;
-  const KvShape kv = MakeKvShape(c, options);
-  f.kv_bytes = kv.PageBytes(static_cast<size_t>(options.kv_element_bytes)) * kv.pages;
-  // Of a search tree or of clusters, whichever is larger; a sequence of one closed block has the
-  // most cluster bytes per key.
-  const size_t key_bytes = std::max<size_t>(
-      kTreeBytesPerKey,
-      (ClusterBytes(1, static_cast<int32_t>(c.head_dim)) + kBlockTokens - 1) / kBlockTokens);
-  f.index_bytes = key_bytes * kv.layers * kv.kv_heads * kv.page_tokens * kv.pages;
-  // Beside the logits, as much again for Sample: adjusted logits on a device; on a CPU the scratch
-  // of its threads, which is less.
-  f.activation_bytes =
-      sizeof(float) * (options.max_batch_tokens * ActivationCols(c) +
-                       int64_t{options.max_logit_rows} * (c.hidden_size + 2 * c.vocab_size));
-  return f;
-}
 
 MistralModel::MistralModel(const ModelConfig& config, std::unique_ptr<Backend> backend)
     : config_(config), attention_(MakeAttentionShape(config)), backend_(std::move(backend)) {}
@@ -68,7 +25,7 @@ MistralModel::MistralModel(const ModelConfig& config, std::unique_ptr<Backend> b
 absl::StatusOr<std::unique_ptr<MistralModel>> MistralModel::Load(const Checkpoint& checkpoint,
                                                                  const ModelConfig& config,
                                                                  std::unique_ptr<Backend> backend,
-                                                                 const MistralOptions& options,
+                                                                 const ModelOptions& options,
                                                                  const LoadProgress& progress) {
   std::unique_ptr<MistralModel> model(new MistralModel(config, std::move(backend)));
   RETURN_IF_ERROR(model->LoadWeights(checkpoint, options.weight_dtype, progress));
@@ -103,8 +60,9 @@ absl::Status MistralModel::LoadWeights(const Checkpoint& checkpoint, WeightDType
   return absl::OkStatus();
 }
 
-absl::Status MistralModel::Allocate(const MistralOptions& options) {
-  ASSIGN_OR_RETURN(kv_, backend_->MakeKvCache(MakeKvShape(config_, options)));
+absl::Status MistralModel::Allocate(const ModelOptions& options) {
+  ASSIGN_OR_RETURN(
+      kv_, backend_->MakeKvCache(KvShapeOf(config_, options.page_tokens, options.kv_pages)));
   const int32_t rows = options.max_batch_tokens;
   const int32_t hidden = static_cast<int32_t>(config_.hidden_size);
   const int32_t ffn = static_cast<int32_t>(config_.intermediate_size);

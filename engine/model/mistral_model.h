@@ -5,40 +5,19 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string_view>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/model.h"
 #include "engine/model/model_config.h"
+#include "engine/model/model_options.h"
 #include "engine/model/weight_loader.h"
 #include "kernels/backend.h"
 #include "kernels/sampling.h"
 
 namespace alcca {
-
-struct MistralOptions {
-  WeightDType weight_dtype = WeightDType::kBF16;
-  int32_t max_batch_tokens = 512;  // rows of the largest step
-  int32_t max_logit_rows = 512;    // rows with logits in the largest step, <= max_batch_tokens
-  int32_t page_tokens = 16;
-  int32_t kv_pages = 0;          // pool size
-  int32_t kv_element_bytes = 4;  // of a cached key's element, as the backend keeps it
-};
-
-// Bytes that the model will hold, computed from the config alone.
-struct MistralFootprint {
-  size_t weight_bytes = 0;
-  size_t embedding_bytes = 0;  // of the weights; a step reads a row a token, not the whole
-  size_t kv_bytes = 0;
-  size_t activation_bytes = 0;
-  size_t index_bytes = 0;  // of key indices over a full cache, at most; taken as requests grow
-  size_t total() const { return weight_bytes + kv_bytes + activation_bytes + index_bytes; }
-};
-// The format nearest to what the checkpoint stores: f32 for f32, bf16 for 16 bits.
-WeightDType StoredFormat(const ModelConfig& config);
-MistralFootprint EstimateFootprint(const ModelConfig& config, const MistralOptions& options);
 
 class MistralModel final : public Model {
  public:
@@ -47,7 +26,7 @@ class MistralModel final : public Model {
   static absl::StatusOr<std::unique_ptr<MistralModel>> Load(const Checkpoint& checkpoint,
                                                             const ModelConfig& config,
                                                             std::unique_ptr<Backend> backend,
-                                                            const MistralOptions& options,
+                                                            const ModelOptions& options,
                                                             const LoadProgress& progress);
 
   int32_t vocab_size() const override { return static_cast<int32_t>(config_.vocab_size); }
@@ -59,13 +38,10 @@ class MistralModel final : public Model {
     return backend_->MakeAttentionState(kv_->shape(), params);
   }
 
-  // The logits themselves, [logit_rows, vocab_size], valid until the next call: for measuring and
-  // tests. Serving has no use for them on the host.
-  std::span<const float> Logits(const Batch& batch);
-
-  const Backend& backend() const { return *backend_; }
-  size_t weight_bytes() const;  // as loaded
-  size_t kv_bytes() const { return kv_->bytes(); }
+  std::span<const float> Logits(const Batch& batch) override;
+  size_t weight_bytes() const override;
+  size_t kv_bytes() const override { return kv_->bytes(); }
+  std::string Describe() const override { return backend_->Describe(); }
 
  private:
   struct Layer {
@@ -89,7 +65,7 @@ class MistralModel final : public Model {
   };
 
   MistralModel(const ModelConfig& config, std::unique_ptr<Backend> backend);
-  absl::Status Allocate(const MistralOptions& options);
+  absl::Status Allocate(const ModelOptions& options);
   absl::Status LoadWeights(const Checkpoint& checkpoint, WeightDType dtype,
                            const LoadProgress& progress);
   // Between BeginStep and EndStep: the layers, then the head where a row asks for it. The logits

@@ -122,6 +122,19 @@ std::span<SampledRow> FakeModel::Forward(const Batch& batch, std::span<const Sam
   if (!options_.asynchronous) {
     meanwhile();
   }
+  Logits(batch);
+  ALCCA_CHECK(sampling.size() == batch.logit_rows.size());
+  sampled_.resize(sampling.size());
+  const TensorView logits = {logits_.data(), DType::kF32, static_cast<int32_t>(sampling.size()),
+                             options_.vocab_size};
+  backend_->Sample(sampled_, logits, sampling);
+  if (options_.asynchronous) {
+    meanwhile();
+  }
+  return sampled_;
+}
+
+std::span<const float> FakeModel::Logits(const Batch& batch) {
   if (options_.on_forward) {
     options_.on_forward(batch);
   }
@@ -145,15 +158,7 @@ std::span<SampledRow> FakeModel::Forward(const Batch& batch, std::span<const Sam
     RowLogits(batch, batch.sequences[i], row, out);
     out += options_.vocab_size;
   }
-  ALCCA_CHECK(sampling.size() == batch.logit_rows.size());
-  sampled_.resize(sampling.size());
-  const TensorView logits = {logits_.data(), DType::kF32, static_cast<int32_t>(sampling.size()),
-                             options_.vocab_size};
-  backend_->Sample(sampled_, logits, sampling);
-  if (options_.asynchronous) {
-    meanwhile();
-  }
-  return sampled_;
+  return logits_;
 }
 
 Tokenizer MakeByteTokenizer(const std::vector<std::string>& pieces) {

@@ -41,6 +41,10 @@ class FakeModel final : public Model {
                                 absl::FunctionRef<void()> meanwhile) override;
   absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
       const AttentionParams& params) override;
+  std::span<const float> Logits(const Batch& batch) override;
+  size_t weight_bytes() const override { return 0; }
+  size_t kv_bytes() const override { return memory_.size() * sizeof(memory_[0]); }
+  std::string Describe() const override { return "fake"; }
 
   // Attention states alive in all models of this process.
   static int64_t live_states();

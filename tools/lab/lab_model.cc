@@ -4,11 +4,10 @@
 #include <utility>
 
 #include "CLI/CLI.hpp"
-#include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
-#include "engine/checkpoint/checkpoint.h"
-#include "engine/model/tensor_table.h"
+#include "engine/model/memory_plan.h"
+#include "engine/model/model_folder.h"
 #include "kernels/make_backend.h"
 
 namespace alcca::lab {
@@ -34,32 +33,23 @@ absl::StatusOr<LabModel> LoadLabModel(const ModelOptions& options, const LabLimi
   LabModel lab;
   lab.limits = limits;
   lab.name = std::filesystem::path(options.dir + "/").lexically_normal().parent_path().filename();
-  ASSIGN_OR_RETURN(lab.config, LoadModelConfig(options.dir));
-  ASSIGN_OR_RETURN(lab.alcca, LoadAlccaConfig(options.dir));
-  RETURN_IF_ERROR(CheckAlccaConfig(lab.alcca, lab.config, options.dir + "/alcca.json"));
-  ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(options.dir + "/tokenizer.model"));
-  if (tokenizer.vocab_size() > lab.config.vocab_size) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(options.dir, "/tokenizer.model has ", tokenizer.vocab_size(),
-                     " pieces, config.json 'vocab_size' is ", lab.config.vocab_size));
-  }
-  lab.tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
-  ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.dir));
-  RETURN_IF_ERROR(TensorTable(lab.config).Validate(*checkpoint));
-  lab.weight_dtype = WeightDTypeOf(options.weight_dtype).value_or(StoredFormat(lab.config));
+  ASSIGN_OR_RETURN(ModelFolder folder, ModelFolder::Open(options.dir));
+  lab.weight_dtype = WeightDTypeOf(options.weight_dtype).value_or(StoredFormat(folder.config));
   ASSIGN_OR_RETURN(auto cpu, MakeCpuBackend({.threads = options.threads,
                                              .isa = "auto",
                                              .limits = {.batch_tokens = limits.batch_tokens}}));
   auto backend = std::make_unique<RecordingBackend>(std::move(cpu));
   lab.backend = backend.get();
   // A page more: of two sequences, the second begins on a page of its own.
-  const MistralOptions model{.weight_dtype = lab.weight_dtype,
-                             .max_batch_tokens = limits.batch_tokens,
-                             .max_logit_rows = limits.logit_rows,
-                             .page_tokens = kPageTokens,
-                             .kv_pages = Pages(limits.kv_tokens) + 1};
-  ASSIGN_OR_RETURN(lab.model,
-                   MistralModel::Load(*checkpoint, lab.config, std::move(backend), model, nullptr));
+  const ModelOptions model{.weight_dtype = lab.weight_dtype,
+                           .max_batch_tokens = limits.batch_tokens,
+                           .max_logit_rows = limits.logit_rows,
+                           .page_tokens = kPageTokens,
+                           .kv_pages = Pages(limits.kv_tokens) + 1};
+  ASSIGN_OR_RETURN(lab.model, LoadModel(folder, std::move(backend), model, nullptr));
+  lab.config = std::move(folder.config);
+  lab.alcca = std::move(folder.alcca);
+  lab.tokenizer = std::move(folder.tokenizer);
   return lab;
 }
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "engine/model/mistral_model.h"
+#include "engine/model.h"
 #include "engine/model/model_config.h"
 #include "engine/text/tokenizer.h"
 #include "tools/lab/recording_backend.h"
@@ -42,7 +42,7 @@ struct LabModel {
   ModelConfig config;
   AlccaConfig alcca;
   std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<MistralModel> model;
+  std::unique_ptr<Model> model;
   RecordingBackend* backend = nullptr;  // owned by `model`
   LabLimits limits;
 };

@@ -49,7 +49,7 @@ absl::StatusOr<SizeAnswer> AnswerSize(const ModelConfig& model, SizeQuestion que
         pages * limits.page_tokens * limits.max_num_seqs * out.kv_bytes_per_token;
   }
   ASSIGN_OR_RETURN(out.plan, PlanMemory(model, limits));
-  const MistralFootprint& f = out.plan.footprint;
+  const ModelFootprint& f = out.plan.footprint;
   out.index_bytes_per_token = static_cast<int64_t>(f.index_bytes) / out.plan.kv_tokens();
   out.parameters = MatrixElements(model);
 

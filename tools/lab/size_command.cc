@@ -30,7 +30,7 @@ nlohmann::json StepJson(const StepRoof& step) {
 
 // "memory" has the daemon's log line "memory plan", word for word.
 nlohmann::json AnswerJson(const Options& options, const SizeAnswer& a) {
-  const MistralFootprint& f = a.plan.footprint;
+  const ModelFootprint& f = a.plan.footprint;
   const auto rate = [](const std::optional<double>& value) {
     return value ? nlohmann::json(*value) : nlohmann::json(nullptr);
   };
@@ -71,7 +71,7 @@ void PrintStep(const char* name, const StepRoof& step, std::optional<double> rat
 }
 
 void Print(const Options& options, const SizeAnswer& a) {
-  const MistralFootprint& f = a.plan.footprint;
+  const ModelFootprint& f = a.plan.footprint;
   const MemoryLimits& limits = options.question.limits;
   std::printf("%s, %s weights, %lld sequences of %lld tokens\n\n", options.dir.c_str(),
               FormatOf(a.plan.options.weight_dtype).name, (long long)limits.max_num_seqs,

@@ -70,8 +70,7 @@ class HfGoldenTest : public ::testing::TestWithParam<std::string> {
             .k = alcca["k"],
             .epsilon = alcca["epsilon"]};
   }
-  std::vector<float> LogProbs(MistralModel& model, const AttentionParams& attention,
-                              int32_t chunk) const {
+  std::vector<float> LogProbs(Model& model, const AttentionParams& attention, int32_t chunk) const {
     return LogSoftmax(ModelRunner(model, attention).Feed(tokens_, chunk), model.vocab_size());
   }
 
