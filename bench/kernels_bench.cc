@@ -224,10 +224,14 @@ void MatMul(benchmark::State& state, Setup& setup, const Case& c) {
 }
 
 void Register(Setup& setup) {
-  for (const WeightDType dtype : {WeightDType::kInt8, WeightDType::kBF16, WeightDType::kF32}) {
+  for (const WeightFormat& format : kWeightFormats) {
+    if (!format.on_cpu) {
+      continue;
+    }
+    const WeightDType dtype = format.dtype;
     for (const Case& c : {Case{"qkv", 6144, 4096, dtype}, Case{"o", 4096, 4096, dtype},
                           Case{"gate_up", 28672, 4096, dtype}, Case{"down", 4096, 14336, dtype}}) {
-      const std::string name = std::string("matmul/") + FormatOf(dtype).name + "/" + c.name;
+      const std::string name = std::string("matmul/") + format.name + "/" + c.name;
       benchmark::RegisterBenchmark(
           name.c_str(), [&setup, c](benchmark::State& state) { MatMul(state, setup, c); })
           ->Arg(1)
