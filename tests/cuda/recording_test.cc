@@ -31,7 +31,7 @@ class CudaGraphStream : public ::testing::Test {
     Launch(AddOne, {.name = "add", .grid = 1, .block = 1, .stream = stream_},
            memory_.as<int32_t>());
   }
-  DeviceBudget budget_{size_t{1} << 20};
+  DeviceBudget budget_{size_t{32} << 20};
   Stream stream_ = MakeStream();
   DeviceArray memory_ = budget_.Allocate(sizeof(int32_t), "test").value();
 };
