@@ -17,29 +17,7 @@ namespace {
 
 constexpr auto kHeartbeat = std::chrono::milliseconds(100);  // between idle turns of the loop
 
-int64_t WholeSeconds(TimePoint time) {
-  return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
-}
-
 }  // namespace
-
-void TokenRate::Add(int64_t tokens, TimePoint now) {
-  const int64_t second = WholeSeconds(now);
-  Bucket& bucket = buckets_[second % buckets_.size()];
-  if (bucket.second != second) {
-    bucket = {.second = second};
-  }
-  bucket.tokens += tokens;
-}
-
-double TokenRate::PerSecond(TimePoint now) const {
-  const int64_t second = WholeSeconds(now);
-  int64_t tokens = 0;
-  for (const Bucket& bucket : buckets_) {
-    tokens += bucket.second >= second - kSeconds && bucket.second < second ? bucket.tokens : 0;
-  }
-  return static_cast<double>(tokens) / kSeconds;
-}
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options,
                                                        std::unique_ptr<Model> model,
@@ -150,7 +128,7 @@ void Engine::Publish(const StepStats& stats) {
 // The load is up to date before the events go out.
 void Engine::Hold(Scheduler::Outcome outcome, TimePoint began) {
   const TimePoint now = Clock::now();
-  outcome.stats.step_seconds = std::chrono::duration<double>(now - began).count();
+  outcome.stats.step_seconds = Seconds(began, now);
   rate_.Add(outcome.stats.generated_tokens, now);
   idle_reported_ = false;
   Publish(outcome.stats);

@@ -3,7 +3,6 @@
 // The face of the engine and its loop. One thread owns every sequence, page and index; the doors
 // are Submit and Cancel (bounded, thread-safe) on one side and EventSink on the other.
 
-#include <array>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
@@ -21,6 +20,7 @@
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
 #include "engine/text/tokenizer.h"
+#include "engine/token_rate.h"
 
 namespace alcca {
 
@@ -34,21 +34,6 @@ struct EngineLoad {
   int32_t page_tokens = 0;
   double generation_tokens_per_second = 0;  // over the last few seconds
   TimePoint last_step;                      // of the loop's last turn, idle turns included
-};
-
-// Tokens per second over the last few whole seconds.
-class TokenRate {
- public:
-  void Add(int64_t tokens, TimePoint now);
-  double PerSecond(TimePoint now) const;
-
- private:
-  static constexpr int64_t kSeconds = 5;
-  struct Bucket {
-    int64_t second = -1;
-    int64_t tokens = 0;
-  };
-  std::array<Bucket, kSeconds + 1> buckets_;  // the current second is not whole yet
 };
 
 class Engine {

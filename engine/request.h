@@ -2,7 +2,6 @@
 
 // What comes through the engine's door: one validated request, in the engine's own terms.
 
-#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -10,11 +9,9 @@
 #include <vector>
 
 #include "attention/params.h"
+#include "base/clock.h"
 
 namespace alcca {
-
-using Clock = std::chrono::steady_clock;
-using TimePoint = Clock::time_point;
 
 // Meaning and defaults as vLLM documents them; a validated value needs no further check.
 struct SamplingParams {

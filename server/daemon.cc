@@ -198,7 +198,7 @@ void Daemon::Watchdog(const std::function<void()>& on_progress) {
   while (!watchdog_stop_.wait_for(lock, std::chrono::seconds(1), [this] { return stopping_; })) {
     const EngineLoad load = model_->engine->Load();
     const TimePoint now = Clock::now();
-    const double silent = std::chrono::duration<double>(now - load.last_step).count();
+    const double silent = Seconds(load.last_step, now);
     metrics_.LastTurn(UnixSeconds() - silent);
     delivery_.ResetStuck(now - Duration(config_.undelivered_timeout_seconds));
     const ProbeJudge::Verdict verdict = judge.Judge(load, now);

@@ -13,10 +13,6 @@
 namespace alcca {
 namespace {
 
-double Seconds(TimePoint from, TimePoint to) {
-  return std::chrono::duration<double>(to - from).count();
-}
-
 // Which of two sequences' ends names the whole request's.
 int Severity(FinishReason reason) {
   switch (reason) {

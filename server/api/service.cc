@@ -201,7 +201,7 @@ grpc::ServerUnaryReactor* InferenceService::GetServerInfo(grpc::CallbackServerCo
   response->set_active_requests(delivery_->active());
   response->set_is_paused(draining_);
   response->set_last_receive_timestamp(last_receive_);
-  response->set_uptime_seconds(std::chrono::duration<double>(Clock::now() - start_).count());
+  response->set_uptime_seconds(Seconds(start_, Clock::now()));
   response->set_server_type("alcca");
   response->set_version(ALCCA_VERSION);
   response->set_metrics_port(metrics_port_);
