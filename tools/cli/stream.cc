@@ -2,31 +2,20 @@
 
 #include <google/protobuf/util/json_util.h>
 
-#include <chrono>
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "tools/cli/measure/cost.h"
 #include "tools/cli/options.h"
+#include "tools/cli/report.h"
 
 namespace alcca::cli {
 namespace {
 
-double SecondsSince(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 void Put(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fflush(stdout);
-}
-
-// 1234567 -> "1,234,567".
-std::string Grouped(int64_t value) {
-  std::string digits = std::to_string(value);
-  for (int at = static_cast<int>(digits.size()) - 3; at > (value < 0 ? 1 : 0); at -= 3) {
-    digits.insert(at, ",");
-  }
-  return digits;
 }
 
 void PrintAttention(const v1::AttentionReport& report) {
@@ -113,17 +102,12 @@ void PrintJson(const v1::GenerateResponse& message) {
 
 }  // namespace
 
-int64_t Performed(const v1::AttentionCounters& c) {
-  return c.qk_exact() + c.qk_centroid() + c.com_test() + c.index_build() + c.pv_exact() +
-         c.pv_centroid() + c.running_sums();
-}
-
 StreamResult PrintStream(const std::function<std::unique_ptr<Reader>()>& send, int completions,
                          const StreamStyle& style) {
   StreamResult result;
   result.completions.resize(completions);
   const bool live = completions == 1 && !style.json;
-  const auto start = std::chrono::steady_clock::now();
+  const TimePoint start = Clock::now();
   const std::unique_ptr<Reader> reader = send();
   v1::GenerateResponse message;
   while (reader->Read(&message)) {
@@ -132,7 +116,7 @@ StreamResult PrintStream(const std::function<std::unique_ptr<Reader>()>& send, i
     }
     if (message.has_chunk()) {
       if (result.first_token_seconds == 0) {
-        result.first_token_seconds = SecondsSince(start);
+        result.first_token_seconds = Seconds(start, Clock::now());
       }
       if (live) {
         Put(message.chunk().text());

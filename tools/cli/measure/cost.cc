@@ -4,8 +4,6 @@
 
 #include <algorithm>
 
-#include "tools/cli/stream.h"
-
 namespace alcca::cli {
 namespace {
 
@@ -17,6 +15,10 @@ double Share(int64_t part, double whole) {
 
 int64_t QueryKey(const v1::AttentionCounters& c) {
   return c.qk_exact() + c.qk_centroid() + c.com_test();
+}
+
+int64_t Performed(const v1::AttentionCounters& c) {
+  return QueryKey(c) + c.index_build() + c.pv_exact() + c.pv_centroid() + c.running_sums();
 }
 
 void Add(const v1::AttentionCounters& from, v1::AttentionCounters* to) {

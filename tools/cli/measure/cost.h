@@ -12,6 +12,8 @@ namespace alcca::cli {
 
 // Query-key interactions of a phase; the index' own are apart, in index_build.
 int64_t QueryKey(const v1::AttentionCounters& counters);
+// All interactions of a phase: query-key, values, running sums and the index.
+int64_t Performed(const v1::AttentionCounters& counters);
 
 // Adds every counter of `from` to `to`.
 void Add(const v1::AttentionCounters& from, v1::AttentionCounters* to);
