@@ -18,6 +18,7 @@
 #include "server/api/service.h"
 #include "server/config.h"
 #include "server/metrics/metrics.h"
+#include "server/metrics/serving_facts.h"
 #include "server/model_setup.h"
 #include "server/process/health.h"
 
