@@ -27,6 +27,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "base/files.h"
 #include "bench/device.h"
 #include "bench/load_model.h"
 #include "engine/model/mistral_model.h"

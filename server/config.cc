@@ -5,12 +5,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 #include <limits>
 #include <map>
 #include <set>
-#include <sstream>
 #include <variant>
 
 #include "CLI/CLI.hpp"
@@ -19,6 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "attention/params.h"
+#include "base/files.h"
 #include "base/status_macros.h"
 #include "kernels/backend.h"
 
@@ -429,14 +427,9 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
     return result;
   }
   if (!file.empty()) {
-    std::ifstream in(file, std::ios::binary);
-    std::error_code unknown;
-    if (!in || std::filesystem::is_directory(file, unknown)) {  // a folder reads as an empty file
-      return absl::NotFoundError(absl::StrCat(file, ": cannot be opened"));
-    }
-    std::stringstream text;
-    text << in.rdbuf();
-    RETURN_IF_ERROR(ApplyYaml(text.str(), file, &result.config));
+    constexpr uint64_t kMaxYamlBytes = uint64_t{1} << 20;
+    ASSIGN_OR_RETURN(const std::string text, ReadTextFile(file, kMaxYamlBytes, FileKind::kAny));
+    RETURN_IF_ERROR(ApplyYaml(text, file, &result.config));
   }
   for (const auto& [key, value] : given) {
     RETURN_IF_ERROR(Set(*key, value, "command line", &result.config));

@@ -1,10 +1,5 @@
 #include "engine/model/model_config.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <iterator>
@@ -13,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "attention/params.h"
+#include "base/files.h"
 #include "base/status_macros.h"
 #include "base/strict_json.h"
 #include "nlohmann/json.hpp"
@@ -325,45 +321,6 @@ absl::StatusOr<AlccaConfig> ParseAlccaConfig(std::string_view json_text, std::st
                         "sinks", "recent"});
   RETURN_IF_ERROR(json.status());
   return config;
-}
-
-absl::StatusOr<std::string> ReadTextFile(const std::string& path, uint64_t max_bytes) {
-  // O_NONBLOCK: opening a named pipe must not hang.
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
-  }
-  struct stat info = {};
-  absl::Status status;
-  std::string text;
-  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-    status = absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
-  } else if (static_cast<uint64_t>(info.st_size) > max_bytes) {
-    status = absl::InvalidArgumentError(
-        absl::StrCat(path, ": file of ", info.st_size, " bytes, at most ", max_bytes));
-  } else {
-    text.resize(static_cast<size_t>(info.st_size));
-    size_t done = 0;
-    while (done < text.size()) {
-      const ssize_t count = read(fd, text.data() + done, text.size() - done);
-      if (count < 0 && errno == EINTR) {
-        continue;
-      }
-      if (count < 0) {
-        status = absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot read"));
-      }
-      if (count <= 0) {
-        break;
-      }
-      done += static_cast<size_t>(count);
-    }
-    text.resize(done);
-  }
-  close(fd);
-  if (!status.ok()) {
-    return status;
-  }
-  return text;
 }
 
 absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& dir) {

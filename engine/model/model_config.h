@@ -117,10 +117,6 @@ absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& dir);
 absl::StatusOr<GenerationConfig> LoadGenerationConfig(const std::string& dir);
 absl::StatusOr<AlccaConfig> LoadAlccaConfig(const std::string& dir);
 
-// The whole of a regular file of at most max_bytes. NotFound, InvalidArgument (not a regular file,
-// too large) or the system's own error; always naming the path.
-absl::StatusOr<std::string> ReadTextFile(const std::string& path, uint64_t max_bytes);
-
 // The text that ParseModelConfig reads back as `config` (used by the checkpoint writer).
 std::string ModelConfigToJson(const ModelConfig& config);
 

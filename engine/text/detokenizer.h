@@ -18,11 +18,6 @@ namespace alcca {
 
 inline constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";  // U+FFFD
 
-// Looks at the front of `s` (not empty): 1..4 = bytes of the valid UTF-8 character there; -1 = all
-// of `s` is the beginning of a character that more bytes could complete; 0 = malformed.
-int Utf8CharLength(std::string_view s);
-bool IsValidUtf8(std::string_view s);
-
 // One per sequence. Cheap to make and to copy; holds at most 3 undecided bytes.
 class Detokenizer {
  public:

@@ -7,6 +7,7 @@
 #include <queue>
 #include <utility>
 
+#include "base/utf8.h"
 #include "engine/text/detokenizer.h"
 
 namespace alcca {

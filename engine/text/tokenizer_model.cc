@@ -16,7 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "engine/text/detokenizer.h"
+#include "base/utf8.h"
 
 namespace alcca {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "engine/text/detokenizer.h"
+#include "base/utf8.h"
 #include "server/api/status.h"
 
 namespace alcca {

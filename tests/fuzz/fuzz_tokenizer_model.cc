@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/utf8.h"
 #include "engine/text/detokenizer.h"
 #include "engine/text/tokenizer.h"
 

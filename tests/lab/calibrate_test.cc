@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 
+#include "base/files.h"
 #include "engine/model/model_config.h"
 #include "tests/testing/model_runner.h"
 #include "tools/lab/log_softmax.h"

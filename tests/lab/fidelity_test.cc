@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/files.h"
 #include "tests/testing/model_runner.h"
 #include "tools/lab/attention_options.h"
 #include "tools/lab/attention_probe.h"

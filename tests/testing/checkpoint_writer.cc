@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "base/files.h"
 #include "gtest/gtest.h"
 
 namespace alcca::testing {

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/files.h"
 #include "base/status_macros.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "nlohmann/json.hpp"
@@ -293,28 +294,6 @@ absl::Status WriteRandomCheckpoint(const std::string& dir, const RandomCheckpoin
   config.torch_dtype = TorchDType(options.dtype);
   RETURN_IF_ERROR(WriteTextFile(dir + "/generation_config.json", GenerationConfigJson(config)));
   return WriteTextFile(dir + "/config.json", ModelConfigToJson(config));
-}
-
-absl::Status WriteTextFile(const std::string& path, const std::string& text) {
-  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot create"));
-  }
-  size_t done = 0;
-  absl::Status status;
-  while (status.ok() && done < text.size()) {
-    const ssize_t count = write(fd, text.data() + done, text.size() - done);
-    if (count > 0) {
-      done += static_cast<size_t>(count);
-    }
-    if (count < 0 && errno != EINTR) {
-      status = absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot write"));
-    }
-  }
-  if (close(fd) != 0 && status.ok()) {
-    status = absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot close"));
-  }
-  return status;
 }
 
 }  // namespace alcca

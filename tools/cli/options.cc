@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <cstdio>
-#include <fstream>
 #include <iostream>
 #include <iterator>
 
@@ -12,6 +11,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "base/files.h"
 
 namespace alcca::cli {
 namespace {
@@ -37,9 +37,10 @@ const char* CodeName(grpc::StatusCode code) {
   return code >= 0 && code <= 16 ? kNames[code] : "UNKNOWN";
 }
 
-std::string FileText(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+// Empty if it cannot be read: the flag has checked that it is there.
+std::string Pem(const std::string& path) {
+  constexpr uint64_t kMaxPemBytes = uint64_t{1} << 20;
+  return ReadTextFile(path, kMaxPemBytes, FileKind::kAny).value_or("");
 }
 
 std::string CheckLogitBias(const std::string& text) {
@@ -88,9 +89,9 @@ std::shared_ptr<grpc::Channel> ConnectionOptions::Channel() const {
   if (!tls_server_name.empty()) {
     arguments.SetSslTargetNameOverride(tls_server_name);
   }
-  const grpc::SslCredentialsOptions tls = {.pem_root_certs = FileText(tls_ca),
-                                           .pem_private_key = FileText(tls_key),
-                                           .pem_cert_chain = FileText(tls_cert)};
+  const grpc::SslCredentialsOptions tls = {.pem_root_certs = Pem(tls_ca),
+                                           .pem_private_key = Pem(tls_key),
+                                           .pem_cert_chain = Pem(tls_cert)};
   return grpc::CreateCustomChannel(target, grpc::SslCredentials(tls), arguments);
 }
 

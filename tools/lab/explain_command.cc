@@ -5,7 +5,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "engine/text/detokenizer.h"
+#include "base/utf8.h"
 #include "tools/lab/attention_options.h"
 #include "tools/lab/commands.h"
 #include "tools/lab/explain.h"

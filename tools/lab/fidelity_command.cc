@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "base/files.h"
 #include "base/status_macros.h"
 #include "tools/lab/attention_options.h"
 #include "tools/lab/commands.h"

@@ -5,7 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "engine/text/detokenizer.h"
+#include "base/utf8.h"
 
 namespace alcca::lab {
 namespace {

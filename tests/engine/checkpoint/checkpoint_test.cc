@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "base/files.h"
 #include "gtest/gtest.h"
 #include "tests/testing/checkpoint_writer.h"
 #include "tools/checkpoint/safetensors_writer.h"

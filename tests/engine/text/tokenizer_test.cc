@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/text/detokenizer.h"
+#include "base/utf8.h"
 
 namespace alcca {
 namespace {

@@ -55,7 +55,7 @@ struct Result {
 
 grpc::Status ReadCorpus(const Options& options, Scorer* scorer, Corpus* corpus) {
   std::string all;
-  if (const grpc::Status status = ReadFile(options.text_file, &all); !status.ok()) {
+  if (const grpc::Status status = ReadText(options.text_file, &all); !status.ok()) {
     return status;
   }
   const v1::GetModelInfoResponse& info = scorer->info();
@@ -170,7 +170,7 @@ nlohmann::json ToJson(const Result& r, int64_t bytes, bool by_position) {
 
 // The documents as one text.
 grpc::Status JoinDocuments(const Options& options, std::string* text) {
-  const grpc::Status status = ReadFile(options.text_file, text);
+  const grpc::Status status = ReadText(options.text_file, text);
   *text = absl::StrJoin(SplitDocuments(*text, options.separator, options.limit), "\n\n");
   std::string_view rest = *text;
   text->resize(CutTokenizable(kTokenizeBytes, &rest).size());  // sequences enough of any length

@@ -42,7 +42,8 @@ struct SequenceScore {
 // The parts of `text` between separators, blanks around them removed; `limit` of them, 0: all.
 std::vector<std::string> SplitDocuments(const std::string& text, const std::string& separator,
                                         int limit);
-grpc::Status ReadFile(const std::string& file, std::string* text);
+// The whole of `file`, or of a pipe.
+grpc::Status ReadText(const std::string& file, std::string* text);
 
 // Calls work(0), ..., work(count - 1) on so many threads. The first failure ends it.
 grpc::Status ForEach(size_t count, int threads, const std::function<grpc::Status(size_t)>& work);
