@@ -33,7 +33,7 @@ test-dev: setup  ## the tests under AddressSanitizer and UndefinedBehaviorSaniti
 	@ctest --preset dev -j$(JOBS) -E '$(SAME_MEMORY)'
 
 # Tests that start no thread of ours have nothing to tell ThreadSanitizer.
-ONE_THREAD := Tokenizer|Detokenizer|Chat|Samples|Grammar|Frame|Models|Offsets|Safetensors|Checkpoint|Config/|ModelConfig|LoadConfig|Index/|Distances|HfGolden|hf_live|Half|Pack|Quantize|1threads|portable|cuda|Cuda|Emulator|Mma|Words
+ONE_THREAD := Tokenizer|SentencePiece|Chat|Samples|Grammar|Frame|Models|Offsets|Safetensors|Checkpoint|Config/|ModelConfig|LoadConfig|Index/|Distances|HfGolden|hf_live|Half|Pack|Quantize|1threads|portable|cuda|Cuda|Emulator|Mma|Words
 test-tsan: setup  ## engine, server and end-to-end tests under ThreadSanitizer
 	@cmake --preset tsan && cmake --build --preset tsan -j$(JOBS)
 	@TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp" \

@@ -7,6 +7,8 @@
 
 namespace alcca {
 
+inline constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";  // U+FFFD
+
 // Looks at the front of `s` (not empty): 1..4 = bytes of the valid UTF-8 character there; -1 = all
 // of `s` is the beginning of a character that more bytes could complete; 0 = malformed.
 int Utf8CharLength(std::string_view s);

@@ -31,7 +31,7 @@
 #include "bench/device.h"
 #include "bench/load_model.h"
 #include "engine/model/mistral_model.h"
-#include "engine/text/tokenizer.h"
+#include "engine/text/load_tokenizer.h"
 
 namespace alcca {
 namespace {
@@ -128,11 +128,11 @@ void Compare(MistralModel& device, MistralModel& cpu, const AttentionParams& att
 }
 
 std::vector<std::vector<int32_t>> Prompts(const Args& args) {
-  const Tokenizer tokenizer = Must(Tokenizer::Load(args.model + "/tokenizer.model"));
+  const std::unique_ptr<Tokenizer> tokenizer = Must(LoadTokenizer(args.model));
   const std::string text = Must(ReadTextFile(args.text, uint64_t{64} << 20));
   std::vector<std::vector<int32_t>> prompts;
   for (const absl::string_view document : absl::StrSplit(text, "<|endoftext|>")) {
-    std::vector<int32_t> ids = tokenizer.Encode({document.data(), document.size()}, {.bos = true});
+    std::vector<int32_t> ids = tokenizer->Encode({document.data(), document.size()}, {.bos = true});
     if (static_cast<int32_t>(ids.size()) >= args.prompt) {
       ids.resize(static_cast<size_t>(args.prompt));
       prompts.push_back(std::move(ids));

@@ -24,8 +24,7 @@ Sequence::Sequence(Request request, int32_t index, const Tokenizer* tokenizer, K
       pages_(pool),
       stop_matcher_(request_.sampling.stop, request_.sampling.include_stop_str_in_output) {
   if (tokenizer != nullptr) {
-    detokenizer_.emplace(tokenizer, request_.sampling.skip_special_tokens);
-    detokenizer_->Prime(tokens_);
+    text_ = tokenizer->NewText(tokens_, request_.sampling.skip_special_tokens);
   }
 }
 
@@ -103,7 +102,7 @@ FinishReason Sequence::Append(TokenLogprob choice, Event* event) {
     event->logprobs.push_back(std::move(choice));
   }
   const FinishReason reason =
-      detokenizer_ ? PushText(detokenizer_->Push(token), event) : FinishReason::kNone;
+      text_ != nullptr ? PushText(text_->Push(token), event) : FinishReason::kNone;
   if (reason == FinishReason::kNone && event->completion_tokens >= params.max_tokens) {
     return FinishReason::kLength;
   }
@@ -123,7 +122,7 @@ void Sequence::Finish(FinishReason reason, absl::Status error, TimePoint now, Ev
   ALCCA_CHECK(reason != FinishReason::kNone && (reason == FinishReason::kError) == !error.ok());
   if (stop_matcher_.matched() < 0) {
     // Bytes that never became a character, then what was held back as a possible stop string.
-    if (detokenizer_ && PushText(detokenizer_->Flush(), event) == FinishReason::kStop &&
+    if (text_ != nullptr && PushText(text_->Flush(), event) == FinishReason::kStop &&
         reason == FinishReason::kLength) {
       reason = FinishReason::kStop;
     }

@@ -14,8 +14,8 @@
 #include "engine/kv_pages.h"
 #include "engine/plan.h"
 #include "engine/request.h"
-#include "engine/text/detokenizer.h"
 #include "engine/text/stop_strings.h"
+#include "engine/text/tokenizer.h"
 #include "kernels/backend.h"
 
 namespace alcca {
@@ -82,8 +82,8 @@ class Sequence {
   int32_t computed_ = 0;
   int32_t prefill_end_ = 0;
 
-  std::optional<Detokenizer> detokenizer_;
-  StopMatcher stop_matcher_;  // views request_.sampling.stop
+  std::unique_ptr<TextStream> text_;  // null: no text
+  StopMatcher stop_matcher_;          // views request_.sampling.stop
   std::vector<TokenLogprob> prompt_logprobs_;
   size_t prompt_logprobs_done_ = 0;
 

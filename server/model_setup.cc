@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "engine/model/memory_plan.h"
+#include "engine/text/load_tokenizer.h"
 #include "engine/warm_up.h"
 #include "server/api/wire.h"
 #include "server/logging.h"
@@ -76,7 +77,7 @@ v1::GetModelInfoResponse ModelInfo(const ServerConfig& config, const ModelPlan& 
   info.set_max_context_length(plan.max_context);
   info.set_vocab_size(static_cast<uint32_t>(plan.config.vocab_size));
   info.set_served_model_name(config.served_model_name.empty() ? folder : config.served_model_name);
-  info.set_tokenizer_path(folder + "/tokenizer.model");
+  info.set_tokenizer_path(absl::StrCat(folder, "/", std::string(plan.tokenizer->file_name())));
   info.set_model_type("mistral");
   info.add_architectures(plan.config.architecture);
   info.mutable_eos_token_ids()->Assign(plan.config.eos_token_ids.begin(),
@@ -234,12 +235,12 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
   ASSIGN_OR_RETURN(plan.config, LoadModelConfig(plan.dir));
   ASSIGN_OR_RETURN(plan.generation, LoadGenerationConfig(plan.dir));
   ASSIGN_OR_RETURN(plan.alcca, LoadAlccaConfig(plan.dir));
-  ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(plan.dir + "/tokenizer.model"));
-  plan.tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
+  ASSIGN_OR_RETURN(plan.tokenizer, LoadTokenizer(plan.dir));
   if (plan.tokenizer->vocab_size() > plan.config.vocab_size) {
     return absl::InvalidArgumentError(
-        absl::StrCat(plan.dir, "/tokenizer.model has ", plan.tokenizer->vocab_size(),
-                     " pieces, config.json 'vocab_size' is ", plan.config.vocab_size));
+        absl::StrCat(plan.dir, "/", std::string(plan.tokenizer->file_name()), " has ",
+                     plan.tokenizer->vocab_size(), " pieces, config.json 'vocab_size' is ",
+                     plan.config.vocab_size));
   }
   RETURN_IF_ERROR(CheckAlccaConfig(plan.alcca, plan.config, plan.dir + "/alcca.json"));
   if (plan.config.sliding_window > 0 &&

@@ -26,7 +26,7 @@ constexpr int32_t kEos = 2;
 constexpr int32_t kVocab = 263;
 
 const Tokenizer& TestTokenizer() {
-  static const Tokenizer tokenizer = MakeByteTokenizer({"a", "b", "ab", "\xC3\xA9"});
+  static const SentencePieceTokenizer tokenizer = MakeByteTokenizer({"a", "b", "ab", "\xC3\xA9"});
   return tokenizer;
 }
 

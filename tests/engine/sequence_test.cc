@@ -27,7 +27,7 @@ constexpr int32_t Byte(uint8_t byte) {
 constexpr int32_t kHello = 259, kStop = 260, kAb = 261, kC = 262, kWorld = 263;
 
 const Tokenizer& TestTokenizer() {
-  static const Tokenizer tokenizer =
+  static const SentencePieceTokenizer tokenizer =
       MakeByteTokenizer({"hello", "STOP", "ab", "c", "\xE2\x96\x81world"});
   return tokenizer;
 }

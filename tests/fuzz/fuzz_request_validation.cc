@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "engine/text/load_tokenizer.h"
 #include "server/api/request_validation.h"
 
 namespace {
@@ -17,9 +18,9 @@ void Require(bool condition) {
 
 const alcca::RequestRules& Rules() {
   static const alcca::Tokenizer* const tokenizer = [] {
-    auto loaded = alcca::Tokenizer::Load(ALCCA_MODEL_DIR "/tokenizer.model");
+    auto loaded = alcca::LoadTokenizer(ALCCA_MODEL_DIR);
     Require(loaded.ok());
-    return new alcca::Tokenizer(*std::move(loaded));
+    return loaded->release();
   }();
   static const alcca::RequestRules* const rules = new alcca::RequestRules{.tokenizer = tokenizer,
                                                                           .vocab_size = 4096,

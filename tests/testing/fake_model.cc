@@ -156,7 +156,7 @@ std::span<SampledRow> FakeModel::Forward(const Batch& batch, std::span<const Sam
   return sampled_;
 }
 
-Tokenizer MakeByteTokenizer(const std::vector<std::string>& pieces) {
+SentencePieceTokenizer MakeByteTokenizer(const std::vector<std::string>& pieces) {
   std::string model = Piece("<unk>", kUnknown) + Piece("<s>", kControl) + Piece("</s>", kControl);
   for (int byte = 0; byte < 256; ++byte) {
     char name[8];
@@ -168,7 +168,8 @@ Tokenizer MakeByteTokenizer(const std::vector<std::string>& pieces) {
   }
   model += Bytes(2, Varint(3, 2) + Varint(35, 1));  // trainer: BPE, byte_fallback
   model += Bytes(3, Bytes(1, "identity") + Varint(3, 0) + Varint(4, 0) + Varint(5, 1));
-  absl::StatusOr<Tokenizer> tokenizer = Tokenizer::FromBytes(model, "byte tokenizer");
+  absl::StatusOr<SentencePieceTokenizer> tokenizer =
+      SentencePieceTokenizer::FromBytes(model, "byte tokenizer");
   if (!tokenizer.ok()) {
     std::fprintf(stderr, "%s\n", tokenizer.status().ToString().c_str());
   }

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "engine/model.h"
-#include "engine/text/tokenizer.h"
+#include "engine/text/sentencepiece_tokenizer.h"
 
 namespace alcca::testing {
 
@@ -58,6 +58,6 @@ class FakeModel final : public Model {
 };
 
 // Ids 0 <unk>, 1 <s>, 2 </s>, 3 + b for each byte b, then `pieces`.
-Tokenizer MakeByteTokenizer(const std::vector<std::string>& pieces);
+SentencePieceTokenizer MakeByteTokenizer(const std::vector<std::string>& pieces);
 
 }  // namespace alcca::testing

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "engine/checkpoint/checkpoint.h"
+#include "engine/text/load_tokenizer.h"
 
 namespace alcca::lab {
 namespace {
@@ -40,13 +41,13 @@ absl::StatusOr<LabModel> LoadLabModel(const ModelOptions& options, const LabLimi
   ASSIGN_OR_RETURN(lab.config, LoadModelConfig(options.dir));
   ASSIGN_OR_RETURN(lab.alcca, LoadAlccaConfig(options.dir));
   RETURN_IF_ERROR(CheckAlccaConfig(lab.alcca, lab.config, options.dir + "/alcca.json"));
-  ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(options.dir + "/tokenizer.model"));
-  if (tokenizer.vocab_size() > lab.config.vocab_size) {
+  ASSIGN_OR_RETURN(lab.tokenizer, LoadTokenizer(options.dir));
+  if (lab.tokenizer->vocab_size() > lab.config.vocab_size) {
     return absl::InvalidArgumentError(
-        absl::StrCat(options.dir, "/tokenizer.model has ", tokenizer.vocab_size(),
-                     " pieces, config.json 'vocab_size' is ", lab.config.vocab_size));
+        absl::StrCat(options.dir, "/", std::string(lab.tokenizer->file_name()), " has ",
+                     lab.tokenizer->vocab_size(), " pieces, config.json 'vocab_size' is ",
+                     lab.config.vocab_size));
   }
-  lab.tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
   ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.dir));
   RETURN_IF_ERROR(checkpoint->Validate(lab.config));
   lab.weight_dtype = ChooseWeights(options.weight_dtype, lab.config);

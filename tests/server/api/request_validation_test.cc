@@ -16,6 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "engine/text/load_tokenizer.h"
 #include "google/rpc/error_details.pb.h"
 #include "server/api/status.h"
 
@@ -59,9 +60,9 @@ bool IsPath(const google::protobuf::Descriptor* message, const std::string& path
 class Validation : public ::testing::Test {
  protected:
   void SetUp() override {
-    auto tokenizer = Tokenizer::Load(ALCCA_MODEL_DIR "/tokenizer.model");
+    auto tokenizer = LoadTokenizer(ALCCA_MODEL_DIR);
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
-    tokenizer_ = std::make_unique<Tokenizer>(*std::move(tokenizer));
+    tokenizer_ = *std::move(tokenizer);
     rules_.tokenizer = tokenizer_.get();
     rules_.vocab_size = 4096;
     rules_.max_context = 100;

@@ -1,22 +1,16 @@
-// Reads tokenizer.model: from outside bytes to a checked table of pieces.
-
-#include "engine/text/tokenizer.h"
+#include "engine/text/sentencepiece_model.h"
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 #include <functional>
 #include <optional>
-#include <queue>
-#include <system_error>
-#include <unordered_map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "base/utf8.h"
+#include "engine/text/protobuf_reader.h"
 
 namespace alcca {
 namespace {
@@ -28,94 +22,6 @@ absl::Status Malformed(std::string_view rule) {
 template <typename... Args>
 absl::Status PieceError(size_t id, const Args&... rule) {
   return absl::InvalidArgumentError(absl::StrCat("piece ", id, ": ", rule...));
-}
-
-// One field of a protobuf message. `value` holds varint, fixed32 and fixed64, `bytes` the rest.
-struct Field {
-  uint64_t number = 0;
-  uint64_t wire = 0;
-  uint64_t value = 0;
-  std::string_view bytes;
-};
-
-constexpr uint64_t kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5;
-
-// Walks the fields of one message; every length is checked against the bytes that are there.
-class WireReader {
- public:
-  explicit WireReader(std::string_view message) : rest_(message) {}
-
-  bool done() const { return rest_.empty(); }
-
-  absl::Status Next(Field* field) {
-    uint64_t tag = 0;
-    RETURN_IF_ERROR(Varint(&tag));
-    *field = Field();
-    field->number = tag >> 3;
-    field->wire = tag & 7;
-    if (field->number == 0) {
-      return Malformed("protobuf: field number 0");
-    }
-    switch (field->wire) {
-      case kVarint:
-        return Varint(&field->value);
-      case kFixed64:
-        return Fixed(8, &field->value);
-      case kFixed32:
-        return Fixed(4, &field->value);
-      case kBytes: {
-        uint64_t size = 0;
-        RETURN_IF_ERROR(Varint(&size));
-        if (size > rest_.size()) {
-          return Malformed("protobuf: field runs past the end");
-        }
-        field->bytes = rest_.substr(0, size);
-        rest_.remove_prefix(size);
-        return absl::OkStatus();
-      }
-      default:  // 3 and 4 are groups, which the format does not use.
-        return Malformed("protobuf: unknown wire type");
-    }
-  }
-
- private:
-  absl::Status Varint(uint64_t* value) {
-    *value = 0;
-    for (size_t i = 0; i < 10; ++i) {
-      if (i >= rest_.size()) {
-        return Malformed("protobuf: number cut off");
-      }
-      const uint64_t byte = static_cast<uint8_t>(rest_[i]);
-      *value |= (byte & 0x7F) << (7 * i);
-      if (byte < 0x80) {
-        rest_.remove_prefix(i + 1);
-        return absl::OkStatus();
-      }
-    }
-    return Malformed("protobuf: number longer than 10 bytes");
-  }
-
-  absl::Status Fixed(size_t size, uint64_t* value) {
-    if (size > rest_.size()) {
-      return Malformed("protobuf: number cut off");
-    }
-    *value = 0;
-    for (size_t i = 0; i < size; ++i) {
-      *value |= uint64_t{static_cast<uint8_t>(rest_[i])} << (8 * i);
-    }
-    rest_.remove_prefix(size);
-    return absl::OkStatus();
-  }
-
-  std::string_view rest_;
-};
-
-absl::Status ExpectWire(const Field& field, uint64_t wire, std::string_view message) {
-  if (field.wire == wire) {
-    return absl::OkStatus();
-  }
-  return Malformed(absl::StrCat("protobuf: ", std::string(message), " field ", field.number,
-                                " has wire type ", field.wire));
 }
 
 // The value of "<0x0A>" etc.; -1 if `piece` is not of this form.
@@ -136,7 +42,7 @@ int BytePieceValue(std::string_view piece) {
 
 // The fields of trainer_spec, normalizer_spec and denormalizer_spec that change what a tokenizer
 // does, with the defaults of the format.
-struct Tokenizer::ModelSpec {
+struct SentencePieceModel::ModelSpec {
   int64_t model_type = 1;  // UNIGRAM
   bool byte_fallback = false;
   bool whitespace_as_suffix = false;
@@ -152,9 +58,9 @@ struct Tokenizer::ModelSpec {
   absl::Status CheckSupported() const;
 };
 
-absl::Status Tokenizer::ModelSpec::ParseTrainer(std::string_view message) {
-  WireReader reader(message);
-  Field field;
+absl::Status SentencePieceModel::ModelSpec::ParseTrainer(std::string_view message) {
+  ProtobufReader reader(message);
+  ProtobufField field;
   while (!reader.done()) {
     RETURN_IF_ERROR(reader.Next(&field));
     switch (field.number) {
@@ -164,12 +70,12 @@ absl::Status Tokenizer::ModelSpec::ParseTrainer(std::string_view message) {
       case 40:
       case 41:
       case 42:
-        RETURN_IF_ERROR(ExpectWire(field, kVarint, "trainer_spec"));
+        RETURN_IF_ERROR(field.Expect(ProtobufWire::kVarint, "trainer_spec"));
         break;
       case 44:
       case 46:
       case 47:
-        RETURN_IF_ERROR(ExpectWire(field, kBytes, "trainer_spec"));
+        RETURN_IF_ERROR(field.Expect(ProtobufWire::kBytes, "trainer_spec"));
         break;
       default:
         break;
@@ -209,16 +115,16 @@ absl::Status Tokenizer::ModelSpec::ParseTrainer(std::string_view message) {
   return absl::OkStatus();
 }
 
-absl::Status Tokenizer::ModelSpec::ParseNormalizer(std::string_view message) {
-  WireReader reader(message);
-  Field field;
+absl::Status SentencePieceModel::ModelSpec::ParseNormalizer(std::string_view message) {
+  ProtobufReader reader(message);
+  ProtobufField field;
   while (!reader.done()) {
     RETURN_IF_ERROR(reader.Next(&field));
     if (field.number <= 2) {
-      RETURN_IF_ERROR(ExpectWire(field, kBytes, "normalizer_spec"));
+      RETURN_IF_ERROR(field.Expect(ProtobufWire::kBytes, "normalizer_spec"));
     }
     if (field.number >= 3 && field.number <= 5) {
-      RETURN_IF_ERROR(ExpectWire(field, kVarint, "normalizer_spec"));
+      RETURN_IF_ERROR(field.Expect(ProtobufWire::kVarint, "normalizer_spec"));
     }
     if (field.number == 1) {
       normalizer_name = field.bytes;
@@ -239,7 +145,7 @@ absl::Status Tokenizer::ModelSpec::ParseNormalizer(std::string_view message) {
   return absl::OkStatus();
 }
 
-absl::Status Tokenizer::ModelSpec::CheckSupported() const {
+absl::Status SentencePieceModel::ModelSpec::CheckSupported() const {
   if (model_type != 2) {
     return absl::UnimplementedError(
         absl::StrCat("trainer_spec.model_type is ", model_type, ": only 2 (BPE) is supported"));
@@ -254,46 +160,26 @@ absl::Status Tokenizer::ModelSpec::CheckSupported() const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Tokenizer> Tokenizer::Load(const std::string& path) {
-  std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) {
-    return absl::NotFoundError(absl::StrCat(path, ": no such file"));
-  }
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    return absl::NotFoundError(absl::StrCat(path, ": cannot be opened"));
-  }
-  std::string bytes;
-  char chunk[1 << 16];
-  // Reads what is there rather than what the directory says: the file may change meanwhile.
-  while (bytes.size() <= kMaxTokenizerBytes && (file.read(chunk, sizeof(chunk)), file.gcount())) {
-    bytes.append(chunk, static_cast<size_t>(file.gcount()));
-  }
-  if (file.bad()) {
-    return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
-  }
-  return FromBytes(bytes, path);
-}
-
-absl::StatusOr<Tokenizer> Tokenizer::FromBytes(std::string_view bytes, std::string_view name) {
-  Tokenizer tokenizer;
-  if (absl::Status status = tokenizer.Build(bytes); !status.ok()) {
+absl::StatusOr<SentencePieceModel> SentencePieceModel::FromBytes(std::string_view bytes,
+                                                                 std::string_view name) {
+  SentencePieceModel model;
+  if (absl::Status status = model.Build(bytes); !status.ok()) {
     return absl::Status(status.code(), absl::StrCat(std::string(name), ": ", status.message()));
   }
-  return tokenizer;
+  return model;
 }
 
-absl::Status Tokenizer::Build(std::string_view bytes) {
+absl::Status SentencePieceModel::Build(std::string_view bytes) {
   if (bytes.size() > kMaxTokenizerBytes) {
     return Malformed("larger than 64 MiB");
   }
   ModelSpec spec;
-  WireReader reader(bytes);
-  Field field;
+  ProtobufReader reader(bytes);
+  ProtobufField field;
   while (!reader.done()) {
     RETURN_IF_ERROR(reader.Next(&field));
     if (field.number <= 5) {
-      RETURN_IF_ERROR(ExpectWire(field, kBytes, "model"));
+      RETURN_IF_ERROR(field.Expect(ProtobufWire::kBytes, "model"));
     }
     if (field.number == 1) {
       RETURN_IF_ERROR(AddPiece(field.bytes));
@@ -326,7 +212,7 @@ absl::Status Tokenizer::Build(std::string_view bytes) {
   return absl::OkStatus();
 }
 
-absl::Status Tokenizer::AddPiece(std::string_view message) {
+absl::Status SentencePieceModel::AddPiece(std::string_view message) {
   const size_t id = pieces_.size();
   if (id >= kMaxTokenizerPieces) {
     return Malformed("more than 1000000 pieces");
@@ -334,18 +220,18 @@ absl::Status Tokenizer::AddPiece(std::string_view message) {
   std::string_view text;
   uint64_t type = 1;
   Piece piece;
-  WireReader reader(message);
-  Field field;
+  ProtobufReader reader(message);
+  ProtobufField field;
   while (!reader.done()) {
     RETURN_IF_ERROR(reader.Next(&field));
     if (field.number == 1) {
-      RETURN_IF_ERROR(ExpectWire(field, kBytes, "piece"));
+      RETURN_IF_ERROR(field.Expect(ProtobufWire::kBytes, "piece"));
       text = field.bytes;
     } else if (field.number == 2) {
-      RETURN_IF_ERROR(ExpectWire(field, kFixed32, "piece"));
+      RETURN_IF_ERROR(field.Expect(ProtobufWire::kFixed32, "piece"));
       piece.score = std::bit_cast<float>(static_cast<uint32_t>(field.value));
     } else if (field.number == 3) {
-      RETURN_IF_ERROR(ExpectWire(field, kVarint, "piece"));
+      RETURN_IF_ERROR(field.Expect(ProtobufWire::kVarint, "piece"));
       type = field.value;
     }
   }
@@ -372,7 +258,7 @@ absl::Status Tokenizer::AddPiece(std::string_view message) {
   return absl::OkStatus();
 }
 
-absl::Status Tokenizer::IndexPieces() {
+absl::Status SentencePieceModel::IndexPieces() {
   slots_.assign(std::bit_ceil(2 * pieces_.size()), -1);  // At most half full.
   const size_t mask = slots_.size() - 1;
   for (int32_t id = 0; id < vocab_size(); ++id) {
@@ -388,8 +274,8 @@ absl::Status Tokenizer::IndexPieces() {
     if (pieces_[id].type == PieceType::kUnused) {
       words_are_separate_ = false;
     }
-    for (size_t at = piece.find(kSpaceSymbol, 1); at != std::string_view::npos;
-         at = piece.find(kSpaceSymbol, at + 1)) {
+    for (size_t at = piece.find(kSentencePieceSpace, 1); at != std::string_view::npos;
+         at = piece.find(kSentencePieceSpace, at + 1)) {
       size_t begin = at - 1;
       while ((piece[begin] & 0xC0) == 0x80) {
         --begin;
@@ -400,7 +286,7 @@ absl::Status Tokenizer::IndexPieces() {
   return absl::OkStatus();
 }
 
-absl::Status Tokenizer::CheckPieces(const ModelSpec& spec) {
+absl::Status SentencePieceModel::CheckPieces(const ModelSpec& spec) {
   if (spec.byte_fallback) {
     byte_ids_.assign(256, -1);
   }
@@ -438,7 +324,7 @@ absl::Status Tokenizer::CheckPieces(const ModelSpec& spec) {
   return absl::OkStatus();
 }
 
-absl::Status Tokenizer::FindSpecial(const ModelSpec& spec) {
+absl::Status SentencePieceModel::FindSpecial(const ModelSpec& spec) {
   bos_id_ = PieceToId(spec.bos_piece.empty() ? "<s>" : spec.bos_piece);
   eos_id_ = PieceToId(spec.eos_piece.empty() ? "</s>" : spec.eos_piece);
   if (!IsControl(bos_id_)) {
@@ -458,6 +344,56 @@ absl::Status Tokenizer::FindSpecial(const ModelSpec& spec) {
   RETURN_IF_ERROR(check("unk_id", spec.unk_id, unk_id_));
   RETURN_IF_ERROR(check("bos_id", spec.bos_id, bos_id_));
   return check("eos_id", spec.eos_id, eos_id_);
+}
+
+int32_t SentencePieceModel::PieceToId(std::string_view piece) const {
+  const size_t mask = slots_.size() - 1;
+  size_t slot = std::hash<std::string_view>{}(piece)&mask;
+  for (; slots_[slot] >= 0; slot = (slot + 1) & mask) {
+    if (IdToPiece(slots_[slot]) == piece) {
+      return slots_[slot];
+    }
+  }
+  return -1;
+}
+
+std::string_view SentencePieceModel::IdToPiece(int32_t id) const {
+  if (id < 0 || id >= vocab_size()) {
+    return {};
+  }
+  return {text_.data() + pieces_[id].offset, pieces_[id].bytes};
+}
+
+int32_t SentencePieceModel::TextPiece(std::string_view piece) const {
+  const int32_t id = PieceToId(piece);
+  if (id < 0) {
+    return -1;
+  }
+  const PieceType type = pieces_[id].type;
+  const bool is_text =
+      type == PieceType::kNormal || type == PieceType::kUserDefined || type == PieceType::kUnused;
+  return is_text ? id : -1;
+}
+
+size_t SentencePieceModel::MatchUserDefined(std::string_view s) const {
+  // [first, last) is the run of sorted pieces that begin with s[0, size); the run narrows byte by
+  // byte, and a piece that is all of s[0, size) stands first in it.
+  auto first = user_defined_.begin();
+  auto last = user_defined_.end();
+  size_t longest = 0;
+  for (size_t size = 1; size <= s.size() && first != last; ++size) {
+    const std::string_view prefix = s.substr(0, size);
+    first = std::lower_bound(first, last, prefix, [this, size](int32_t id, std::string_view p) {
+      return IdToPiece(id).substr(0, size) < p;
+    });
+    last = std::upper_bound(first, last, prefix, [this, size](std::string_view p, int32_t id) {
+      return p < IdToPiece(id).substr(0, size);
+    });
+    if (first != last && IdToPiece(*first).size() == size) {
+      longest = size;
+    }
+  }
+  return longest;
 }
 
 }  // namespace alcca

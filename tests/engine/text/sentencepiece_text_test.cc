@@ -1,4 +1,4 @@
-#include "engine/text/detokenizer.h"
+#include "engine/text/sentencepiece_text.h"
 
 #include <gtest/gtest.h>
 
@@ -9,19 +9,19 @@
 #include <vector>
 
 #include "base/utf8.h"
-#include "engine/text/tokenizer.h"
+#include "engine/text/sentencepiece_tokenizer.h"
 
 namespace alcca {
 namespace {
 
 using Ids = std::vector<int32_t>;
 
-class DetokenizerTest : public testing::TestWithParam<const char*> {
+class SentencePieceTextTest : public testing::TestWithParam<const char*> {
  protected:
-  DetokenizerTest() : tokenizer_(Load()) {}
+  SentencePieceTextTest() : tokenizer_(Load()) {}
 
-  static Tokenizer Load() {
-    absl::StatusOr<Tokenizer> tokenizer = Tokenizer::Load(
+  static SentencePieceTokenizer Load() {
+    absl::StatusOr<SentencePieceTokenizer> tokenizer = SentencePieceTokenizer::Load(
         std::string(ALCCA_TEST_DATA_DIR) + "/tokenizer/tokenizer.model." + GetParam());
     EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
     return *std::move(tokenizer);
@@ -55,20 +55,20 @@ class DetokenizerTest : public testing::TestWithParam<const char*> {
     return ids;
   }
 
-  const Tokenizer tokenizer_;
+  const SentencePieceTokenizer tokenizer_;
 };
 
 // That Decode is right is tokenizer_test's matter (against SentencePiece); here, that the stream is
 // Decode cut at characters, and sent early.
-TEST_P(DetokenizerTest, StreamIsDecodeInValidPieces) {
+TEST_P(SentencePieceTextTest, StreamIsDecodeInValidPieces) {
   std::mt19937 rng(1);
   for (int round = 0; round < 20000; ++round) {
     const Ids ids = RandomIds(&rng);
     for (const bool skip_special : {true, false}) {
-      Detokenizer detokenizer(&tokenizer_, skip_special);
+      const auto stream = tokenizer_.NewText({}, skip_special);
       std::string text;
       for (size_t i = 0; i < ids.size(); ++i) {
-        const std::string part = detokenizer.Push(ids[i]);
+        const std::string part = stream->Push(ids[i]);
         ASSERT_TRUE(IsValidUtf8(part));
         text += part;
         // What is held is less than one character.
@@ -76,63 +76,61 @@ TEST_P(DetokenizerTest, StreamIsDecodeInValidPieces) {
         ASSERT_TRUE(now.starts_with(text));
         ASSERT_LE(now.size() - text.size(), 3 * kReplacementCharacter.size());
       }
-      text += detokenizer.Flush();
+      text += stream->Flush();
       ASSERT_EQ(text, tokenizer_.Decode(ids, skip_special)) << testing::PrintToString(ids);
-      ASSERT_EQ(detokenizer.Flush(), "");
+      ASSERT_EQ(stream->Flush(), "");
     }
   }
 }
 
 // However a text is cut into prompt and completion, the two read as the whole.
-TEST_P(DetokenizerTest, CompletionContinuesThePrompt) {
+TEST_P(SentencePieceTextTest, CompletionContinuesThePrompt) {
   const std::string text =
       "  The quick\n brown \u2581fox \U0001F600\U0001F468\u200d\u00e9, "
       "\u65e5\u672c\u8a9e  jumps. ";
   const Ids ids = tokenizer_.Encode(text);
   const std::string whole = tokenizer_.Decode(ids);
   for (size_t cut = 1; cut <= ids.size(); ++cut) {
-    Detokenizer before(&tokenizer_);
+    const auto before = tokenizer_.NewText({}, true);
     std::string prompt;
     for (size_t i = 0; i < cut; ++i) {
-      prompt += before.Push(ids[i]);
+      prompt += before->Push(ids[i]);
     }
-    Detokenizer detokenizer(&tokenizer_);
-    detokenizer.Prime(std::span(ids).first(cut));
+    const auto stream = tokenizer_.NewText(std::span(ids).first(cut), true);
     std::string completion;
     for (size_t i = cut; i < ids.size(); ++i) {
-      completion += detokenizer.Push(ids[i]);
+      completion += stream->Push(ids[i]);
     }
-    EXPECT_EQ(prompt + completion + detokenizer.Flush(), whole) << "cut at " << cut;
+    EXPECT_EQ(prompt + completion + stream->Flush(), whole) << "cut at " << cut;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, DetokenizerTest,
+INSTANTIATE_TEST_SUITE_P(Models, SentencePieceTextTest,
                          testing::Values("v1", "v3", "tiny_bytes", "tiny_bytes_strip"));
 
-class DetokenizerV3Test : public testing::Test {
+class SentencePieceTextV3Test : public testing::Test {
  protected:
-  DetokenizerV3Test()
-      : tokenizer_(
-            *Tokenizer::Load(std::string(ALCCA_TEST_DATA_DIR) + "/tokenizer/tokenizer.model.v3")) {}
+  SentencePieceTextV3Test()
+      : tokenizer_(*SentencePieceTokenizer::Load(std::string(ALCCA_TEST_DATA_DIR) +
+                                                 "/tokenizer/tokenizer.model.v3")) {}
 
   int32_t Byte(int value) const { return tokenizer_.PieceToId("<0x00>") + value; }
 
   // The text of `ids` behind `prompt`, the parts separated by '|'.
   std::string Stream(const Ids& prompt, const Ids& ids) const {
-    Detokenizer detokenizer(&tokenizer_);
-    detokenizer.Prime(prompt);
+    const auto stream = tokenizer_.NewText(prompt, true);
     std::string text;
     for (const int32_t id : ids) {
-      text += detokenizer.Push(id) + "|";
+      text += stream->Push(id) + "|";
     }
-    return text + detokenizer.Flush();
+    return text + stream->Flush();
   }
 
-  const Tokenizer tokenizer_;
+  const SentencePieceTokenizer tokenizer_;
   const int32_t a_ = 1032;  // "\u2581a"
 };
 
-TEST_F(DetokenizerV3Test, LeadingSpace) {
+TEST_F(SentencePieceTextV3Test, LeadingSpace) {
   EXPECT_EQ(Stream({}, {a_, a_}), "a| a|");
   EXPECT_EQ(Stream({1}, {a_, a_}), "a| a|");            // Behind <s>.
   EXPECT_EQ(Stream({1, 3, a_, 4}, {a_, a_}), "a| a|");  // Behind [/INST].
@@ -144,7 +142,7 @@ TEST_F(DetokenizerV3Test, LeadingSpace) {
   EXPECT_EQ(Stream({}, {2, a_, 2, a_}), "|a|| a|");  // As in Decode of the whole.
 }
 
-TEST_F(DetokenizerV3Test, BytesAreHeldUntilTheCharacterIsComplete) {
+TEST_F(SentencePieceTextV3Test, BytesAreHeldUntilTheCharacterIsComplete) {
   EXPECT_EQ(Stream({}, {Byte(0xF0), Byte(0x9F), Byte(0x98), Byte(0x80), a_}), "|||\U0001F600| a|");
   EXPECT_EQ(Stream({}, {Byte(0xC3), a_}), "|\ufffd a|");
   EXPECT_EQ(Stream({}, {Byte(0xE2), Byte(0x96)}), "||\ufffd\ufffd");
@@ -154,7 +152,7 @@ TEST_F(DetokenizerV3Test, BytesAreHeldUntilTheCharacterIsComplete) {
   EXPECT_EQ(Stream({}, {Byte(0xED), Byte(0xA0)}), "|\ufffd\ufffd|");  // A surrogate: no hope.
 }
 
-TEST_F(DetokenizerV3Test, CharacterThatThePromptLeftIncomplete) {
+TEST_F(SentencePieceTextV3Test, CharacterThatThePromptLeftIncomplete) {
   const Ids prompt = {1, a_, Byte(0xF0), Byte(0x9F)};
   EXPECT_EQ(Stream(prompt, {Byte(0x98), Byte(0x80)}), "|\U0001F600|");
   EXPECT_EQ(Stream(prompt, {a_}), " a|");
@@ -163,12 +161,12 @@ TEST_F(DetokenizerV3Test, CharacterThatThePromptLeftIncomplete) {
   EXPECT_EQ(Stream(prompt, {Byte(0xFF), Byte(0xFF)}), "\ufffd|\ufffd|");
 }
 
-TEST_F(DetokenizerV3Test, SpecialPiecesWhenWanted) {
-  Detokenizer detokenizer(&tokenizer_, /*skip_special=*/false);
-  EXPECT_EQ(detokenizer.Push(5), "[TOOL_CALLS]");
-  EXPECT_EQ(detokenizer.Push(a_), " a");
-  EXPECT_EQ(detokenizer.Push(2), "</s>");
-  EXPECT_EQ(detokenizer.Push(0), " \u2047 ");
+TEST_F(SentencePieceTextV3Test, SpecialPiecesWhenWanted) {
+  const auto stream = tokenizer_.NewText({}, /*skip_special=*/false);
+  EXPECT_EQ(stream->Push(5), "[TOOL_CALLS]");
+  EXPECT_EQ(stream->Push(a_), " a");
+  EXPECT_EQ(stream->Push(2), "</s>");
+  EXPECT_EQ(stream->Push(0), " \u2047 ");
 }
 
 }  // namespace
