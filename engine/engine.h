@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -79,12 +80,15 @@ class Engine {
   // Blocks while there is nothing to do; false: stop.
   bool AwaitWork();
   void Step();
+  void Receive();  // what came through the doors: cancels and the inbox
   std::vector<Request> TakeInbox();
   std::vector<uint64_t> TakeCancels();
-  void Publish(const StepStats& stats);  // to Load
+  // All of the device's work of a step; what is held leaves meanwhile. Answers of plan.sequences.
+  std::span<StepAnswer> Compute(const Plan& plan, std::span<const SamplingRow> asked);
   // What a step brings waits until the next one keeps the device busy, or there is none.
   void Hold(Scheduler::Outcome outcome, TimePoint began);
-  void Deliver();  // what is held, if anything is
+  void Deliver();                        // what is held, if anything is
+  void Publish(const StepStats& stats);  // to Load
   absl::Status CheckTokens(const Request& request) const;
 
   const EngineOptions options_;

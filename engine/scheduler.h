@@ -48,7 +48,7 @@ class Scheduler {
   using MakeState =
       std::function<absl::StatusOr<std::unique_ptr<AttentionState>>(const AttentionParams&)>;
   struct Outcome {
-    std::vector<Event> events;
+    std::vector<TokenNews> news;
     StepStats stats;  // without step_seconds
   };
 
@@ -68,10 +68,10 @@ class Scheduler {
   void CancelAll();
 
   // Decides one step, valid until the next call. Its batch is empty only if nothing is left to run.
-  Plan& MakePlan(TimePoint now);
-  // Applies the step that MakePlan decided and the model and sampler have filled in. The events
-  // are those of the step and of whatever ended since the last Commit.
-  Outcome Commit(Plan& plan, TimePoint now);
+  const Plan& MakePlan(TimePoint now);
+  // Applies the step that MakePlan decided, with answers[i] for plan.sequences[i], which are moved
+  // from. The news are those of the step and of whatever ended since the last Commit.
+  Outcome Commit(const Plan& plan, std::span<StepAnswer> answers, TimePoint now);
 
   bool Empty() const { return running_.empty() && waiting_.empty() && ended_.empty(); }
   int32_t running() const { return static_cast<int32_t>(running_.size()); }
@@ -79,7 +79,7 @@ class Scheduler {
   StepStats Stats() const;  // the gauges alone; the step's own figures are 0
 
  private:
-  // Left without a step of its own; its last event is made in Commit.
+  // Left without a step of its own; its last news are made in Commit.
   struct Ended {
     std::unique_ptr<Sequence> sequence;
     FinishReason reason;
@@ -95,7 +95,8 @@ class Scheduler {
   void PreemptYoungest();
   void AddRows(Sequence& sequence, int32_t count);
   // Applies one entry of the plan.
-  void Apply(PlannedSequence& planned, TimePoint now, std::vector<Event>* events, StepStats* step);
+  void Apply(const PlannedSequence& planned, StepAnswer answer, TimePoint now, Outcome* outcome);
+  void SetGauges(StepStats* stats) const;
 
   const EngineOptions options_;
   const Tokenizer* tokenizer_;

@@ -11,28 +11,6 @@
 #include "server/logging.h"
 
 namespace alcca {
-namespace {
-
-// Which of two sequences' ends names the whole request's.
-int Severity(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kNone:
-      return 0;
-    case FinishReason::kStop:
-      return 1;
-    case FinishReason::kLength:
-      return 2;
-    case FinishReason::kAbort:
-      return 3;
-    case FinishReason::kDeadline:
-      return 4;
-    case FinishReason::kError:
-      return 5;
-  }
-  return 0;
-}
-
-}  // namespace
 
 void Call::Begin(const Request& request, bool stream) {
   key_ = request.key;
@@ -49,32 +27,31 @@ void Call::Reject(const grpc::Status& status, RejectReason reason) {
   FinishWhenWritten(status);
 }
 
-bool Call::OnEvent(const Event& event, TimePoint now) {
+bool Call::OnNews(TokenNews news, TimePoint now) {
   const std::lock_guard lock(mutex_);
-  Completion& completion = completions_[event.index];
-  Observe(event, &completion, now);
-  const bool news =
-      !event.token_ids.empty() || !event.text.empty() || !event.prompt_logprobs.empty();
-  if (stream_ && news) {
-    EnqueueChunk(Chunk(event));
+  Completion& completion = completions_[news.index];
+  Observe(news, &completion, now);
+  if (stream_ && (!news.token_ids.empty() || !news.text.empty() || !news.prompt_logprobs.empty())) {
+    EnqueueChunk(Chunk(&news));
   }
-  if (event.finish == FinishReason::kNone) {
+  if (news.ending == nullptr) {
     return false;
   }
-  hooks_.metrics->SequenceDone(event);
-  if (Severity(event.finish) > Severity(worst_)) {
-    worst_ = event.finish;
-    error_ = event.error;
+  const FinishReason reason = news.ending->reason;
+  hooks_.metrics->SequenceDone(news.prompt_tokens, news.completion_tokens, *news.ending);
+  if (reason > worst_) {
+    worst_ = reason;
+    error_ = news.ending->error;
   }
-  if (event.finish != FinishReason::kError && event.finish != FinishReason::kDeadline) {
-    Enqueue(Complete(event, completion, now));
-    completion.Drop();  // the message has it now
+  if (reason != FinishReason::kError && reason != FinishReason::kDeadline) {
+    Enqueue(Complete(news, std::move(completion.message), now));
   }
   if (--unfinished_ > 0) {
     return false;
   }
-  if (too_slow_ && Severity(FinishReason::kAbort) > Severity(worst_)) {
-    worst_ = FinishReason::kAbort;  // it may have been too slow for the last chunk
+  if (too_slow_) {
+    worst_ =
+        std::max(worst_, FinishReason::kAbort);  // it may have been too slow for the last chunk
   }
   int32_t longest = 0;
   for (const Completion& done : completions_) {
@@ -85,79 +62,72 @@ bool Call::OnEvent(const Event& event, TimePoint now) {
   return true;
 }
 
-void Call::Observe(const Event& event, Completion* completion, TimePoint now) {
-  completion->token_ids.insert(completion->token_ids.end(), event.token_ids.begin(),
-                               event.token_ids.end());
-  completion->text += event.text;
-  completion->logprobs.insert(completion->logprobs.end(), event.logprobs.begin(),
-                              event.logprobs.end());
-  if (!event.prompt_logprobs.empty()) {
-    completion->prompt_logprobs = event.prompt_logprobs;
+void Call::Observe(const TokenNews& news, Completion* completion, TimePoint now) {
+  v1::GenerateComplete& whole = *completion->message.mutable_complete();
+  whole.mutable_output_ids()->Add(news.token_ids.begin(), news.token_ids.end());
+  whole.mutable_text()->append(news.text);
+  if (!news.logprobs.empty()) {
+    SetLogprobs(news.logprobs, whole.mutable_output_logprobs());
   }
-  const int32_t fresh = event.completion_tokens - completion->completion_tokens;
-  if (event.first_token) {
+  if (!news.prompt_logprobs.empty()) {
+    SetLogprobs(news.prompt_logprobs, whole.mutable_input_logprobs());
+  }
+  const int32_t fresh = news.completion_tokens - completion->completion_tokens;
+  if (news.first_token) {
     hooks_.metrics->FirstToken(Seconds(arrival_, now));
   } else if (fresh > 0) {
     hooks_.metrics->NextTokens(Seconds(completion->last_token, now));
   }
   if (fresh > 0) {
     hooks_.metrics->GeneratedTokens(fresh);
-    completion->completion_tokens = event.completion_tokens;
+    completion->completion_tokens = news.completion_tokens;
     completion->last_token = now;
     output_tokens_ += fresh;
   }
-  prompt_tokens_ = event.prompt_tokens;
+  prompt_tokens_ = news.prompt_tokens;
 }
 
-v1::GenerateResponse Call::Chunk(const Event& event) const {
+v1::GenerateResponse Call::Chunk(TokenNews* news) {
   v1::GenerateResponse message;
   v1::GenerateStreamChunk& chunk = *message.mutable_chunk();
-  chunk.mutable_token_ids()->Assign(event.token_ids.begin(), event.token_ids.end());
-  chunk.set_text(event.text);
-  chunk.set_prompt_tokens(event.prompt_tokens);
-  chunk.set_completion_tokens(event.completion_tokens);
-  chunk.set_index(event.index);
-  if (!event.logprobs.empty()) {
-    SetLogprobs(event.logprobs, chunk.mutable_output_logprobs());
+  chunk.mutable_token_ids()->Assign(news->token_ids.begin(), news->token_ids.end());
+  chunk.set_text(std::move(news->text));
+  chunk.set_prompt_tokens(news->prompt_tokens);
+  chunk.set_completion_tokens(news->completion_tokens);
+  chunk.set_index(news->index);
+  if (!news->logprobs.empty()) {
+    SetLogprobs(news->logprobs, chunk.mutable_output_logprobs());
   }
-  if (!event.prompt_logprobs.empty()) {
-    SetLogprobs(event.prompt_logprobs, chunk.mutable_input_logprobs());
+  if (!news->prompt_logprobs.empty()) {
+    SetLogprobs(news->prompt_logprobs, chunk.mutable_input_logprobs());
   }
   return message;
 }
 
-v1::GenerateResponse Call::Complete(const Event& event, const Completion& completion,
+v1::GenerateResponse Call::Complete(const TokenNews& last, v1::GenerateResponse message,
                                     TimePoint now) const {
-  v1::GenerateResponse message;
-  v1::GenerateComplete& out = *message.mutable_complete();
-  out.mutable_output_ids()->Assign(completion.token_ids.begin(), completion.token_ids.end());
-  out.set_text(completion.text);
-  out.set_finish_reason(FinishReasonName(event.finish));
-  out.set_prompt_tokens(event.prompt_tokens);
-  out.set_completion_tokens(event.completion_tokens);
-  out.set_index(event.index);
-  out.set_request_id(id_);
-  if (const int32_t* id = std::get_if<int32_t>(&event.matched_stop)) {
-    out.set_matched_token_id(*id);
-  } else if (const std::string* text = std::get_if<std::string>(&event.matched_stop)) {
-    out.set_matched_stop_str(*text);
+  const Ending& ending = *last.ending;
+  v1::GenerateComplete& whole = *message.mutable_complete();
+  whole.set_finish_reason(FinishReasonName(ending.reason));
+  whole.set_prompt_tokens(last.prompt_tokens);
+  whole.set_completion_tokens(last.completion_tokens);
+  whole.set_index(last.index);
+  whole.set_request_id(id_);
+  if (const int32_t* id = std::get_if<int32_t>(&ending.matched_stop)) {
+    whole.set_matched_token_id(*id);
+  } else if (const std::string* text = std::get_if<std::string>(&ending.matched_stop)) {
+    whole.set_matched_stop_str(*text);
   }
-  if (!completion.logprobs.empty()) {
-    SetLogprobs(completion.logprobs, out.mutable_output_logprobs());
-  }
-  if (!completion.prompt_logprobs.empty()) {
-    SetLogprobs(completion.prompt_logprobs, out.mutable_input_logprobs());
-  }
-  out.mutable_usage()->set_prompt_tokens(event.prompt_tokens);
-  out.mutable_usage()->set_completion_tokens(event.completion_tokens);
-  out.mutable_usage()->set_total_tokens(event.prompt_tokens + event.completion_tokens);
-  v1::Timings& timings = *out.mutable_timings();
-  timings.set_queue_seconds(event.timings.queue_seconds);
-  timings.set_prefill_seconds(event.timings.prefill_seconds);
-  timings.set_decode_seconds(event.timings.decode_seconds);
+  whole.mutable_usage()->set_prompt_tokens(last.prompt_tokens);
+  whole.mutable_usage()->set_completion_tokens(last.completion_tokens);
+  whole.mutable_usage()->set_total_tokens(last.prompt_tokens + last.completion_tokens);
+  v1::Timings& timings = *whole.mutable_timings();
+  timings.set_queue_seconds(ending.timings.queue_seconds);
+  timings.set_prefill_seconds(ending.timings.prefill_seconds);
+  timings.set_decode_seconds(ending.timings.decode_seconds);
   timings.set_total_seconds(Seconds(arrival_, now));
-  timings.set_preemptions(event.timings.preemptions);
-  SetReport(event, out.mutable_attention());
+  timings.set_preemptions(ending.timings.preemptions);
+  SetReport(ending, whole.mutable_attention());
   return message;
 }
 

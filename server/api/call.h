@@ -40,8 +40,8 @@ class Call final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
   uint64_t key() const { return key_; }
   const std::string& id() const { return id_; }
 
-  // True with the last event of the last sequence: the call is about to finish.
-  bool OnEvent(const Event& event, TimePoint now);
+  // True with the last news of the last sequence: the call is about to finish.
+  bool OnNews(TokenNews news, TimePoint now);
   void EndAbortedWith(const grpc::Status& status);
   // Resets the stream where a message has been on its way to the client since before `since`: one
   // who reads nothing at all would hold what it has until its connection breaks.
@@ -54,28 +54,21 @@ class Call final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
  private:
   // What one of the n sequences has produced so far.
   struct Completion {
-    std::vector<int32_t> token_ids;
-    std::string text;
-    std::vector<TokenLogprob> logprobs, prompt_logprobs;
+    v1::GenerateResponse message;  // its whole answer, as far as it is known
     TimePoint last_token;
     int32_t completion_tokens = 0;
-
-    void Drop() {
-      const int32_t count = completion_tokens;
-      *this = {};
-      completion_tokens = count;
-    }
   };
 
   // All below: mutex_ held.
-  void Observe(const Event& event, Completion* completion, TimePoint now);
+  void Observe(const TokenNews& news, Completion* completion, TimePoint now);
   void Enqueue(v1::GenerateResponse message, int64_t chunk_bytes = 0);
   void EnqueueChunk(v1::GenerateResponse message);  // within max_undelivered_bytes
   void EndTooSlow(const char* limit);
   void WriteNext();
   void FinishWhenWritten(const grpc::Status& status);
-  v1::GenerateResponse Chunk(const Event& event) const;
-  v1::GenerateResponse Complete(const Event& event, const Completion& completion,
+  // The text moves.
+  static v1::GenerateResponse Chunk(TokenNews* news);
+  v1::GenerateResponse Complete(const TokenNews& last, v1::GenerateResponse message,
                                 TimePoint now) const;
   grpc::Status FinalStatus() const;
 

@@ -1,5 +1,7 @@
 #include "server/api/delivery.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "server/api/call.h"
 
@@ -63,14 +65,14 @@ int32_t Delivery::active() const {
   return static_cast<int32_t>(calls_.size());
 }
 
-void Delivery::OnStep(std::vector<Event> events, const StepStats& stats) {
+void Delivery::OnStep(std::vector<TokenNews> news, const StepStats& stats) {
   metrics_->Step(stats);
   const TimePoint now = Clock::now();
   const std::lock_guard lock(mutex_);
-  for (const Event& event : events) {
-    if (const auto it = calls_.find(event.request_key); it != calls_.end()) {
+  for (TokenNews& one : news) {
+    if (const auto it = calls_.find(one.key); it != calls_.end()) {
       // Free the id before the client can know that its request has ended and use it again.
-      if (it->second->OnEvent(event, now)) {
+      if (it->second->OnNews(std::move(one), now)) {
         ReleaseId(*it->second);
       }
     }

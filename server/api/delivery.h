@@ -37,7 +37,7 @@ class Delivery final : public EventSink {
   void ResetStuck(TimePoint since);
   int32_t active() const;
 
-  void OnStep(std::vector<Event> events, const StepStats& stats) override;
+  void OnStep(std::vector<TokenNews> news, const StepStats& stats) override;
 
  private:
   void ReleaseId(const Call& call);  // mutex_ is held

@@ -104,21 +104,21 @@ void SetAttention(const AttentionParams& from, v1::AttentionParams* to) {
   }
 }
 
-void SetReport(const Event& event, v1::AttentionReport* to) {
+void SetReport(const Ending& ending, v1::AttentionReport* to) {
   AttentionCounters all;
-  for (const AttentionCounters& phase : event.counters) {
+  for (const AttentionCounters& phase : ending.counters) {
     all += phase;
   }
-  SetAttention(event.attention, to->mutable_applied());
-  SetCounters(event.counters[static_cast<size_t>(Phase::kPrefill)], to->mutable_prefill());
-  SetCounters(event.counters[static_cast<size_t>(Phase::kDecode)], to->mutable_decode());
+  SetAttention(ending.attention, to->mutable_applied());
+  SetCounters(ending.counters[static_cast<size_t>(Phase::kPrefill)], to->mutable_prefill());
+  SetCounters(ending.counters[static_cast<size_t>(Phase::kDecode)], to->mutable_decode());
   to->set_near_share(Ratio(all.near_queries, all.queries));
   to->set_performed_over_dense_causal(Ratio(all.performed(), all.dense_equivalent()));
   to->set_qk_performed_over_dense_causal(Ratio(
       all.qk_exact + all.qk_centroid + all.com_test + all.index_build, all.dense_equivalent_qk));
-  to->set_fell_back(event.fell_back);
-  to->set_index_bytes(event.index_bytes);
-  to->set_index_build_seconds(event.timings.index_build_seconds);
+  to->set_fell_back(ending.fell_back);
+  to->set_index_bytes(ending.index_bytes);
+  to->set_index_build_seconds(ending.timings.index_build_seconds);
   if (all.recall_wanted > 0) {
     to->set_search_recall(Ratio(all.recall_found, all.recall_wanted));
   }

@@ -13,6 +13,6 @@ void SetLogprobs(const std::vector<TokenLogprob>& from, v1::OutputLogProbs* to);
 void SetLogprobs(const std::vector<TokenLogprob>& from, v1::InputLogProbs* to);
 void SetAttention(const AttentionParams& from, v1::AttentionParams* to);
 // Counters, shares and ratios of a finished sequence.
-void SetReport(const Event& event, v1::AttentionReport* to);
+void SetReport(const Ending& ending, v1::AttentionReport* to);
 
 }  // namespace alcca

@@ -350,24 +350,24 @@ void Metrics::GeneratedTokens(int64_t tokens) {
   f_->generation_tokens.Increment(static_cast<double>(tokens));
 }
 
-void Metrics::SequenceDone(const Event& event) {
-  f_->prompt_tokens.Increment(event.prompt_tokens);
-  f_->request_prompt.Observe(event.prompt_tokens);
-  f_->request_generation.Observe(event.completion_tokens);
-  f_->queue.Observe(event.timings.queue_seconds);
-  if (event.completion_tokens > 0) {
-    f_->prefill.Observe(event.timings.prefill_seconds);
-    f_->decode.Observe(event.timings.decode_seconds);
-    f_->inference.Observe(event.timings.prefill_seconds + event.timings.decode_seconds);
+void Metrics::SequenceDone(int32_t prompt_tokens, int32_t completion_tokens, const Ending& ending) {
+  f_->prompt_tokens.Increment(prompt_tokens);
+  f_->request_prompt.Observe(prompt_tokens);
+  f_->request_generation.Observe(completion_tokens);
+  f_->queue.Observe(ending.timings.queue_seconds);
+  if (completion_tokens > 0) {
+    f_->prefill.Observe(ending.timings.prefill_seconds);
+    f_->decode.Observe(ending.timings.decode_seconds);
+    f_->inference.Observe(ending.timings.prefill_seconds + ending.timings.decode_seconds);
   }
-  if (event.completion_tokens > 1) {
-    f_->tpot.Observe(event.timings.decode_seconds / (event.completion_tokens - 1));
+  if (completion_tokens > 1) {
+    f_->tpot.Observe(ending.timings.decode_seconds / (completion_tokens - 1));
   }
-  if (event.attention.mode == AttentionMode::kAlcca ||
-      event.attention.mode == AttentionMode::kMultipole) {
-    f_->index_build.Observe(event.timings.index_build_seconds);
+  if (ending.attention.mode == AttentionMode::kAlcca ||
+      ending.attention.mode == AttentionMode::kMultipole) {
+    f_->index_build.Observe(ending.timings.index_build_seconds);
   }
-  f_->fallbacks.Increment(event.fell_back ? 1 : 0);
+  f_->fallbacks.Increment(ending.fell_back ? 1 : 0);
 }
 
 void Metrics::Step(const StepStats& s) {

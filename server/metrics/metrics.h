@@ -51,7 +51,7 @@ class Metrics {
   void NextTokens(double seconds);
   void GeneratedTokens(int64_t tokens);  // those of the answer
   // One sequence ended.
-  void SequenceDone(const Event& event);
+  void SequenceDone(int32_t prompt_tokens, int32_t completion_tokens, const Ending& ending);
   void Step(const StepStats& stats);
 
  private:
