@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/api/delivery.h"
+#include "server/api/intake.h"
 #include "server/api/service.h"
 #include "server/config.h"
 #include "server/metrics/metrics.h"
@@ -54,6 +55,7 @@ class Daemon {
   Metrics metrics_;
   Delivery delivery_;
   HealthService health_;
+  Intake intake_;
   InferenceService service_;
   std::unique_ptr<LoadedModel> model_;
   std::shared_ptr<grpc::ServerCredentials> credentials_;  // outlives server_

@@ -11,7 +11,7 @@
 #include "engine/engine.h"
 #include "engine/model/mistral_model.h"
 #include "engine/text/tokenizer.h"
-#include "server/api/service.h"
+#include "server/api/intake.h"
 #include "server/config.h"
 
 namespace alcca {

@@ -184,10 +184,16 @@ absl::Status ChatFieldError(const absl::Status& status) {
              : FieldError("tools_json", text);
 }
 
-absl::Status CheckRequestId(const std::string& id) {
+absl::StatusOr<Request> Begin(const std::string& id, const Arrival& arrival) {
   RETURN_IF_ERROR(ValidateText(id, "request_id"));
-  return IntInRange(static_cast<int64_t>(id.size()), 0, kMaxRequestIdBytes, "request_id (bytes)")
-      .status();
+  RETURN_IF_ERROR(
+      IntInRange(static_cast<int64_t>(id.size()), 0, kMaxRequestIdBytes, "request_id (bytes)")
+          .status());
+  Request request;
+  request.id = id;
+  request.arrival = arrival.time;
+  request.deadline = arrival.deadline;
+  return request;
 }
 
 }  // namespace
@@ -313,10 +319,9 @@ absl::Status ValidateTextSize(size_t bytes, const RequestRules& rules, std::stri
                                               rules.max_context, " tokens"));
 }
 
-absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const RequestRules& rules) {
-  Request out;
-  RETURN_IF_ERROR(CheckRequestId(in.request_id()));
-  out.id = in.request_id();
+absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const RequestRules& rules,
+                                         const Arrival& arrival) {
+  ASSIGN_OR_RETURN(Request out, Begin(in.request_id(), arrival));
   if (in.has_tokenized()) {
     ASSIGN_OR_RETURN(out.prompt, ValidateTokenIds(in.tokenized().input_ids(), "tokenized.input_ids",
                                                   rules.vocab_size));
@@ -338,10 +343,9 @@ absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const Re
   return out;
 }
 
-absl::StatusOr<Request> ValidateChat(const v1::ChatRequest& in, const RequestRules& rules) {
-  Request out;
-  RETURN_IF_ERROR(CheckRequestId(in.request_id()));
-  out.id = in.request_id();
+absl::StatusOr<Request> ValidateChat(const v1::ChatRequest& in, const RequestRules& rules,
+                                     const Arrival& arrival) {
+  ASSIGN_OR_RETURN(Request out, Begin(in.request_id(), arrival));
   size_t bytes = 0;
   for (const v1::ChatMessage& message : in.messages()) {
     bytes += message.ByteSizeLong();

@@ -6,6 +6,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -40,10 +42,17 @@ struct RequestRules {
   int32_t sliding_window = 0;  // of the model, tokens; 0: none. multipole does not serve it
 };
 
-// Everything but key, arrival and deadline.
+// When a request came, and until when its client waits for it.
+struct Arrival {
+  TimePoint time;
+  std::optional<TimePoint> deadline;
+};
+
+// A whole request but for its key, and its id if the client gave none: Delivery::Register.
 absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& request,
-                                         const RequestRules& rules);
-absl::StatusOr<Request> ValidateChat(const v1::ChatRequest& request, const RequestRules& rules);
+                                         const RequestRules& rules, const Arrival& arrival);
+absl::StatusOr<Request> ValidateChat(const v1::ChatRequest& request, const RequestRules& rules,
+                                     const Arrival& arrival);
 absl::StatusOr<AttentionParams> ValidateAttention(const v1::AttentionParams& params,
                                                   const RequestRules& rules);
 // Ids for Detokenize.

@@ -76,12 +76,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (data[0] % 2 == 0) {
     alcca::v1::GenerateRequest request;
     if (request.ParseFromArray(data + 1, length)) {
-      CheckRequest(alcca::ValidateGenerate(request, Rules()));
+      CheckRequest(alcca::ValidateGenerate(request, Rules(), {}));
     }
   } else {
     alcca::v1::ChatRequest request;
     if (request.ParseFromArray(data + 1, length)) {
-      CheckRequest(alcca::ValidateChat(request, Rules()));
+      CheckRequest(alcca::ValidateChat(request, Rules(), {}));
     }
   }
   return 0;
