@@ -39,7 +39,7 @@ struct EngineLoad {
 
 class Engine {
  public:
-  // Starts the engine thread. `tokenizer` (may be null: events carry no text) and `sink` outlive
+  // Starts the engine thread. `tokenizer` (may be null: news carry no text) and `sink` outlive
   // the engine.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options,
                                                         std::unique_ptr<Model> model,
@@ -49,7 +49,7 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Thread-safe; never blocks on a step. On OK exactly n finishing events follow (one per index).
+  // Thread-safe; never blocks on a step. On OK exactly n endings follow (one per index).
   // INVALID_ARGUMENT: prompt + max_tokens can never fit (context or KV pool; the message has both
   //   numbers), or a token id is outside the vocabulary. RESOURCE_EXHAUSTED: the queue is full.
   //   UNAVAILABLE: draining or stopped. ALREADY_EXISTS: the key is in flight.
@@ -59,15 +59,15 @@ class Engine {
   bool Cancel(uint64_t request_key);
   // From now on Submit is UNAVAILABLE. What is queued or running goes on.
   void Drain();
-  // True when nothing is queued or running, and every finishing event has been delivered.
+  // True when nothing is queued or running, and every ending has been delivered.
   bool Idle() const;
-  // Aborts what is left (finishing events are delivered) and joins the thread. Idempotent. Never
+  // Aborts what is left (its endings are delivered) and joins the thread. Idempotent. Never
   // called from the sink.
   void Stop();
   EngineLoad Load() const;
 
  private:
-  // A request between Submit and its last finishing event.
+  // A request between Submit and its last ending.
   struct InFlight {
     int32_t sequences = 0;  // not finished yet
     bool cancelled = false;

@@ -37,7 +37,7 @@ struct SamplingParams {
 };
 
 struct Request {
-  uint64_t key = 0;  // unique in this process; the service's handle for Cancel and events
+  uint64_t key = 0;  // unique in this process; the service's handle for Cancel and its news
   std::string id;    // the client's name for it, for logs
   std::vector<int32_t> prompt;  // token ids, not empty
   SamplingParams sampling;

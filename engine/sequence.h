@@ -22,7 +22,7 @@ namespace alcca {
 
 class Sequence {
  public:
-  // `tokenizer` (null: events carry no text) and `pool` outlive this.
+  // `tokenizer` (null: news carry no text) and `pool` outlive this.
   Sequence(Request request, int32_t index, const Tokenizer* tokenizer, KvPagePool* pool);
   Sequence(const Sequence&) = delete;
   Sequence& operator=(const Sequence&) = delete;

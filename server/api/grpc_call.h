@@ -1,7 +1,8 @@
 #pragma once
 
 // One streaming call of gRPC: writes the messages of its Answer, one at a time, and ends with its
-// status. A service derives the reactor, whose type is its message's, and passes on its reactions.
+// status. A service derives the reactor, whose type is its message's, and passes on its reactions;
+// a service with other messages than alcca.v1's translates them in StartMessage.
 
 #include <grpcpp/grpcpp.h>
 
