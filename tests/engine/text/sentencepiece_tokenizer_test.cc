@@ -389,8 +389,12 @@ TEST(SentencePieceTokenizerTest, LoadRefusesWhatIsNoFile) {
   std::ofstream(large).close();
   std::filesystem::resize_file(large, kMaxTokenizerBytes + 1);  // Sparse.
   EXPECT_EQ(SentencePieceTokenizer::Load(large).status().message(),
-            large + ": file of more than 67108864 bytes");
+            large + ": file of 67108865 bytes, at most 67108864");
   std::filesystem::remove(large);
+  EXPECT_EQ(SentencePieceTokenizer::FromBytes(std::string(kMaxTokenizerBytes + 1, 'x'), "large")
+                .status()
+                .message(),
+            "large: larger than 64 MiB");
 }
 
 TEST(SentencePieceTokenizerTest, MovedTokenizerStillWorks) {
