@@ -69,7 +69,7 @@ std::string DefaultSamplingJson(const GenerationConfig& g) {
 }
 
 v1::GetModelInfoResponse ModelInfo(const ServerConfig& config, const ModelPlan& plan,
-                                   const MistralModel& model, const AttentionParams& attention) {
+                                   const MistralModel& model, const RequestRules& rules) {
   v1::GetModelInfoResponse info;
   const std::string folder = fs::path(plan.dir).lexically_normal().filename();
   info.set_model_path(folder);
@@ -77,7 +77,7 @@ v1::GetModelInfoResponse ModelInfo(const ServerConfig& config, const ModelPlan& 
   info.set_max_context_length(plan.max_context);
   info.set_vocab_size(static_cast<uint32_t>(plan.config.vocab_size));
   info.set_served_model_name(config.served_model_name.empty() ? folder : config.served_model_name);
-  info.set_tokenizer_path(absl::StrCat(folder, "/", std::string(plan.tokenizer->file_name())));
+  info.set_tokenizer_path(absl::StrCat(folder, "/", std::string(rules.tokenizer->file_name())));
   info.set_model_type("mistral");
   info.add_architectures(plan.config.architecture);
   info.mutable_eos_token_ids()->Assign(plan.config.eos_token_ids.begin(),
@@ -87,7 +87,7 @@ v1::GetModelInfoResponse ModelInfo(const ServerConfig& config, const ModelPlan& 
   }
   info.set_max_req_input_len(plan.max_context - 1);
   info.set_default_sampling_params_json(DefaultSamplingJson(plan.generation));
-  SetAttention(attention, info.mutable_default_attention());
+  SetAttention(rules.attention, info.mutable_default_attention());
   info.set_weight_dtype(WeightDTypeName(plan.options.weight_dtype));
   info.set_device(model.backend().Describe());
   info.set_weight_bytes(model.weight_bytes());
@@ -311,7 +311,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const ServerConfig& confi
   loaded->kv_pages = plan.options.kv_pages;
   loaded->tokenizer = std::move(plan.tokenizer);
   loaded->serving.rules = MakeRules(config, plan, loaded->tokenizer.get());
-  loaded->serving.model_info = ModelInfo(config, plan, *model, loaded->serving.rules.attention);
+  loaded->serving.model_info = ModelInfo(config, plan, *model, loaded->serving.rules);
   loaded->serving.max_num_seqs = static_cast<int32_t>(config.max_num_seqs);
   Log(LogLevel::kInfo, "model loaded",
       {{"model", loaded->serving.model_info.served_model_name()},
