@@ -2,8 +2,8 @@
 JOBS ?= $(shell nproc)
 BIN := build/release/bin
 
-.PHONY: help run build test test-dev test-tsan fuzz bench plots dashboards dashboards-pictures \
-        prometheus-rules cuda faiss-cuda format lint clean setup \
+.PHONY: help run build test test-dev test-tsan fuzz bench plots dashboards prometheus-rules \
+        cuda faiss-cuda format lint clean setup \
         deb deb-test image image-test packaging-tools
 
 help:  ## this list
@@ -57,9 +57,6 @@ dashboards:  ## write deploy/grafana/dashboards from generate.py
 
 prometheus-rules:  ## write deploy/prometheus' rules as PrometheusRules for deploy/kubernetes
 	@python3 -B deploy/prometheus/prometheusrule.py
-
-dashboards-pictures: build  ## draw the dashboards into docs/figures from a run of some minutes
-	@python3 -B tools/plot/dashboard_pictures.py docs/figures $(BIN)
 
 cuda: setup  ## compile and link with the CUDA backend (needs nvcc 13); no hot kernel may spill
 	@tools/build_faiss_cuda.sh --headers-only || echo "cuda: without FAISS' GPU headers"
