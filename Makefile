@@ -20,7 +20,7 @@ build: setup  ## the release build alone
 	  || { cat build-configure.log; exit 1; }; rm -f build-configure.log
 	@cmake --build build/release -j$(JOBS) --target alccad alcca pages
 
-check: lint-tools  ## in two minutes: format, the tree, units of engine, server and kernels
+check: lint-tools  ## the fast loop: format, tests of the tree, units without the emulated device
 	@tools/lint.sh format
 	@cmake --preset release
 	@cmake --build build/release -j$(JOBS) --target unit_tests
@@ -43,7 +43,7 @@ fuzz: setup  ## every fuzz target for FUZZ_SECONDS (30) over its committed corpu
 	@cmake --preset dev && cmake --build --preset fuzz -j$(JOBS)
 	@tools/run_fuzzers.sh build/dev/bin $(FUZZ_SECONDS)
 
-test-all: test test-dev test-tsan  ## all of these, and what the sanitizers' presets leave out as said twice
+test-all: test test-dev test-tsan  ## these three, the cases that the latter two leave out, and fuzz
 	@ctest --preset dev-all -j$(JOBS) -L thorough
 	@ctest --preset tsan-all -j$(JOBS) -L thorough
 	@tools/run_fuzzers.sh build/dev/bin $(FUZZ_SECONDS)

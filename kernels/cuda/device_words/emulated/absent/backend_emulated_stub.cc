@@ -1,4 +1,5 @@
-// In builds without the emulated device: ThreadSanitizer's, to which its fibers have nothing to tell.
+// In builds without the emulated device: ThreadSanitizer's, to which its fibers have nothing to
+// tell.
 
 #include "absl/status/status.h"
 #include "kernels/cuda/device_words/emulated/backend_emulated.h"
