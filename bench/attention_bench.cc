@@ -73,8 +73,7 @@ class Filled {
     filling.theta = 1e9f;
     filling.mass = 0;
     filling.dense_below = 0;
-    const bool attends =
-        attention.mode == AttentionMode::kAlcca || attention.mode == AttentionMode::kMultipole;
+    const bool attends = TraitsOf(attention.mode).keeps_state;
     while (length_ < context) {
       // FAISS searches near queries too, a million calls for 131,072 tokens: its sums stay those of
       // the first chunk, which changes no time.
@@ -99,7 +98,7 @@ class Filled {
                                .query_count = rows,
                                .kv_len = length_,
                                .pages = pages_.data(),
-                               .attention = attention,
+                               .attention = &attention,
                                .state = state_.get(),
                                .counters = &counters_});
     const TensorView qkv = qkv_->view().Head(rows);
@@ -193,14 +192,15 @@ void Register(const Setting& setting) {
     bool faiss_search = false;
   };
   const Mode modes[] = {
-      {"dense", {.mode = AttentionMode::kDense}},
-      {"alcca_exact", {.mode = AttentionMode::kAlcca, .epsilon = 0.05f}},
-      {"alcca_faiss", {.mode = AttentionMode::kAlcca, .epsilon = 0.05f}, /*faiss_search=*/true},
-      {"alcca_tree", {.mode = AttentionMode::kAlcca, .search = KeySearch::kTree, .epsilon = 0.05f}},
-      {"multipole", {.mode = AttentionMode::kMultipole}},
-      {"window", {.mode = AttentionMode::kWindow}},
-      {"topk", {.mode = AttentionMode::kTopK}},
-      {"alcca_all_near", {.mode = AttentionMode::kAlcca, .theta = 1e9f}}};
+      {"dense", {{.mode = AttentionMode::kDense}}},
+      {"alcca_exact", {{.mode = AttentionMode::kAlcca, .epsilon = 0.05f}}},
+      {"alcca_faiss", {{.mode = AttentionMode::kAlcca, .epsilon = 0.05f}}, /*faiss_search=*/true},
+      {"alcca_tree",
+       {{.mode = AttentionMode::kAlcca, .search = KeySearch::kTree, .epsilon = 0.05f}}},
+      {"multipole", {{.mode = AttentionMode::kMultipole}}},
+      {"window", {{.mode = AttentionMode::kWindow}}},
+      {"topk", {{.mode = AttentionMode::kTopK}}},
+      {"alcca_all_near", {{.mode = AttentionMode::kAlcca, .theta = 1e9f}}}};
   for (const int32_t rows : {1, kChunk}) {
     for (const int32_t context : setting.contexts) {
       if (rows > 1 && (context > 32768 || context < kChunk)) {

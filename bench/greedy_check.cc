@@ -77,7 +77,7 @@ class Sequence {
   std::span<const float> Feed(std::span<const int32_t> tokens, int32_t rows) {
     const auto count = static_cast<int32_t>(tokens.size());
     Batch batch;
-    batch.Append(tokens, length_, pages_.data(), attention_, state_.get(), &counters_);
+    batch.Append(tokens, length_, pages_.data(), &attention_, state_.get(), &counters_);
     for (int32_t i = count - rows; i < count; ++i) {
       batch.logit_rows.push_back(i);
     }
@@ -154,7 +154,7 @@ int Main(const Args& args) {
   alcca.search = KeySearch::kExact;
   AttentionParams tree = alcca;
   tree.search = KeySearch::kTree;
-  const AttentionParams dense, multipole = {.mode = AttentionMode::kMultipole, .dense_below = 0};
+  const AttentionParams dense, multipole = {{.mode = AttentionMode::kMultipole, .dense_below = 0}};
   const std::map<std::string, AttentionParams> attentions = {
       {"dense", dense}, {"alcca", alcca}, {"tree", tree}, {"multipole", multipole}};
 

@@ -147,7 +147,7 @@ class Run {
       ids.push_back(
           static_cast<int32_t>((int64_t{sequence.length} + i) * 7919 % model_.vocab_size()));
     }
-    batch->Append(ids, sequence.length, sequence.pages.data(), attention_, sequence.state.get(),
+    batch->Append(ids, sequence.length, sequence.pages.data(), &attention_, sequence.state.get(),
                   &sequence.counters);
     sequence.length += tokens;
   }
@@ -213,16 +213,6 @@ double MedianDecode(MistralModel& model, const AttentionParams& attention, const
   return Median(seconds);
 }
 
-AttentionParams AttentionOf(const std::string& mode) {
-  AttentionParams params;
-  for (int i = 0; i < kAttentionModeCount; ++i) {
-    if (mode == AttentionModeName(static_cast<AttentionMode>(i))) {
-      params.mode = static_cast<AttentionMode>(i);
-    }
-  }
-  return params;
-}
-
 std::unique_ptr<MistralModel> LoadModel(const ModelConfig& config, const Args& args,
                                         int32_t kv_pages) {
   const int32_t rows = std::max({1, std::min(args.longest(), args.chunk), args.widest()});
@@ -256,7 +246,7 @@ int Main(Args args) {
   const double weights = model->weight_bytes() - double(config.head_elements()) * 2;
   const double layers = double(config.num_layers) * double(config.layer_elements());
   const double head = double(config.head_elements());
-  const AttentionParams attention = AttentionOf(args.mode);
+  const AttentionParams attention = {{.mode = *ModeOf(args.mode)}};
   for (const int32_t prompt : args.prompts) {
     const double seconds = MedianPrefill(*model, attention, args, prompt);
     std::printf("prefill %d: %.1f tok/s\n", prompt, prompt / seconds);
@@ -297,8 +287,7 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"f32", "bf16", "int8", "fp8"}));
   app.add_option("--isa", args.device.isa)
       ->check(CLI::IsMember({"auto", "avx512", "avx2", "portable"}));
-  app.add_option("--mode", args.mode)
-      ->check(CLI::IsMember({"dense", "alcca", "multipole", "window", "topk"}));
+  app.add_option("--mode", args.mode)->check(CLI::IsMember(alcca::AttentionModeNames()));
   app.add_option("--prompt", args.prompts, "tokens of each prompt, a list")
       ->delimiter(',')
       ->check(CLI::Range(1, 1 << 20));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "attention/counters.h"
 #include "attention/params.h"
 #include "kernels/sampling.h"
 

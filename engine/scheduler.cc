@@ -229,7 +229,7 @@ void Scheduler::AddRows(Sequence& sequence, int32_t count) {
   planned.logit_start = static_cast<int32_t>(batch.logit_rows.size());
   planned.samples = end == sequence.length();
   batch.Append(sequence.tokens().subspan(begin, count), begin, sequence.pages().data(),
-               sequence.request().attention, sequence.state(), sequence.step_counters());
+               &sequence.request().attention, sequence.state(), sequence.step_counters());
   for (int32_t position = begin; position < end; ++position) {
     // The logits of a position are about the token after it.
     const int32_t next = position + 1;

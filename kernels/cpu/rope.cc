@@ -43,7 +43,7 @@ void RotateAndStoreRow(const Step& s, const BatchSequence& sequence, int32_t t) 
   for (int32_t h = 0; h < s.shape.heads + s.shape.kv_heads; ++h) {
     Rotate(row + h * d, half, cos, sin);
   }
-  const int32_t token = sequence.kv_len - sequence.query_count + (t - sequence.query_start);
+  const int32_t token = sequence.position(t - sequence.query_start);
   const int32_t page_tokens = s.kv.shape().page_tokens;
   const int32_t page = sequence.pages[token / page_tokens];
   const size_t at = static_cast<size_t>(token % page_tokens) * static_cast<size_t>(d);

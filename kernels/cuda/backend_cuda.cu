@@ -302,7 +302,7 @@ class BackendCuda final : public Backend {
     int32_t* place = places_.Next(device_.stream, 3 * batch.tokens());
     for (const BatchSequence& s : batch.sequences) {
       for (int32_t r = 0; r < s.query_count; ++r) {
-        const int32_t token = s.kv_len - s.query_count + r;
+        const int32_t token = s.position(r);
         const RowPlace row = {batch.positions[static_cast<size_t>(s.query_start + r)],
                               s.pages[token / page_tokens], token % page_tokens};
         std::memcpy(place + 3 * (s.query_start + r), &row, sizeof(row));

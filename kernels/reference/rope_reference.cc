@@ -31,7 +31,7 @@ void RopeAndStoreReference(TensorView qkv, KvCacheHost& kv, int32_t layer, const
       for (int32_t h = 0; h < shape.heads + shape.kv_heads; ++h) {
         Rotate(row + h * d, d, batch.positions[static_cast<size_t>(t)], rope.theta);
       }
-      const int32_t token = sequence.kv_len - sequence.query_count + r;
+      const int32_t token = sequence.position(r);
       const int32_t page = sequence.pages[token / page_tokens];
       for (int32_t h = 0; h < shape.kv_heads; ++h) {
         for (int32_t i = 0; i < d; ++i) {

@@ -30,10 +30,10 @@ inline Geometry MakeGeometry(int32_t heads, int32_t kv_heads, int32_t head_dim) 
 }
 
 inline AttentionParams Dense() {
-  return {.mode = AttentionMode::kDense};
+  return {{.mode = AttentionMode::kDense}};
 }
 inline AttentionParams Alcca(int32_t k, float theta = 0.0f, float epsilon = 1e-8f) {
-  return {.mode = AttentionMode::kAlcca, .theta = theta, .k = k, .epsilon = epsilon};
+  return {{.mode = AttentionMode::kAlcca, .theta = theta, .k = k, .epsilon = epsilon}};
 }
 inline AttentionParams Tree(int32_t k, int32_t distances, int32_t recent, float theta = 0.0f) {
   AttentionParams params = Alcca(k, theta);
@@ -44,10 +44,10 @@ inline AttentionParams Tree(int32_t k, int32_t distances, int32_t recent, float 
   return params;
 }
 inline AttentionParams Window(int32_t window) {
-  return {.mode = AttentionMode::kWindow, .window = window};
+  return {{.mode = AttentionMode::kWindow, .window = window}};
 }
 inline AttentionParams TopK(float sparsity) {
-  return {.mode = AttentionMode::kTopK, .sparsity = sparsity};
+  return {{.mode = AttentionMode::kTopK, .sparsity = sparsity}};
 }
 
 inline Tokens RandomTokens(const Geometry& geometry, int32_t count, uint64_t seed) {
@@ -157,7 +157,7 @@ class Rig {
                                  .query_count = piece.count,
                                  .kv_len = kv_len,
                                  .pages = s.pages.data(),
-                                 .attention = s.params,
+                                 .attention = &s.params,
                                  .state = s.state.get(),
                                  .counters = &s.counters[static_cast<size_t>(phase)]});
       batch.token_ids.resize(batch.token_ids.size() + piece.count, 0);

@@ -105,6 +105,7 @@ TEST_P(OpsConformance, RopeAndStore) {
         .layers = 2, .kv_heads = 2, .head_dim = d, .page_tokens = 4, .pages = 8};
     const AttentionShape shape = {.heads = 4, .kv_heads = 2, .head_dim = d};
     const std::vector<int32_t> first_pages = {5, 2, 7}, second_pages = {1, 0};
+    const AttentionParams dense;
     Batch batch;
     batch.token_ids.resize(12);
     for (int32_t i = 0; i < 9; ++i) {
@@ -118,12 +119,12 @@ TEST_P(OpsConformance, RopeAndStore) {
                           .query_count = 9,
                           .kv_len = 11,
                           .pages = first_pages.data(),
-                          .attention = {}};
+                          .attention = &dense};
     batch.sequences[1] = {.query_start = 9,
                           .query_count = 3,
                           .kv_len = 7,
                           .pages = second_pages.data(),
-                          .attention = {}};
+                          .attention = &dense};
     const Host qkv = RandomHost(12, shape.qkv_cols(), 26);
     const size_t floats = kv_shape.PageBytes(1) * static_cast<size_t>(kv_shape.pages);
     std::vector<Host> rotated, caches;

@@ -20,7 +20,7 @@ using ::testing::HasSubstr;
 
 constexpr CalibrationOptions kOptions = {.length = 96, .windows = 6, .rounds = 9};
 const AttentionParams kBase = {
-    .mode = AttentionMode::kAlcca, .k = 8, .epsilon = 0.05f};  // exact search
+    {.mode = AttentionMode::kAlcca, .k = 8, .epsilon = 0.05f}};  // exact search
 
 TEST(CalibrationTarget, Parses) {
   const auto near = ParseCalibrationTarget("near=0.5");

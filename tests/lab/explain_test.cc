@@ -30,15 +30,15 @@ LabModel Load(int32_t tokens) {
 }
 
 std::vector<AttentionParams> Modes() {
-  AttentionParams tree = {.mode = AttentionMode::kAlcca, .k = 4, .epsilon = 0.05f};
+  AttentionParams tree = {{.mode = AttentionMode::kAlcca, .k = 4, .epsilon = 0.05f}};
   tree.search = KeySearch::kTree;
   tree.tree_distances = 6;
   tree.tree_recent = 2;
-  return {{.mode = AttentionMode::kDense},
-          {.mode = AttentionMode::kAlcca, .theta = 4.6f, .k = 8, .epsilon = 0.05f},
+  return {{{.mode = AttentionMode::kDense}},
+          {{.mode = AttentionMode::kAlcca, .theta = 4.6f, .k = 8, .epsilon = 0.05f}},
           tree,
-          {.mode = AttentionMode::kWindow, .window = 5},
-          {.mode = AttentionMode::kTopK, .sparsity = 0.2f}};
+          {{.mode = AttentionMode::kWindow, .window = 5}},
+          {{.mode = AttentionMode::kTopK, .sparsity = 0.2f}}};
 }
 
 // The text inside the page's data element, as a browser hands it to the script.

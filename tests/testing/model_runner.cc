@@ -71,7 +71,7 @@ std::vector<float> ModelRunner::Feed(std::span<const int32_t> tokens, int32_t ch
   for (size_t begin = 0; begin < tokens.size(); begin += chunk) {
     const auto part = tokens.subspan(begin, std::min<size_t>(chunk, tokens.size() - begin));
     batch.Clear();
-    batch.Append(part, length_, pages_.data(), attention_, state_.get(),
+    batch.Append(part, length_, pages_.data(), &attention_, state_.get(),
                  &counters_[static_cast<int>(Phase::kPrefill)]);
     for (int32_t row = 0; row < batch.tokens(); ++row) {
       batch.logit_rows.push_back(row);

@@ -90,7 +90,7 @@ class ProbeSequence {
                                  .query_count = range.count,
                                  .kv_len = range.begin + range.count,
                                  .pages = pages_.data(),
-                                 .attention = params_,
+                                 .attention = &params_,
                                  .state = state_.get(),
                                  .counters = counters != nullptr ? counters : &unread_});
       for (int32_t i = 0; i < range.count; ++i) {
@@ -113,11 +113,9 @@ class ProbeSequence {
   AttentionCounters unread_;
 };
 
-// Whether a row's result depends on which rows were answered before it. A mode that is not known
-// here is taken to.
+// Whether a row's result depends on which rows were answered before it.
 bool NeedsHistory(AttentionMode mode) {
-  return mode != AttentionMode::kDense && mode != AttentionMode::kWindow &&
-         mode != AttentionMode::kTopK;
+  return TraitsOf(mode).keeps_state;
 }
 
 void CheckInput(const ProbeInput& input) {

@@ -26,7 +26,7 @@ using Kind = CalibrationTarget::Kind;
 constexpr int32_t kLogitRows = 256;
 constexpr int32_t kCuts = 64;     // thetas tried for a head: quantiles of its distances
 constexpr float kAllNear = 1e9f;  // the largest theta that a server takes
-const AttentionParams kDense = {.mode = AttentionMode::kDense};
+const AttentionParams kDense = {{.mode = AttentionMode::kDense}};
 
 // One query of one head.
 struct Query {
@@ -102,9 +102,9 @@ class Fitter final : public AttentionObserver {
     if (status_.ok()) {
       status_ = FitLayer(layer, qkv, batch, shape);
     }
-    const AttentionParams params = Params();
+    applied_ = Params();
     for (BatchSequence& sequence : batch.sequences) {
-      sequence.attention = params;
+      sequence.attention = &applied_;
     }
   }
 
@@ -209,7 +209,7 @@ class Fitter final : public AttentionObserver {
   }
 
   AttentionProbe probe_;
-  AttentionParams base_;
+  AttentionParams base_, applied_;  // applied_: to the layer that runs now
   const Kind kind_;
   const double price_;
   std::vector<int32_t> choices_;
@@ -237,7 +237,7 @@ absl::StatusOr<AttentionParams> Fit(LabModel* lab, std::span<const std::vector<i
     }
     ASSIGN_OR_RETURN(auto state, lab->model->MakeAttentionState(base));
     states.push_back(std::move(state));
-    batch.Append(std::span(ids).first(count), 0, pages.back().data(), base, states.back().get(),
+    batch.Append(std::span(ids).first(count), 0, pages.back().data(), &base, states.back().get(),
                  &unread);
   }
   lab->backend->set_observer(&fitter);

@@ -17,7 +17,7 @@ namespace alcca::lab {
 namespace {
 
 constexpr int32_t kLogitRows = 256;
-const AttentionParams kDense = {.mode = AttentionMode::kDense};
+const AttentionParams kDense = {{.mode = AttentionMode::kDense}};
 
 // Sums of one head over windows.
 struct HeadSums {

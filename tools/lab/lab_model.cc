@@ -87,7 +87,7 @@ std::span<const float> LabSequence::Feed(std::span<const int32_t> tokens, int32_
   ALCCA_CHECK(count > 0 && count <= lab_->limits.batch_tokens && logit_rows <= count);
   ALCCA_CHECK(Pages(length_ + count) <= static_cast<int32_t>(pages_.size()));
   Batch batch;
-  batch.Append(tokens, length_, pages_.data(), params_, state_.get(),
+  batch.Append(tokens, length_, pages_.data(), &params_, state_.get(),
                &(*counters_)[static_cast<int>(phase)]);
   for (int32_t i = count - logit_rows; i < count; ++i) {
     batch.logit_rows.push_back(i);

@@ -66,7 +66,7 @@ class Validation : public ::testing::Test {
     rules_.vocab_size = 4096;
     rules_.max_context = 100;
     rules_.default_max_tokens = 20;
-    rules_.attention = {.mode = AttentionMode::kAlcca, .theta = 0.5f, .k = 8, .epsilon = 0.05f};
+    rules_.attention = {{.mode = AttentionMode::kAlcca, .theta = 0.5f, .k = 8, .epsilon = 0.05f}};
     request_.set_text("Once upon a time");
   }
   Request Valid() {

@@ -42,14 +42,14 @@ TEST(Wire, TheFirstPromptTokenHasNoLogprob) {
 
 TEST(Wire, DenseNamesNoParameterOfAlcca) {
   v1::AttentionParams wire, want;
-  SetAttention({.mode = AttentionMode::kDense, .theta = 3, .k = 4, .epsilon = 5}, &wire);
+  SetAttention({{.mode = AttentionMode::kDense, .theta = 3, .k = 4, .epsilon = 5}}, &wire);
   want.set_mode(v1::ATTENTION_MODE_DENSE);
   EXPECT_TRUE(MessageDifferencer::Equals(wire, want)) << wire.DebugString();
 }
 
 TEST(Wire, AlccaSaysAllThatApplied) {
   v1::AttentionParams wire;
-  SetAttention({.mode = AttentionMode::kAlcca, .theta = 0, .k = 4, .epsilon = 0.25f}, &wire);
+  SetAttention({{.mode = AttentionMode::kAlcca, .theta = 0, .k = 4, .epsilon = 0.25f}}, &wire);
   EXPECT_EQ(wire.mode(), v1::ATTENTION_MODE_ALCCA);
   EXPECT_EQ(wire.search(), v1::ATTENTION_SEARCH_EXACT);
   ASSERT_TRUE(wire.has_theta());  // zero that applied, not silence
@@ -60,10 +60,10 @@ TEST(Wire, AlccaSaysAllThatApplied) {
 
 TEST(Wire, TreeSearchSaysItsBudget) {
   v1::AttentionParams wire;
-  SetAttention({.mode = AttentionMode::kAlcca,
-                .search = KeySearch::kTree,
-                .tree_distances = 20,
-                .tree_recent = 0},
+  SetAttention({{.mode = AttentionMode::kAlcca,
+                 .search = KeySearch::kTree,
+                 .tree_distances = 20,
+                 .tree_recent = 0}},
                &wire);
   EXPECT_EQ(wire.search(), v1::ATTENTION_SEARCH_TREE);
   EXPECT_EQ(wire.tree_distances(), 20u);
@@ -100,13 +100,13 @@ TEST(Wire, ErrorIsSaidWhereItWasChecked) {
 
 TEST(Wire, BaselinesSayTheirOneParameter) {
   v1::AttentionParams wire, want;
-  SetAttention({.mode = AttentionMode::kWindow, .theta = 3, .window = 64}, &wire);
+  SetAttention({{.mode = AttentionMode::kWindow, .theta = 3, .window = 64}}, &wire);
   want.set_mode(v1::ATTENTION_MODE_WINDOW);
   want.set_window(64);
   EXPECT_TRUE(MessageDifferencer::Equals(wire, want)) << wire.DebugString();
   wire.Clear();
   want.Clear();
-  SetAttention({.mode = AttentionMode::kTopK, .theta = 3, .sparsity = 0.25f}, &wire);
+  SetAttention({{.mode = AttentionMode::kTopK, .theta = 3, .sparsity = 0.25f}}, &wire);
   want.set_mode(v1::ATTENTION_MODE_TOPK);
   want.set_sparsity(0.25f);
   EXPECT_TRUE(MessageDifferencer::Equals(wire, want)) << wire.DebugString();
@@ -114,13 +114,13 @@ TEST(Wire, BaselinesSayTheirOneParameter) {
 
 TEST(Wire, MultipoleSaysAllThatApplied) {
   v1::AttentionParams wire, want;
-  SetAttention({.mode = AttentionMode::kMultipole,
-                .theta = 3,
-                .mass = 0.5f,
-                .max_keys = 0,
-                .dense_below = 7,
-                .sinks = 0,
-                .recent = 9},
+  SetAttention({{.mode = AttentionMode::kMultipole,
+                 .theta = 3,
+                 .mass = 0.5f,
+                 .max_keys = 0,
+                 .dense_below = 7,
+                 .sinks = 0,
+                 .recent = 9}},
                &wire);
   want.set_mode(v1::ATTENTION_MODE_MULTIPOLE);
   want.set_mass(0.5f);
@@ -133,7 +133,7 @@ TEST(Wire, MultipoleSaysAllThatApplied) {
 
 // What a head has of its own is named as such, never as the number that does not apply.
 TEST(Wire, TablesAndQuantilesReplaceTheNumber) {
-  AttentionParams params = {.mode = AttentionMode::kAlcca, .theta = 3, .k = 4};
+  AttentionParams params = {{.mode = AttentionMode::kAlcca, .theta = 3, .k = 4}};
   params.head_theta = std::make_shared<const std::vector<float>>(4, 1.0f);
   params.head_k = std::make_shared<const std::vector<int32_t>>(4, 2);
   v1::AttentionParams wire;

@@ -35,8 +35,8 @@ __device__ __forceinline__ int32_t Wanted(const SequenceWork& sequence, const At
     return sequence.KeysWanted(layer, rows.heads, head);
   }
   const int32_t visible = position + 1 - sequence.FirstKey(position);
-  const auto kept =
-      static_cast<int32_t>(llround(double{sequence.sparsity} * static_cast<double>(visible)));
+  const auto kept = static_cast<int32_t>(
+      llround(double{sequence.params.sparsity} * static_cast<double>(visible)));
   return max(1, min(visible, kept));
 }
 
@@ -175,7 +175,8 @@ struct Weigher {
 // By one warp.
 __device__ __forceinline__ Weigher MakeWeigher(const SequenceWork& sequence, const Candidate* list,
                                                int32_t found, int32_t d) {
-  Weigher weigher = {sequence.is_topk, sequence.epsilon, 0.0f, 1.0f / sqrtf(static_cast<float>(d))};
+  Weigher weigher = {sequence.is_topk, sequence.params.epsilon, 0.0f,
+                     1.0f / sqrtf(static_cast<float>(d))};
   if (sequence.is_topk) {
     uint32_t best = kAbsent;
     for (int32_t e = threadIdx.x % kWarp; e < found; e += kWarp) {
