@@ -257,7 +257,7 @@ void JsonReader::String(const char* key, std::string* out) {
   *out = value.get<std::string>();
 }
 
-void JsonReader::Choice(const char* key, std::initializer_list<const char*> choices,
+void JsonReader::Choice(const char* key, const std::vector<std::string>& choices,
                         std::string* out) {
   std::string value;
   String(key, &value);
@@ -265,7 +265,7 @@ void JsonReader::Choice(const char* key, std::initializer_list<const char*> choi
     return;
   }
   std::string expected;
-  for (const char* choice : choices) {
+  for (const std::string& choice : choices) {
     if (value == choice) {
       *out = value;
       return;
@@ -352,7 +352,7 @@ JsonReader JsonReader::Object(const char* key) {
   return JsonReader(kEmpty, name);
 }
 
-void JsonReader::RefuseOtherKeys(std::initializer_list<const char*> known) {
+void JsonReader::RefuseOtherKeys(const std::vector<std::string>& known) {
   for (auto it = object_.begin(); it != object_.end(); ++it) {
     const std::string& key = it.key();
     if (key.rfind("_", 0) == 0) {

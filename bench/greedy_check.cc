@@ -17,7 +17,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -27,8 +26,10 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "attention/settings.h"
 #include "bench/device.h"
 #include "bench/load_model.h"
+#include "engine/model/attention_file.h"
 #include "engine/model/mistral_model.h"
 #include "engine/text/tokenizer.h"
 
@@ -46,9 +47,16 @@ T Must(absl::StatusOr<T> value) {
   return *std::move(value);
 }
 
+void Must(const absl::Status& status) {
+  if (!status.ok()) {
+    std::fprintf(stderr, "greedy_check: %s\n", status.ToString().c_str());
+    std::exit(2);
+  }
+}
+
 struct Args {
   std::string model, text, dtype = "bf16", json;
-  std::vector<std::string> modes = {"dense", "multipole"};
+  std::vector<std::string> modes = {"dense", "multipole:dense_below=0"};
   BenchDevice device = {.name = "cuda"};
   int32_t documents = 8, prompt = 64, tokens = 64;
   double near_tie = 0.5;
@@ -149,15 +157,8 @@ std::vector<std::vector<int32_t>> Prompts(const Args& args) {
 }
 
 int Main(const Args& args) {
-  AttentionParams alcca = ModelAttention(Must(LoadAlccaConfig(args.model)));
-  alcca.mode = AttentionMode::kAlcca;
-  alcca.search = KeySearch::kExact;
-  AttentionParams tree = alcca;
-  tree.search = KeySearch::kTree;
-  const AttentionParams dense, multipole = {{.mode = AttentionMode::kMultipole, .dense_below = 0}};
-  const std::map<std::string, AttentionParams> attentions = {
-      {"dense", dense}, {"alcca", alcca}, {"tree", tree}, {"multipole", multipole}};
-
+  const ModelConfig config = Must(LoadModelConfig(args.model));
+  const AttentionSettings models = Must(LoadAttentionFile(args.model, config));
   const auto prompts = Prompts(args);
   const WeightDType dtype = *WeightDTypeOf(args.dtype);
   const auto device = Load(args, args.device, dtype);
@@ -168,9 +169,13 @@ int Main(const Args& args) {
               args.dtype.c_str(), cpu->backend().Describe().c_str());
   bool right = true;
   for (const std::string& name : args.modes) {
+    AttentionSettings said;
+    said.search = KeySearch::kExact;
+    Must(Add(name, &said));
+    const AttentionParams attention = Resolve({&models, &said});
     Agreement a;
     for (const std::vector<int32_t>& prompt : prompts) {
-      Compare(*device, *cpu, attentions.at(name), prompt, args, &a);
+      Compare(*device, *cpu, attention, prompt, args, &a);
     }
     right &= a.wrong == 0;
     std::printf("%-12s %lld tokens, %.1f %% the CPU's own, worst gap %.4f nats, %lld wrong\n",
@@ -201,9 +206,8 @@ int main(int argc, char** argv) {
   app.add_option("--graph-rows", args.device.graph_rows, "CUDA graphs up to this; 0: none")
       ->check(CLI::Range(0, alcca::kGraphRowsMax));
   app.add_option("--weight-dtype", args.dtype)->check(CLI::IsMember({"bf16", "int8", "fp8"}));
-  app.add_option("--modes", args.modes, "a list; tree is alcca with tree search")
-      ->delimiter(',')
-      ->check(CLI::IsMember({"dense", "alcca", "tree", "multipole"}));
+  app.add_option("--modes", args.modes, "a list, as alcca,tree:k=4; tree is alcca with tree search")
+      ->delimiter(',');
   app.add_option("--documents", args.documents, "prompts")->check(CLI::Range(1, 100000));
   app.add_option("--prompt", args.prompt, "tokens of each")->check(CLI::Range(1, 65536));
   app.add_option("--tokens", args.tokens, "to write after each")->check(CLI::Range(1, 65536));

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "engine/model/attention_file.h"
 #include "engine/model/memory_plan.h"
 #include "engine/warm_up.h"
 #include "server/api/wire.h"
@@ -111,8 +112,17 @@ RequestRules MakeRules(const ServerConfig& config, const ModelPlan& plan,
           .max_stop_bytes = static_cast<int32_t>(config.max_stop_bytes),
           .max_logit_bias = static_cast<int32_t>(config.max_logit_bias),
           .defaults = plan.generation,
-          .attention = DefaultAttention(config, plan.alcca),
+          .attention = plan.attention,
           .sliding_window = static_cast<int32_t>(plan.config.sliding_window)};
+}
+
+// Whether configuration or alcca.json chose a mode that the model cannot have.
+absl::Status CheckServes(const ModelPlan& plan) {
+  const absl::Status status = CheckSlidingWindow(plan.attention.mode, plan.config.sliding_window);
+  return status.ok() ? status
+                     : absl::InvalidArgumentError(absl::StrCat(
+                           "attention.", std::string(status.message()), " (", plan.dir,
+                           "/config.json has 'sliding_window'; --attention-mode decides)"));
 }
 
 // Where the model will live, and what it may take there.
@@ -169,47 +179,6 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config,
 
 }  // namespace
 
-AttentionParams DefaultAttention(const ServerConfig& config, const AlccaConfig& model) {
-  AttentionParams out = ModelAttention(model);
-  const auto set = [](bool given, auto value, auto* field) {
-    if (given) {
-      *field = static_cast<std::remove_pointer_t<decltype(field)>>(value);
-    }
-  };
-  for (int i = 0; i < kAttentionModeCount; ++i) {
-    const auto mode = static_cast<AttentionMode>(i);
-    set(config.attention_mode == AttentionModeName(mode), mode, &out.mode);
-  }
-  set(config.attention_search == "exact", KeySearch::kExact, &out.search);
-  set(config.attention_search == "tree", KeySearch::kTree, &out.search);
-  if (config.attention_theta >= 0) {  // for all heads
-    out.theta = static_cast<float>(config.attention_theta);
-    out.head_theta = nullptr;
-    out.near_share = 0;
-  }
-  if (config.attention_k > 0) {
-    out.k = static_cast<int32_t>(config.attention_k);
-    out.head_k = nullptr;
-  }
-  const ServerConfig& c = config;
-  set(c.attention_near_share >= 0, c.attention_near_share, &out.near_share);
-  set(c.attention_epsilon > 0, c.attention_epsilon, &out.epsilon);
-  set(c.attention_tree_distances > 0, c.attention_tree_distances, &out.tree_distances);
-  set(c.attention_tree_recent >= 0, c.attention_tree_recent, &out.tree_recent);
-  out.tree_recent = std::min(out.tree_recent, out.tree_distances);
-  set(true, c.attention_recall_sample, &out.recall_sample);
-  set(true, c.attention_error_sample, &out.error_sample);
-  set(c.attention_window > 0, c.attention_window, &out.window);
-  set(c.attention_sparsity > 0, c.attention_sparsity, &out.sparsity);
-  set(c.attention_mass >= 0, c.attention_mass, &out.mass);
-  set(c.attention_max_keys >= 0, c.attention_max_keys, &out.max_keys);
-  set(c.attention_dense_below >= 0, c.attention_dense_below, &out.dense_below);
-  set(c.attention_sinks >= 0, c.attention_sinks, &out.sinks);
-  set(c.attention_recent >= 0, c.attention_recent, &out.recent);
-  out.index_bytes_max = c.attention_index_bytes_max;
-  return out;
-}
-
 absl::StatusOr<std::string> FindModelDir(const std::string& configured) {
   if (!configured.empty()) {
     if (!fs::is_directory(configured)) {
@@ -233,7 +202,8 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
   ASSIGN_OR_RETURN(plan.dir, FindModelDir(config.model));
   ASSIGN_OR_RETURN(plan.config, LoadModelConfig(plan.dir));
   ASSIGN_OR_RETURN(plan.generation, LoadGenerationConfig(plan.dir));
-  ASSIGN_OR_RETURN(plan.alcca, LoadAlccaConfig(plan.dir));
+  ASSIGN_OR_RETURN(const AttentionSettings models, LoadAttentionFile(plan.dir, plan.config));
+  plan.attention = Resolve({&models, &config.attention});
   ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(plan.dir + "/tokenizer.model"));
   plan.tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
   if (plan.tokenizer->vocab_size() > plan.config.vocab_size) {
@@ -241,14 +211,7 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
         absl::StrCat(plan.dir, "/tokenizer.model has ", plan.tokenizer->vocab_size(),
                      " pieces, config.json 'vocab_size' is ", plan.config.vocab_size));
   }
-  RETURN_IF_ERROR(CheckAlccaConfig(plan.alcca, plan.config, plan.dir + "/alcca.json"));
-  if (plan.config.sliding_window > 0 &&
-      DefaultAttention(config, plan.alcca).mode == AttentionMode::kMultipole) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("attention.mode: multipole does not serve a model with a sliding window (",
-                     plan.dir, "/config.json has 'sliding_window' ", plan.config.sliding_window,
-                     "); choose another with --attention-mode"));
-  }
+  RETURN_IF_ERROR(CheckServes(plan));
   ASSIGN_OR_RETURN(plan.checkpoint, Checkpoint::Open(plan.dir));
   RETURN_IF_ERROR(plan.checkpoint->Validate(plan.config));
 

@@ -16,10 +16,6 @@
 
 namespace alcca {
 
-// What holds where a request does not say: the configuration's word, else the model's, else the
-// built-in default. Negative numbers, 0 where 0 is no value of the key, and "" say nothing.
-AttentionParams DefaultAttention(const ServerConfig& config, const AlccaConfig& model);
-
 // The folder of --model, or the embedded model beside this executable.
 absl::StatusOr<std::string> FindModelDir(const std::string& configured);
 
@@ -28,7 +24,7 @@ struct ModelPlan {
   std::string dir;
   ModelConfig config;
   GenerationConfig generation;
-  AlccaConfig alcca;
+  AttentionParams attention;  // of requests that do not say: configuration > alcca.json > built in
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Checkpoint> checkpoint;
   MistralOptions options;

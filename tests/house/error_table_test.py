@@ -16,6 +16,8 @@ SOURCES = [
     "server/api/delivery.cc",
     "server/process/health.cc",
     "server/api/request_validation.cc",
+    "server/api/wire.cc",
+    "attention/modes.cc",
     "server/daemon.cc",
     "engine/engine.cc",
     "engine/scheduler.cc",

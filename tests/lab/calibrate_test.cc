@@ -163,9 +163,8 @@ TEST_F(CalibrateTest, TheFileLoadsAgainAndKeepsWhatItSaidBesides) {
   EXPECT_EQ(parsed["_source"], "here");
   EXPECT_EQ(parsed["_calibrated"]["achieved"]["near_share"], 0.5);
   EXPECT_THAT(*json, HasSubstr("\n    [2,8,8,8,8,8,8,8]"));
-  const auto config = ParseAlccaConfig(*json, "alcca.json");
+  const auto config = ParseAttentionFile(*json, "alcca.json", lab_.config);
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_TRUE(CheckAlccaConfig(*config, lab_.config, "alcca.json").ok());
   EXPECT_FALSE(CalibratedAlccaJson("[]", "near=0.5", "t", lab_, result).ok());
 }
 

@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "tests/testing/model_runner.h"
-#include "tools/lab/attention_options.h"
 #include "tools/lab/attention_probe.h"
 
 namespace alcca::lab {
@@ -181,25 +180,6 @@ TEST_F(FidelityTest, RefusesTextsThatAreTooShortAndWindowsThatAreTooLong) {
   EXPECT_THAT(std::string(CutText(*lab_.tokenizer, "short", "|", 70, 2).status().message()),
               HasSubstr("one window needs 71"));
   EXPECT_FALSE(CutText(*lab_.tokenizer, "\xFF", "|", 70, 2).ok());
-}
-
-TEST(AttentionModeList, FlagsOfAnEntryGoFirst) {
-  AttentionOptions common;
-  common.window = 50;
-  const auto params = ParseAttentionMode("window:window=32", common, {});
-  ASSERT_TRUE(params.ok());
-  EXPECT_EQ(params->window, 32);
-  EXPECT_EQ(ParseAttentionMode("window", common, {})->window, 50);
-  const auto tree = ParseAttentionMode("tree:tree-distances=20:tree-recent=3:k=4", common, {});
-  ASSERT_TRUE(tree.ok());
-  EXPECT_EQ(tree->search, KeySearch::kTree);
-  EXPECT_EQ(tree->tree_distances, 20);
-  EXPECT_EQ(tree->k, 4);
-  EXPECT_EQ(ParseAttentionMode("alcca", common, {})->search, KeySearch::kExact);
-  for (const char* bad :
-       {"", "window:", "window:32", "window:width=3", "window:window=x", "alca"}) {
-    EXPECT_FALSE(ParseAttentionMode(bad, common, {}).ok()) << bad;
-  }
 }
 
 }  // namespace

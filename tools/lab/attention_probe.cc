@@ -125,6 +125,23 @@ void CheckInput(const ProbeInput& input) {
 
 }  // namespace
 
+AttentionParams SliceHeadParams(const AttentionParams& params, int32_t layers, int32_t heads,
+                                int32_t first, int32_t count) {
+  AttentionParams out = params;
+  const auto slice = [&](const auto& table) {
+    using Table = std::decay_t<decltype(*table)>;
+    Table columns;
+    for (int32_t layer = 0; table != nullptr && layer < layers; ++layer) {
+      const auto from = table->begin() + layer * heads + first;
+      columns.insert(columns.end(), from, from + count);
+    }
+    return table == nullptr ? nullptr : std::make_shared<const Table>(std::move(columns));
+  };
+  out.head_theta = slice(params.head_theta);
+  out.head_k = slice(params.head_k);
+  return out;
+}
+
 std::vector<float> SliceHeads(const ProbeInput& input, int32_t first, int32_t count) {
   CheckInput(input);
   const AttentionShape& shape = input.shape;

@@ -26,6 +26,11 @@ struct ProbeInput {
   std::span<const float> qkv;  // [n, shape.qkv_cols()], after RoPE
 };
 
+// The parameters of query heads [first, first + count) in `layers` layers of `heads`: where they
+// have tables, those columns.
+AttentionParams SliceHeadParams(const AttentionParams& params, int32_t layers, int32_t heads,
+                                int32_t first, int32_t count);
+
 // Query heads [first, first + count) of one KV head, with that KV head, as rows of their own:
 // [n, (count + 2) * head_dim]. A mode that chooses keys for a whole group of query heads may choose
 // differently for a part of it.

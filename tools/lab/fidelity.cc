@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
-#include "tools/lab/attention_options.h"
 #include "tools/lab/attention_probe.h"
 #include "tools/lab/log_softmax.h"
 

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "engine/checkpoint/checkpoint.h"
+#include "engine/model/attention_file.h"
 
 namespace alcca::lab {
 namespace {
@@ -38,8 +39,7 @@ absl::StatusOr<LabModel> LoadLabModel(const ModelOptions& options, const LabLimi
   lab.limits = limits;
   lab.name = std::filesystem::path(options.dir + "/").lexically_normal().parent_path().filename();
   ASSIGN_OR_RETURN(lab.config, LoadModelConfig(options.dir));
-  ASSIGN_OR_RETURN(lab.alcca, LoadAlccaConfig(options.dir));
-  RETURN_IF_ERROR(CheckAlccaConfig(lab.alcca, lab.config, options.dir + "/alcca.json"));
+  ASSIGN_OR_RETURN(lab.attention, LoadAttentionFile(options.dir, lab.config));
   ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(options.dir + "/tokenizer.model"));
   if (tokenizer.vocab_size() > lab.config.vocab_size) {
     return absl::InvalidArgumentError(
@@ -64,6 +64,13 @@ absl::StatusOr<LabModel> LoadLabModel(const ModelOptions& options, const LabLimi
   ASSIGN_OR_RETURN(lab.model,
                    MistralModel::Load(*checkpoint, lab.config, std::move(backend), model, nullptr));
   return lab;
+}
+
+absl::StatusOr<AttentionParams> ResolveAttention(const LabModel& lab,
+                                                 const AttentionSettings& asked) {
+  const AttentionParams params = Resolve({&lab.attention, &asked});
+  RETURN_IF_ERROR(CheckAsked(asked, params, lab.config.sliding_window));
+  return params;
 }
 
 absl::StatusOr<LabSequence> LabSequence::Make(LabModel* lab, const AttentionParams& params,

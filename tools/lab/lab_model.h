@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "attention/settings.h"
 #include "engine/model/mistral_model.h"
 #include "engine/model/model_config.h"
 #include "engine/text/tokenizer.h"
@@ -40,7 +41,7 @@ struct LabModel {
   std::string name;  // of the folder
   WeightDType weight_dtype = WeightDType::kF32;
   ModelConfig config;
-  AlccaConfig alcca;
+  AttentionSettings attention;  // of its alcca.json
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<MistralModel> model;
   RecordingBackend* backend = nullptr;  // owned by `model`
@@ -49,6 +50,10 @@ struct LabModel {
 
 // Codes are those of the files' readers; RESOURCE_EXHAUSTED where memory does not suffice.
 absl::StatusOr<LabModel> LoadLabModel(const ModelOptions& options, const LabLimits& limits);
+
+// What `asked` says, over the model's alcca.json. INVALID_ARGUMENT as CheckAsked says.
+absl::StatusOr<AttentionParams> ResolveAttention(const LabModel& lab,
+                                                 const AttentionSettings& asked);
 
 // One sequence. Two of a model at once share its cache: they must begin at different tokens.
 class LabSequence {

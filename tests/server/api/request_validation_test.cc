@@ -194,7 +194,9 @@ TEST_F(Validation, MultipoleIsDialledPerRequest) {
   rules_.sliding_window = 4096;
   const absl::Status status = ValidateGenerate(request_, rules_).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("attention.mode: MULTIPOLE"));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("attention.mode: multipole does not serve a model with a sliding "
+                        "window (4096 tokens)"));
 }
 
 // A request that names a number means it for every head.

@@ -7,10 +7,16 @@
 #include <map>
 
 #include "alcca/v1/inference.pb.h"
+#include "attention/counters.h"
 
 namespace alcca::cli {
 
-// Query-key interactions of a phase; the index' own are apart, in index_build.
+// What the server counted, as the engine names it.
+AttentionCounters CountersOf(const v1::AttentionCounters& counters);
+
+// All interactions of a phase; those of its query-key side. The index' own are apart, in
+// index_build.
+int64_t Performed(const v1::AttentionCounters& counters);
 int64_t QueryKey(const v1::AttentionCounters& counters);
 
 // Adds every counter of `from` to `to`.

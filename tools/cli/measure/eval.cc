@@ -208,8 +208,8 @@ int Eval(const Options& options) {
   std::vector<Variant> variants;
   (void)ParseVariants(options.modes, options.attention.Params(), &variants);  // checked by the flag
   if (variants.empty()) {
-    const std::string& mode = options.attention.mode;
-    variants = {{mode.empty() ? "(default)" : mode, options.attention.Params()}};
+    const std::optional<AttentionMode>& mode = options.attention.settings.mode;
+    variants = {{mode ? AttentionModeName(*mode) : "(default)", options.attention.Params()}};
   }
   FILE* out = options.json.text();
   std::fprintf(out, "%s: %d documents, %lld bytes\n", options.text_file.c_str(), corpus.documents,

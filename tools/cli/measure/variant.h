@@ -25,9 +25,8 @@ inline constexpr const char* kVariantHelp =
     "as dense,alcca: modes of the server, with fields as in window:window=12; exact and tree are "
     "alcca with that search; matched is the newest keys alone, with the budget of the one before";
 
-// NAME or NAME:FIELD=VALUE:..., where a name is a mode of the wire or one of the aliases above and
-// a field one of AttentionParams. `base` holds for fields that are not named. Returns what is
-// wrong, or "".
+// The grammar of attention/settings.h (Add), and `matched`. `base` holds for knobs that are not
+// named. Returns what is wrong, or "".
 std::string ParseVariant(const std::string& text, const v1::AttentionParams& base, Variant* out);
 // A list of them, in which matched may not come first.
 std::string ParseVariants(const std::vector<std::string>& texts, const v1::AttentionParams& base,
