@@ -54,7 +54,8 @@ def check_answer(story, fact):
         assert now["place", next(e["who"] for e in story["events"] if e.get("who", "") and
                                  e["who"].lower() == m[1].lower())] == key, fact
     elif m := re.fullmatch(r"Who gave (.+) the ([^ ]+ [^ ]+|[^ ]+)\?", question):
-        assert any(bare(g[0]) == key and len(g) == 1 for (_, thing), g in givers.items() if thing == m[2]), fact
+        to = next(to for to, thing in givers if to.lower() == m[1].lower() and thing == m[2])
+        assert [bare(g) for g in givers[to, m[2]]] == [key], fact
     else:  # Of what happened: what told it says it.
         assert key in story["text"][slice(*fact["fact"])].lower(), fact
 
@@ -76,10 +77,10 @@ def check_told(story):
         told = story["text"][e["start"]:e["end"]].lower()
         for name in ("thing", "spot", "what"):
             assert name not in e or e[name].lower() in told, (e, told)
-        if e["kind"] in ("has", "find") and e["kind"] != "at":
+        if e["kind"] in ("has", "find"):
             name = (e["to"] if e["kind"] == "has" else e["who"]).removeprefix("the ").lower()
             assert name in told, (e, told)
-    assert not re.search(r"[{}\[\]|]|  |\ba [aeiou][a-z]+ [a-z]+ named|\.\.|\binin\b", story["text"]), story["text"]
+    assert not re.search(r"[{}\[\]|]|  |\.\.|\ba [aeiou]|\ban (?!hour)[^aeiou]", story["text"]), story["text"]
 
 
 def check_hold_out(trained, held):
@@ -111,7 +112,8 @@ def main():
     trained, held = stories(150), stories(60, held_out=True)
     assert trained == stories(150), "the same seed told another story"
     command = [sys.executable, TRAIN / "story_world.py", "--seed", "7", "--count", "1"]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith(trained[0]["text"])
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert told.startswith(trained[0]["text"]), told
     for story in trained + held:
         check_offsets(story)
         check_told(story)
@@ -121,7 +123,8 @@ def main():
             assert story["turns"][0][1] == story["story"] and len(story["turns"]) == 1 + len(story["facts"])
     check_hold_out(trained, held)
     words = {w for s in trained + held for w in re.findall(r"[a-z'-]+", s["text"].lower())}
-    assert len(words) <= VOCABULARY and max(map(len, words)) <= LONGEST_WORD, (len(words), max(words, key=len))
+    longest = max(words, key=len)
+    assert len(words) <= VOCABULARY and len(longest) <= LONGEST_WORD, (len(words), longest)
     told = [s for story in trained for s in re.split(r"(?<=[.!?])[\s\"]+", story["story"])]
     assert len(set(told)) > len(told) / 2, "it tells the same sentences again and again"
     print("ok")

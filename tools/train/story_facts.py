@@ -21,8 +21,9 @@ def holder(world, event):
 
 def giver(world, event):
     giver, person, thing = event["who"], event["to"], event["thing"]
-    if giver and sum(e["kind"] == "has" and e["thing"] == thing and e["who"] is not None and e["to"] is person
-                     for e in world.events) == 1:
+    gifts = [e for e in world.events if e["kind"] == "has" and e["who"]
+             and (e["thing"], e["to"]) == (thing, person)]
+    if gifts == [event]:
         yield asked(f"Who gave {person.name} the {thing}?",
                     f"{giver.name} gave {person.name} the {thing}.", giver.key, event)
 
@@ -37,14 +38,16 @@ def put(world, event):
     if world.spot.get(thing) == spot:
         yield asked(f"Where is the {thing} now?", f"The {thing} is {spot}.", spot, event)
     if event["hidden"]:
-        yield asked(f"Where did {who.name} hide the {thing}?", f"{who.name} hid the {thing} {spot}.", spot, event)
+        yield asked(f"Where did {who.name} hide the {thing}?", f"{who.name} hid the {thing} {spot}.",
+                    spot, event)
     else:
         yield asked(f"Where was the {thing} lost?", f"The {thing} was lost {spot}.", spot, event)
 
 
 def find(world, event):
     who, thing, spot = event["who"], event["thing"], event["spot"]
-    yield asked(f"Where did {who.name} find the {thing}?", f"{who.name} found the {thing} {spot}.", spot, event)
+    yield asked(f"Where did {who.name} find the {thing}?", f"{who.name} found the {thing} {spot}.",
+                spot, event)
     if world.holder.get(thing) is who and world.last(thing) is event:
         yield asked(f"Who has the {thing} now?", f"{who.name} has the {thing}.", who.key, event)
 
@@ -73,8 +76,10 @@ def promise(world, event):
 def kind(world, event):
     who = event["who"]
     if who.animal:
-        yield asked(f"What kind of animal is {who.name}?", f"{who.name} is {with_article(who.kind)}.", who.kind, event)
-        yield asked(f"What is the name of the {who.kind}?", f"The {who.kind} is named {who.name}.", who.key, event)
+        yield asked(f"What kind of animal is {who.name}?", f"{who.name} is {with_article(who.kind)}.",
+                    who.kind, event)
+        yield asked(f"What is the name of the {who.kind}?", f"The {who.kind} is named {who.name}.",
+                    who.key, event)
 
 
 def news(world, event):

@@ -3,10 +3,10 @@
 from story_scenes import (LATER, LEND_WHY, MAKE, NEWS, PROMISES, PULLERS, WEATHER)
 from story_teller import Part
 
-PROMPTS = ["Tell me a story about {a} {kind}.", "Tell me a story about {name}.",
-           "Can you tell me a story about {a} {kind} named {name}?", "Please tell me a story about {name}.",
-           "I want to hear a story about {a} {kind}.", "A story about {name}, please.",
-           "Write a short story about {a} {kind}.", "Tell me a bedtime story about {name} the {kind}."]
+PROMPTS = ["Tell me a story about {a_kind}.", "Tell me a story about {name}.",
+           "Can you tell me a story about {a_kind} named {name}?", "Please tell me a story about {name}.",
+           "I want to hear a story about {a_kind}.", "A story about {name}, please.",
+           "Write a short story about {a_kind}.", "Tell me a bedtime story about {name} the {kind}."]
 
 
 def begin(s):

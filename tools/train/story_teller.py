@@ -12,8 +12,8 @@ from story_templates import TEMPLATES
 POOLS = {**TEMPLATES, **{f"{kind} weather": pool for kind, pool in story_scenes.WEATHER.items()},
          **{f"{kind} scene": pool for kind, pool in story_scenes.WEATHER_SCENES.items()},
          **{name.lower(): getattr(story_scenes, name)
-            for name in ("OPEN", "FRIEND", "LIKES", "CLOSE", "ANYWHERE", "INDOORS", "OUTDOORS", "TOGETHER", "EVENING",
-                         "NEXT_DAY")}}
+            for name in ("OPEN", "FRIEND", "LIKES", "CLOSE", "ANYWHERE", "INDOORS", "OUTDOORS", "TOGETHER",
+                         "EVENING", "NEXT_DAY")}}
 HELD_SHARE = 8  # One template in so many, and one pair of a name and a noun, is never trained on.
 SLOT = re.compile(r"\{(\w+)(?::(\w+))?\}")
 CHOICE = re.compile(r"\[([^][]*)\]")
@@ -49,9 +49,11 @@ class Person:
         body = {"hand": "paw", "hands": "paws", "finger": "paw", "fingers": "claws"}
         intro_kind = with_article(f"{self.trait} {self.kind}".strip())
         return {
-            "": self.name, "he": self.he, "him": "her" if she else "him", "his": "her" if she else "his",
-            "He": self.he.title(), "His": "Her" if she else "His", "own": "hers" if she else "his", "s": self.name + "'s", "call": self.key,
-            "intro_kind": intro_kind, "intro": self.name if self.grown else f"{intro_kind} named {self.name}",
+            "": self.name, "s": self.name + "'s", "call": self.key,
+            "he": self.he, "him": "her" if she else "him", "his": "her" if she else "his",
+            "He": self.he.title(), "His": "Her" if she else "His", "own": "hers" if she else "his",
+            "intro_kind": intro_kind,
+            "intro": self.name if self.grown else f"{intro_kind} named {self.name}",
             **{word: paw if self.animal else word for word, paw in body.items()}}[form or ""]
 
 
@@ -127,8 +129,8 @@ class Teller:
             self.text += " "
         start = len(self.text)
         self.text += told
-        people = [v for n in re.findall(r"\{(\w+)", template) if isinstance(v := slots.get(n.lower()), Person)]
-        self.lately = list(dict.fromkeys(people))
+        values = [slots.get(name.lower()) for name, _ in SLOT.findall(template)]
+        self.lately = list(dict.fromkeys(v for v in values if isinstance(v, Person)))
         return start, len(self.text)
 
     def fill(self, template, slots, named):
@@ -141,7 +143,8 @@ class Teller:
                 form = "he" if not named and self.may_be_pronoun(slots["a"]) else None
             elif name == "p" and form is None and out.endswith(("went ", "came ")):
                 form = "to"
-            value = form_of(slots[name.lower()] if name.lower() in slots else self.rng.choice(ANY[name]), form)
+            value = slots[name.lower()] if name.lower() in slots else self.rng.choice(ANY[name])
+            value = form_of(value, form)
             after_quote = AFTER_QUOTE.search(out) and form not in ("he", "his", "him")
             if BEGINS.search(out) or after_quote:
                 value = value[0].upper() + value[1:]

@@ -38,8 +38,9 @@ GROWN_UPS = [("Grandma", "grandma", "she"), ("Grandpa", "grandpa", "he"), ("Aunt
              ("the gardener", "gardener", "he"), ("Miss Lane", "teacher", "she")]
 
 INDOORS = {"in the barn", "in the farm kitchen", "in the hen house", "in the cave", "in the lighthouse",
-           "in the boat shed", "at the bakery", "at the mill", "in the attic", "in the kitchen", "in the bedroom",
-           "in the library", "in the cellar", "in the log cabin", "in the stable", "in the village hall"}
+           "in the boat shed", "at the bakery", "at the mill", "in the attic", "in the kitchen",
+           "in the bedroom", "in the library", "in the cellar", "in the log cabin", "in the stable",
+           "in the village hall"}
 # setting: ([animals], {place: [spots]}). A place reads "in the barn", "to the barn".
 SETTINGS = {
     "on a small farm": (

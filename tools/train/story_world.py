@@ -17,7 +17,7 @@ import random
 import story_facts
 import story_plots
 import story_words as words
-from story_teller import Part, Person, Place, Teller, Thing, held_out
+from story_teller import Person, Place, Teller, Thing, held_out, with_article
 
 KINDS = ("plain", "questions", "chat")
 
@@ -188,7 +188,8 @@ def located(question, text, at):
 
 
 def prompt(rng, hero):
-    return rng.choice(story_plots.PROMPTS).format(name=hero.key, kind=hero.kind, a="an" if hero.kind[0] in "aeiou" else "a")
+    asked = rng.choice(story_plots.PROMPTS)
+    return asked.format(name=hero.key, kind=hero.kind, a_kind=with_article(hero.kind))
 
 
 def make(seed, number, kind, held_out_story=False):
