@@ -29,7 +29,8 @@ using Nearest = std::array<alcca::NearestKey, kMaxTop>;  // ascending
 // Compares a query with all keys of one head.
 class Scan {
  public:
-  Scan(const float* keys, int T) : keys_(size_t(T + kBlock - 1) / kBlock * D), d2_(keys_.size() / D) {
+  Scan(const float* keys, int T)
+      : keys_(size_t(T + kBlock - 1) / kBlock * D), d2_(keys_.size() / D) {
     for (int j = 0; j < T; ++j)
       for (int i = 0; i < D; ++i)
         keys_[size_t(j / kBlock) * D + i][j % kBlock] = keys[j * D + i];
