@@ -21,7 +21,7 @@ import training
 from far_keys import ASKED, FIRST_PIECE, NAMES_OF_PAIRS, PAIRS
 
 FILLER = range(10, 60)  # Single bytes, which text seldom has.
-BATCH_TOKENS, MUON_LR = 1024, 0.01
+BATCH_TOKENS, MUON_LR = 1024, 0.004
 LEAVE, LEAVE_STEPS = 0.9, 20  # Share of right answers, as a running mean, after so many steps.
 
 
