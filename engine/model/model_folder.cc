@@ -10,7 +10,6 @@
 #include "engine/text/load_tokenizer.h"
 
 namespace alcca {
-
 namespace {
 
 absl::StatusOr<ModelFolder> ReadJson(const std::string& dir) {

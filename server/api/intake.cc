@@ -53,13 +53,14 @@ CallSetup Intake::Register(grpc::CallbackServerContext* context, const char* met
                            Validate validate) {
   metrics_->Started();
   const Arrival arrival = ArrivalOf(*context);
-  const Serving* serving = serving_.load(std::memory_order_acquire);
+  const absl::StatusOr<const Serving*> serving = this->serving();
   std::string id;
-  absl::StatusOr<Request> request = Admit(arrival, validate, &id);
+  absl::StatusOr<Request> request = serving.ok() ? Admit(**serving, arrival, validate, &id)
+                                                 : absl::StatusOr<Request>(serving.status());
   return {.method = method,
           .context = context,
           .delivery = delivery_,
-          .engine = serving == nullptr ? nullptr : serving->engine,
+          .engine = serving.ok() ? (*serving)->engine : nullptr,
           .metrics = metrics_,
           .answer = {.id = std::move(id),
                      .arrival = arrival.time,
@@ -69,12 +70,12 @@ CallSetup Intake::Register(grpc::CallbackServerContext* context, const char* met
           .request = std::move(request)};
 }
 
-absl::StatusOr<Request> Intake::Admit(const Arrival& arrival, Validate validate, std::string* id) {
-  ASSIGN_OR_RETURN(const Serving* serving, this->serving());
+absl::StatusOr<Request> Intake::Admit(const Serving& serving, const Arrival& arrival,
+                                      Validate validate, std::string* id) {
   if (draining_) {
     return absl::UnavailableError("the server is draining");
   }
-  ASSIGN_OR_RETURN(Request request, validate(serving->rules, arrival));
+  ASSIGN_OR_RETURN(Request request, validate(serving.rules, arrival));
   const absl::Status registered = delivery_->Register(&request);
   *id = request.id;  // the log names it either way
   RETURN_IF_ERROR(registered);

@@ -51,8 +51,10 @@ class Intake {
   void Submit(GrpcCall* call, CallSetup setup);
 
  private:
-  // Of a request as it arrives: UNAVAILABLE, or what `validate` and Delivery::Register say.
-  absl::StatusOr<Request> Admit(const Arrival& arrival, Validate validate, std::string* id);
+  // Of a request as it arrives: UNAVAILABLE if draining, or what `validate` and Delivery::Register
+  // say.
+  absl::StatusOr<Request> Admit(const Serving& serving, const Arrival& arrival, Validate validate,
+                                std::string* id);
 
   Delivery* const delivery_;
   Metrics* const metrics_;
