@@ -158,6 +158,8 @@ void Engine::Publish(const StepStats& stats) {
   load_.kv_pages_used = stats.kv_pages_used;
   load_.waiting = stats.waiting;
   load_.waiting_tokens = stats.waiting_tokens;
+  load_.prefix_asked_tokens += stats.prefix_asked_tokens;
+  load_.prefix_found_tokens += stats.prefix_found_tokens;
   for (const Request& request : inbox_) {
     load_.waiting += request.sampling.n;
     load_.waiting_tokens += int64_t{request.sampling.n} * std::ssize(request.prompt);

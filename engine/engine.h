@@ -33,6 +33,8 @@ struct EngineLoad {
   int32_t kv_pages_used = 0;
   int32_t kv_pages_total = 0;
   int32_t page_tokens = 0;
+  int64_t prefix_asked_tokens = 0;          // looked up in the prefix cache since the start
+  int64_t prefix_found_tokens = 0;          // of these, found
   double generation_tokens_per_second = 0;  // over the last few seconds
   TimePoint last_step;                      // of the loop's last turn, idle turns included
 };

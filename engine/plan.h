@@ -32,10 +32,11 @@ struct Plan {
   Batch batch;
   std::vector<PlannedSequence> sequences;
   int32_t preemptions = 0;
+  int32_t prefix_asked_tokens = 0, prefix_found_tokens = 0;  // of the sequences admitted
   void Clear() {
     batch.Clear();
     sequences.clear();
-    preemptions = 0;
+    preemptions = prefix_asked_tokens = prefix_found_tokens = 0;
   }
 };
 

@@ -42,6 +42,8 @@ struct Request {
   std::vector<int32_t> prompt;  // token ids, not empty
   SamplingParams sampling;
   AttentionParams attention;
+  std::string cache_salt;            // pages are shared with requests of the same salt alone
+  bool bypass_prefix_cache = false;  // neither finds pages nor leaves any
   TimePoint arrival;
   std::optional<TimePoint> deadline;
 };

@@ -23,20 +23,39 @@ Sequence::Sequence(Request request, int32_t index, const Tokenizer* tokenizer, K
       tokens_(std::move(request_.prompt)),
       pages_(pool),
       stop_matcher_(request_.sampling.stop, request_.sampling.include_stop_str_in_output) {
+  // Log-probabilities of a prompt need its logits, which no page holds.
+  if (!request_.bypass_prefix_cache && !wants_prompt_logprobs()) {
+    domain_ = PrefixDomain(request_.attention, request_.cache_salt);
+  }
   if (tokenizer != nullptr) {
     text_ = tokenizer->NewText(tokens_, request_.sampling.skip_special_tokens);
+  }
+}
+
+void Sequence::FindPages(const PrefixCache& cache) {
+  ALCCA_CHECK(state_ == nullptr);
+  if (shares_pages()) {
+    known_ = cache.Find(domain_, tokens().first(tokens_.size() - 1), &pages_);
+  }
+}
+
+void Sequence::ShareComputed(PrefixCache* cache) {
+  if (shares_pages()) {
+    cache->Add(domain_, tokens_, computed_, pages_, &known_);
   }
 }
 
 void Sequence::Start(std::unique_ptr<AttentionState> state, TimePoint now) {
   ALCCA_CHECK(state != nullptr && state_ == nullptr && computed_ == 0);
   state_ = std::move(state);
+  computed_ = known_.tokens;
   step_counters_ = {};
   prefill_end_ = length();
   // Never again while it runs: the step must not allocate.
   tokens_.reserve(size_t(prompt_size_) + request_.sampling.max_tokens);
   if (!started_) {
     started_ = now;
+    cached_tokens_ = computed_;
     if (wants_prompt_logprobs()) {
       prompt_logprobs_.reserve(prompt_size_);
       prompt_logprobs_.emplace_back().token = tokens_[0];
@@ -53,6 +72,7 @@ void Sequence::Release() {
   }
   state_.reset();
   pages_.Release();
+  known_ = {};
   computed_ = 0;
   prefill_end_ = 0;
 }
@@ -77,6 +97,7 @@ TokenNews Sequence::MakeNews() const {
   news.key = request_.key;
   news.index = index_;
   news.prompt_tokens = prompt_size_;
+  news.cached_tokens = cached_tokens_;
   news.completion_tokens = length() - prompt_size_;
   return news;
 }

@@ -7,12 +7,14 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "engine/event.h"
 #include "engine/kv_pages.h"
 #include "engine/plan.h"
+#include "engine/prefix_cache.h"
 #include "engine/request.h"
 #include "engine/text/stop_strings.h"
 #include "engine/text/tokenizer.h"
@@ -50,6 +52,16 @@ class Sequence {
   // Prompt tokens whose log-probabilities are known; survives a preemption.
   size_t prompt_logprobs_done() const { return prompt_logprobs_done_; }
 
+  // Whether it takes part in the prefix cache.
+  bool shares_pages() const { return !domain_.empty(); }
+  const std::string& domain() const { return domain_; }
+  // Takes the pages of the longest known beginning; at least one token is left to compute.
+  void FindPages(const PrefixCache& cache);
+  // What FindPages found.
+  int32_t known_tokens() const { return known_.tokens; }
+  // Makes whole pages known as they are computed.
+  void ShareComputed(PrefixCache* cache);
+
   void Start(std::unique_ptr<AttentionState> state, TimePoint now);
   // Gives back pages and attention state; what was computed is lost, the tokens are not.
   void Release();
@@ -81,6 +93,9 @@ class Sequence {
 
   KvPages pages_;
   std::unique_ptr<AttentionState> state_;
+  std::string domain_;         // empty: its pages are its own
+  PrefixCache::Cursor known_;  // of its pages
+  int32_t cached_tokens_ = 0;  // of the prompt, when it started first
   int32_t computed_ = 0;
   int32_t prefill_end_ = 0;
 

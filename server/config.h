@@ -49,6 +49,7 @@ struct ServerConfig {
   int64_t max_queued_tokens = 1 << 20;
   int64_t kv_cache_bytes = int64_t{1} << 30;
   int64_t page_tokens = 64;
+  int64_t prefix_cache_bytes = -1;  // -1: all of the KV cache
   // Requests
   int64_t default_max_tokens = 0;
   int64_t max_n = 16;

@@ -119,6 +119,10 @@ std::vector<Key> MakeKeys() {
       {"scheduler", "kv_cache_bytes", &C::kv_cache_bytes, "memory for keys and values", 1 << 16,
        1e15},
       {"scheduler", "page_tokens", &C::page_tokens, "tokens of a KV page", 1, 4096},
+      {"scheduler", "prefix_cache_bytes", &C::prefix_cache_bytes,
+       "part of the KV cache that may keep what ended sequences computed, for prompts that begin "
+       "alike; -1: what is not in use; 0: no prefix cache",
+       -1, 1e15},
 
       {"requests", "default_max_tokens", &C::default_max_tokens,
        "max_tokens of a request that sets none; 0: the model's max_new_tokens, else 256", 0, kInt},

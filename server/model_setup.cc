@@ -45,6 +45,16 @@ class Progress {
   int64_t last_ = 0;
 };
 
+// Whole pages of so many bytes, as the model's cache stores them; all below 0.
+int32_t IdlePages(int64_t bytes, const Model& model) {
+  const auto pages = static_cast<size_t>(model.kv_shape().pages);
+  if (bytes < 0 || model.kv_bytes() == 0) {
+    return static_cast<int32_t>(pages);
+  }
+  const size_t page_bytes = std::max<size_t>(1, model.kv_bytes() / pages);
+  return static_cast<int32_t>(std::min(pages, static_cast<size_t>(bytes) / page_bytes));
+}
+
 std::string DefaultSamplingJson(const GenerationConfig& g) {
   nlohmann::json json = nlohmann::json::object();
   if (g.do_sample) {
@@ -297,6 +307,8 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const ServerConfig& confi
       .max_queued_requests = static_cast<int32_t>(config.max_queued_requests),
       .max_queued_tokens = config.max_queued_tokens,
       .max_context = plan.max_context,
+      .prefix_cache = config.prefix_cache_bytes != 0,
+      .max_idle_pages = IdlePages(config.prefix_cache_bytes, *model),
       .eos_token_ids = plan.folder.config.eos_token_ids};
   ASSIGN_OR_RETURN(loaded->engine,
                    Engine::Create(options, std::move(model), loaded->tokenizer.get(), sink));

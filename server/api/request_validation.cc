@@ -193,13 +193,20 @@ absl::Status AttentionFieldError(const absl::Status& status) {
   return FieldError(field, text.substr(colon + 2));
 }
 
-absl::StatusOr<Request> Begin(const std::string& id, const Arrival& arrival) {
-  RETURN_IF_ERROR(ValidateText(id, "request_id"));
-  RETURN_IF_ERROR(
-      IntInRange(static_cast<int64_t>(id.size()), 0, kMaxRequestIdBytes, "request_id (bytes)")
-          .status());
+// What Generate and Chat have in common beside sampling and attention.
+template <typename Message>
+absl::StatusOr<Request> Begin(const Message& in, const Arrival& arrival) {
+  RETURN_IF_ERROR(ValidateText(in.request_id(), "request_id"));
+  RETURN_IF_ERROR(IntInRange(static_cast<int64_t>(in.request_id().size()), 0, kMaxRequestIdBytes,
+                             "request_id (bytes)")
+                      .status());
+  RETURN_IF_ERROR(IntInRange(static_cast<int64_t>(in.cache_salt().size()), 0, kMaxCacheSaltBytes,
+                             "cache_salt (bytes)")
+                      .status());
   Request request;
-  request.id = id;
+  request.id = in.request_id();
+  request.cache_salt = in.cache_salt();
+  request.bypass_prefix_cache = in.bypass_prefix_cache();
   request.arrival = arrival.time;
   request.deadline = arrival.deadline;
   return request;
@@ -254,7 +261,7 @@ absl::Status ValidateTextSize(size_t bytes, const RequestRules& rules, std::stri
 
 absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const RequestRules& rules,
                                          const Arrival& arrival) {
-  ASSIGN_OR_RETURN(Request out, Begin(in.request_id(), arrival));
+  ASSIGN_OR_RETURN(Request out, Begin(in, arrival));
   if (in.has_tokenized()) {
     ASSIGN_OR_RETURN(out.prompt, ValidateTokenIds(in.tokenized().input_ids(), "tokenized.input_ids",
                                                   rules.vocab_size));
@@ -278,7 +285,7 @@ absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const Re
 
 absl::StatusOr<Request> ValidateChat(const v1::ChatRequest& in, const RequestRules& rules,
                                      const Arrival& arrival) {
-  ASSIGN_OR_RETURN(Request out, Begin(in.request_id(), arrival));
+  ASSIGN_OR_RETURN(Request out, Begin(in, arrival));
   size_t bytes = 0;
   for (const v1::ChatMessage& message : in.messages()) {
     bytes += message.ByteSizeLong();

@@ -22,6 +22,7 @@ namespace alcca {
 // Of a request; fixed, and named in docs/configure.md.
 inline constexpr int32_t kMaxStopTokenIds = 256;
 inline constexpr size_t kMaxRequestIdBytes = 256;
+inline constexpr size_t kMaxCacheSaltBytes = 256;
 
 inline constexpr int64_t kTokenizeBytes = 1 << 20;  // that Tokenize takes whatever the context
 

@@ -102,6 +102,9 @@ struct Metrics::Families {
   Gauge& waiting_tokens =
       MakeGauge("alcca_num_waiting_prompt_tokens", "Prompt tokens of queued sequences.");
   Gauge& kv_usage = MakeGauge("alcca_kv_cache_usage_ratio", "Share of KV cache pages in use.");
+  Gauge& kv_idle =
+      MakeGauge("alcca_kv_cache_idle_ratio",
+                "Share of KV cache pages that nobody holds, kept by the prefix cache.");
   Gauge& kv_pages = MakeGauge("alcca_kv_cache_pages", "Pages of the KV cache.");
   Gauge& index_bytes =
       MakeGauge("alcca_index_bytes", "Memory of key indices and running sums beside the KV pages.");
@@ -131,6 +134,12 @@ struct Metrics::Families {
   Counter& prompt_tokens =
       MakeCounter("alcca_prompt_tokens_total", "Prompt tokens of finished sequences.");
   Counter& generation_tokens = MakeCounter("alcca_generation_tokens_total", "Tokens generated.");
+  Counter& prefix_asked = MakeCounter("alcca_prefix_cache_queries_total",
+                                      "Prompt tokens looked up in the prefix cache.");
+  Counter& prefix_found = MakeCounter("alcca_prefix_cache_hits_total",
+                                      "Of these, tokens found, which were not computed again.");
+  Counter& prefix_forgotten = MakeCounter("alcca_prefix_cache_evicted_pages_total",
+                                          "Pages given up by the prefix cache for want of room.");
   Counter& preemptions = MakeCounter("alcca_num_preemptions_total",
                                      "Sequences evicted from the KV cache, to be recomputed.");
   std::array<Counter*, kFinished.size()> finished;
@@ -368,6 +377,10 @@ void Metrics::Step(const StepStats& s) {
   f_->waiting_tokens.Set(static_cast<double>(s.waiting_tokens));
   f_->kv_usage.Set(s.kv_pages_total > 0 ? double(s.kv_pages_used) / s.kv_pages_total : 0);
   f_->index_bytes.Set(static_cast<double>(s.index_bytes));
+  f_->kv_idle.Set(s.kv_pages_total > 0 ? double(s.kv_pages_idle) / s.kv_pages_total : 0);
+  f_->prefix_asked.Increment(s.prefix_asked_tokens);
+  f_->prefix_found.Increment(s.prefix_found_tokens);
+  f_->prefix_forgotten.Increment(s.prefix_forgotten_pages);
   f_->preemptions.Increment(s.preemptions);
   if (s.batch_tokens > 0) {
     f_->step.Observe(s.step_seconds);

@@ -41,6 +41,8 @@ const Alias kAliases[] = {
     {"alcca_generation_tokens_total", "vllm:generation_tokens_total"},
     {"alcca_requests_finished_total", "vllm:request_success_total"},
     {"alcca_num_preemptions_total", "vllm:num_preemptions_total"},
+    {"alcca_prefix_cache_queries_total", "vllm:prefix_cache_queries_total"},
+    {"alcca_prefix_cache_hits_total", "vllm:prefix_cache_hits_total"},
     {"alcca_time_to_first_token_seconds", "vllm:time_to_first_token_seconds", &kVllmFirstToken},
     {"alcca_inter_token_latency_seconds", "vllm:inter_token_latency_seconds", &kVllmPerToken},
     {"alcca_inter_token_latency_seconds", "vllm:time_per_output_token_seconds",
@@ -57,9 +59,6 @@ const Alias kAliases[] = {
     {"alcca_request_max_generation_tokens", "vllm:request_max_num_generation_tokens"},
     {"alcca_batch_tokens", "vllm:iteration_tokens_total", &kVllmIteration},
 };
-// What vLLM counts and we have none of: no prefix is shared between requests yet.
-const char* const kAlwaysZero[] = {"vllm:prefix_cache_queries_total",
-                                   "vllm:prefix_cache_hits_total"};
 
 class VllmNames final : public prometheus::Collectable {
  public:
@@ -67,7 +66,7 @@ class VllmNames final : public prometheus::Collectable {
       : ours_(std::move(ours)), common_({{"engine", "0"}, {"model_name", facts.model}}) {
     config_labels_ = common_;
     config_labels_.push_back({"block_size", std::to_string(facts.page_tokens)});
-    config_labels_.push_back({"enable_prefix_caching", "False"});
+    config_labels_.push_back({"enable_prefix_caching", facts.prefix_cache ? "True" : "False"});
     config_labels_.push_back({"num_gpu_blocks", std::to_string(facts.kv_pages)});
   }
 
@@ -80,12 +79,6 @@ class VllmNames final : public prometheus::Collectable {
       if (family != ours.end()) {
         out.push_back(Renamed(*family, alias));
       }
-    }
-    for (const char* name : kAlwaysZero) {
-      out.push_back({.name = name,
-                     .help = "Always 0: there is no prefix cache.",
-                     .type = MetricType::Counter,
-                     .metric = {Labelled(ClientMetric(), common_)}});
     }
     ClientMetric config;
     config.gauge.value = 1;

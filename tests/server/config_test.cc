@@ -224,6 +224,7 @@ TEST(Config, PrintConfigReadsBackEveryField) {
                                .max_queued_tokens = 10,
                                .kv_cache_bytes = 999'999'999'999'999,
                                .page_tokens = 12,
+                               .prefix_cache_bytes = 16,
                                .default_max_tokens = 13,
                                .max_n = 14,
                                .max_logprobs = 15,

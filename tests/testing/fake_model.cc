@@ -84,6 +84,9 @@ uint64_t& FakeModel::Slot(const BatchSequence& sequence, int32_t position) {
 void FakeModel::Store(const Batch& batch, const BatchSequence& sequence) {
   auto& state = static_cast<FakeState&>(*sequence.state);
   ALCCA_CHECK(sequence.query_count > 0);
+  if (!TraitsOf(sequence.attention->mode).keeps_state && state.tokens == 0) {
+    state.tokens = sequence.kv_len - sequence.query_count;  // found in the prefix cache
+  }
   ALCCA_CHECK(state.tokens == sequence.kv_len - sequence.query_count);
   for (int32_t r = 0; r < sequence.query_count; ++r) {
     const int32_t row = sequence.query_start + r, position = state.tokens++;

@@ -17,6 +17,7 @@ struct GenerateFlags {
   ConnectionOptions connection;
   SamplingOptions sampling;
   AttentionOptions attention;
+  PrefixCacheOptions prefix_cache;
   StreamStyle style;
   std::string text;  // the prompt, or the user's message
   bool echo = false;
@@ -26,6 +27,7 @@ struct GenerateFlags {
     connection.AddTo(command);
     sampling.AddTo(command);
     attention.AddTo(command);
+    prefix_cache.AddTo(command);
     command->add_flag("--stats", style.stats, "print timings and the cost of attention at the end");
     command->add_flag("--json", style.json, "print every message as one line of JSON");
   }
@@ -37,6 +39,7 @@ int Generate(const GenerateFlags& options) {
   request.set_text(TextOrStdin(options.text));
   *request.mutable_sampling_params() = options.sampling.Params();
   *request.mutable_attention() = options.attention.Params();
+  options.prefix_cache.Fill(&request);
   request.set_stream(true);
   if (options.echo && !options.style.json) {
     std::printf("%s", request.text().c_str());
@@ -77,6 +80,7 @@ int Chat(const GenerateFlags& options) {
   }
   *conversation.mutable_sampling_params() = options.sampling.Params();
   *conversation.mutable_attention() = options.attention.Params();
+  options.prefix_cache.Fill(&conversation);
   conversation.set_stream(true);
   const auto stub = options.connection.Stub();
   if (!options.text.empty()) {

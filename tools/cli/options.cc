@@ -194,6 +194,12 @@ std::string ModeName(v1::AttentionMode mode) {
   return absl::AsciiStrToLower(v1::AttentionMode_Name(mode).substr(15));  // ATTENTION_MODE_
 }
 
+void PrefixCacheOptions::AddTo(CLI::App* app) {
+  app->add_option("--cache-salt", salt, "share what is computed with requests of this salt alone");
+  app->add_flag("--bypass-prefix-cache", bypass,
+                "compute the whole prompt, and leave nothing to share");
+}
+
 void AttentionOptions::AddTo(CLI::App* app) {
   AddModeFlags(app, &settings);
   AddKnobFlags(app, &settings);

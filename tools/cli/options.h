@@ -48,6 +48,18 @@ struct SamplingOptions {
   v1::SamplingParams Params() const;
 };
 
+struct PrefixCacheOptions {
+  std::string salt;
+  bool bypass = false;
+
+  void AddTo(CLI::App* app);
+  template <typename Message>  // GenerateRequest or ChatRequest
+  void Fill(Message* message) const {
+    message->set_cache_salt(salt);
+    message->set_bypass_prefix_cache(bypass);
+  }
+};
+
 struct AttentionOptions {
   AttentionSettings settings;
 

@@ -78,6 +78,9 @@ void PrintStats(const v1::GenerateComplete& done, double first_token_seconds) {
   const int later = static_cast<int>(done.completion_tokens()) - 1;
   std::printf("\n--- %u prompt + %u completion tokens, finished: %s\n", done.prompt_tokens(),
               done.completion_tokens(), done.finish_reason().c_str());
+  if (done.cached_tokens() > 0) {
+    std::printf("  cached     %u prompt tokens had been computed before\n", done.cached_tokens());
+  }
   std::printf("  time       queue %.1f ms, prefill %.1f ms, decode %.1f ms",
               1e3 * t.queue_seconds(), 1e3 * t.prefill_seconds(), 1e3 * t.decode_seconds());
   if (later > 0 && t.decode_seconds() > 0) {
