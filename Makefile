@@ -2,8 +2,8 @@
 JOBS ?= $(shell nproc)
 BIN := build/release/bin
 
-.PHONY: help run build test test-dev test-tsan fuzz bench plots dashboards dashboards-pictures \
-        prometheus-rules cuda faiss-cuda format lint clean setup \
+.PHONY: help run build check lint test test-dev test-tsan fuzz test-all bench plots dashboards \
+        prometheus-rules cuda faiss-cuda format clean setup lint-tools \
         deb deb-test image image-test packaging-tools
 
 help:  ## this list
@@ -16,36 +16,40 @@ run: build  ## build, serve the embedded model, stream one completion, serve unt
 	@tools/first_light.sh
 
 build: setup  ## the release build alone
-	@cmake --preset release -DBUILD_TESTING=OFF -DALCCA_BENCH=OFF >build-configure.log 2>&1 \
+	@cmake --preset release >build-configure.log 2>&1 \
 	  || { cat build-configure.log; exit 1; }; rm -f build-configure.log
-	@cmake --build build/release -j$(JOBS)
+	@cmake --build build/release -j$(JOBS) --target alccad alcca pages
+
+check: lint-tools  ## the fast loop: format, tests of the tree, units without the emulated device
+	@tools/lint.sh format
+	@cmake --preset release
+	@cmake --build build/release -j$(JOBS) --target unit_tests
+	@tools/check.sh build/release
 
 test: setup  ## build and run every test
-	@cmake --preset release -DBUILD_TESTING=ON -DALCCA_BENCH=ON
-	@cmake --build build/release -j$(JOBS)
+	@cmake --preset release && cmake --build build/release -j$(JOBS)
 	@ctest --test-dir build/release --output-on-failure -j$(JOBS)
 
-# Memory is touched alike on one thread and on two; avx512_2threads stands for the others. And on the
-# emulated device, which is slow, by a prompt cut in one way and in another.
-SAME_MEMORY := (avx2|portable)_2threads|DoNotMatter/cuda_emulated
 test-dev: setup  ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@cmake --preset dev && cmake --build --preset dev -j$(JOBS)
-	@ctest --preset dev -j$(JOBS) -E '$(SAME_MEMORY)'
+	@ctest --preset dev -j$(JOBS)
 
-# Tests that start no thread of ours have nothing to tell ThreadSanitizer.
-ONE_THREAD := Tokenizer|Detokenizer|Chat|Samples|Grammar|Frame|Models|Offsets|Safetensors|Checkpoint|Config/|ModelConfig|LoadConfig|Index/|Distances|HfGolden|hf_live|Half|Pack|Quantize|1threads|portable|cuda|Cuda|Emulator|Mma|Words
-test-tsan: setup  ## engine, server and end-to-end tests under ThreadSanitizer
+test-tsan: setup  ## engine, server and end-to-end tests that start threads, under ThreadSanitizer
 	@cmake --preset tsan && cmake --build --preset tsan -j$(JOBS)
-	@TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp" \
-	  ctest --preset tsan -j$(JOBS) -L 'engine|server|e2e|kernels' -E '$(ONE_THREAD)'
+	@ctest --preset tsan -j$(JOBS)
 
 FUZZ_SECONDS ?= 30
 fuzz: setup  ## every fuzz target for FUZZ_SECONDS (30) over its committed corpus
-	@cmake --preset fuzz && cmake --build --preset fuzz -j$(JOBS)
-	@tools/run_fuzzers.sh build/fuzz/bin $(FUZZ_SECONDS)
+	@cmake --preset dev && cmake --build --preset fuzz -j$(JOBS)
+	@tools/run_fuzzers.sh build/dev/bin $(FUZZ_SECONDS)
+
+test-all: test test-dev test-tsan  ## these three, the cases that the latter two leave out, and fuzz
+	@ctest --preset dev-all -j$(JOBS) -L thorough
+	@ctest --preset tsan-all -j$(JOBS) -L thorough
+	@tools/run_fuzzers.sh build/dev/bin $(FUZZ_SECONDS)
 
 bench: setup  ## build and run the benchmarks: kernels beside the machine's roof, the embedded model
-	@cmake --preset release -DBUILD_TESTING=OFF -DALCCA_BENCH=ON && cmake --build build/release -j$(JOBS)
+	@cmake --preset release && cmake --build build/release -j$(JOBS)
 	@set -e; for b in kernels attention sampling; do $(BIN)/$${b}_bench; done
 	@$(BIN)/model_bench --model models/afia-5m
 
@@ -57,9 +61,6 @@ dashboards:  ## write deploy/grafana/dashboards from generate.py
 
 prometheus-rules:  ## write deploy/prometheus' rules as PrometheusRules for deploy/kubernetes
 	@python3 -B deploy/prometheus/prometheusrule.py
-
-dashboards-pictures: build  ## draw the dashboards into docs/figures from a run of some minutes
-	@python3 -B tools/plot/dashboard_pictures.py docs/figures $(BIN)
 
 cuda: setup  ## compile and link with the CUDA backend (needs nvcc 13); no hot kernel may spill
 	@tools/build_faiss_cuda.sh --headers-only || echo "cuda: without FAISS' GPU headers"
@@ -90,11 +91,13 @@ image-test: image build  ## run that image read-only as 65532: stream, drain (ro
 format:  ## clang-format every source
 	@git ls-files '*.h' '*.cc' '*.cu' '*.cuh' | xargs clang-format-14 -i
 
-lint:  ## clang-format check and clang-tidy
-	@git ls-files '*.h' '*.cc' '*.cu' '*.cuh' | xargs clang-format-14 --dry-run -Werror
-	@cmake --preset release -DBUILD_TESTING=OFF >/dev/null
-	@git ls-files 'kernels/*.cc' 'engine/*.cc' 'server/*.cc' 'tools/*.cc' | grep -v avx \
-	  | xargs -P$(JOBS) -n4 clang-tidy-14 -p build/release --quiet
+lint-tools: setup
+	@tools/setup.sh lint-packages.txt
+
+# BASE=COMMIT: clang-tidy over what differs from that commit alone.
+lint: lint-tools  ## clang-format's check and clang-tidy over every source (minutes); BASE=COMMIT
+	@tools/lint.sh format
+	@tools/lint.sh tidy $(BASE)
 
 clean:  ## remove build/
 	@rm -rf build

@@ -37,7 +37,7 @@ std::string Describe(const json& value) {
 // keys without a word.
 class DocumentSax : public nlohmann::json_sax<json> {
  public:
-  explicit DocumentSax(json* root) : root_(root) {}
+  DocumentSax(json* root, size_t max_values) : root_(root), max_values_(max_values) {}
   const std::string& error() const { return error_; }
 
   bool null() override { return Add(nullptr) != nullptr; }
@@ -75,8 +75,8 @@ class DocumentSax : public nlohmann::json_sax<json> {
 
   // Stores the value where the document is being written: root, array end or the key's slot.
   json* Add(json value) {
-    if (++values_ > kMaxJsonValues) {
-      Fail(absl::StrCat("more than ", kMaxJsonValues, " values"));
+    if (++values_ > max_values_) {
+      Fail(absl::StrCat("more than ", max_values_, " values"));
       return nullptr;
     }
     json* place = root_;
@@ -108,6 +108,7 @@ class DocumentSax : public nlohmann::json_sax<json> {
   }
 
   json* root_;
+  const size_t max_values_;
   std::vector<json*> open_;  // The containers around the current position.
   json* slot_ = nullptr;     // Where the value of the last key goes.
   size_t values_ = 0;
@@ -117,7 +118,8 @@ class DocumentSax : public nlohmann::json_sax<json> {
 
 }  // namespace
 
-absl::StatusOr<nlohmann::json> ParseStrictJson(std::string_view text, std::string_view name) {
+absl::StatusOr<nlohmann::json> ParseStrictJson(std::string_view text, std::string_view name,
+                                               size_t max_values) {
   const std::string file(name);
   if (text.size() > kMaxJsonBytes) {
     return absl::InvalidArgumentError(
@@ -128,7 +130,7 @@ absl::StatusOr<nlohmann::json> ParseStrictJson(std::string_view text, std::strin
     return absl::InvalidArgumentError(absl::StrCat(file, ": not valid JSON at byte ", nul));
   }
   json document;
-  DocumentSax sax(&document);
+  DocumentSax sax(&document, max_values);
   if (!json::sax_parse(text.begin(), text.end(), &sax)) {
     return absl::InvalidArgumentError(absl::StrCat(file, ": ", sax.error()));
   }
@@ -257,7 +259,7 @@ void JsonReader::String(const char* key, std::string* out) {
   *out = value.get<std::string>();
 }
 
-void JsonReader::Choice(const char* key, std::initializer_list<const char*> choices,
+void JsonReader::Choice(const char* key, const std::vector<std::string>& choices,
                         std::string* out) {
   std::string value;
   String(key, &value);
@@ -265,7 +267,7 @@ void JsonReader::Choice(const char* key, std::initializer_list<const char*> choi
     return;
   }
   std::string expected;
-  for (const char* choice : choices) {
+  for (const std::string& choice : choices) {
     if (value == choice) {
       *out = value;
       return;
@@ -352,7 +354,7 @@ JsonReader JsonReader::Object(const char* key) {
   return JsonReader(kEmpty, name);
 }
 
-void JsonReader::RefuseOtherKeys(std::initializer_list<const char*> known) {
+void JsonReader::RefuseOtherKeys(const std::vector<std::string>& known) {
   for (auto it = object_.begin(); it != object_.end(); ++it) {
     const std::string& key = it.key();
     if (key.rfind("_", 0) == 0) {

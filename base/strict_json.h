@@ -6,7 +6,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,10 +19,11 @@ namespace alcca {
 
 inline constexpr size_t kMaxJsonBytes = size_t{16} << 20;
 inline constexpr size_t kMaxJsonDepth = 32;
-inline constexpr size_t kMaxJsonValues = 100'000;  // Bounds the memory of the document.
+inline constexpr size_t kMaxJsonValues = 100'000;  // Bounds the memory of a document.
 
 // The document, which is an object. `name` is how errors call it.
-absl::StatusOr<nlohmann::json> ParseStrictJson(std::string_view text, std::string_view name);
+absl::StatusOr<nlohmann::json> ParseStrictJson(std::string_view text, std::string_view name,
+                                               size_t max_values = kMaxJsonValues);
 
 // Reads typed values of one object and remembers the first error, so that a parser is a list of
 // calls and one look at status(). A failed call leaves *out as it was. null counts as absent.
@@ -45,7 +45,7 @@ class JsonReader {
   void OptionalFloat(const char* key, double min, double max, std::optional<float>* out);
   void Bool(const char* key, bool* out);
   void String(const char* key, std::string* out);
-  void Choice(const char* key, std::initializer_list<const char*> choices, std::string* out);
+  void Choice(const char* key, const std::vector<std::string>& choices, std::string* out);
   void StringList(const char* key, std::vector<std::string>* out);
   // A list of lists of numbers, all of one length, none empty; integers only with `integers`.
   void NumberTable(const char* key, double min, double max, bool integers,
@@ -57,7 +57,7 @@ class JsonReader {
   JsonReader Object(const char* key);
 
   // Keys that begin with '_' are comments and always allowed.
-  void RefuseOtherKeys(std::initializer_list<const char*> known);
+  void RefuseOtherKeys(const std::vector<std::string>& known);
 
   // Error values that name the file and the key.
   absl::Status Invalid(const char* key, const std::string& what) const;

@@ -1,8 +1,8 @@
 #pragma once
 
-// A handler returns its reactor on one thread and gRPC calls OnCancel on another. What orders the
-// two are atomics within libgrpc++, which is not instrumented; these two calls tell
-// ThreadSanitizer. Nothing in other builds.
+// A handler returns its reactor on one thread, and gRPC calls OnCancel on another. Atomics inside
+// libgrpc++, which is not instrumented, order the two. These two calls tell ThreadSanitizer so; in
+// other builds they do nothing.
 
 #if defined(__SANITIZE_THREAD__)  // GCC
 #define ALCCA_TSAN 1

@@ -25,6 +25,7 @@
 #include "bench/device.h"
 #include "benchmark/benchmark.h"
 #include "kernels/backend.h"
+#include "kernels/make_backend.h"
 
 namespace alcca {
 namespace {
@@ -67,14 +68,14 @@ class Filled {
     qkv_ = backend_->Allocate(kChunk, shape_.qkv_cols()).value();
     out_ = backend_->Allocate(kChunk, shape_.heads * shape_.head_dim).value();
     FillRandom(*backend_, qkv_->view(), 1);
+    frequencies_ = MakeFrequencies(*backend_, shape_.head_dim);
     // Filling writes keys; ALCCA's and multipole's state follows every token, by the cheapest
     // answers: all queries near, no cluster opened.
     AttentionParams filling = attention;
     filling.theta = 1e9f;
     filling.mass = 0;
     filling.dense_below = 0;
-    const bool attends =
-        attention.mode == AttentionMode::kAlcca || attention.mode == AttentionMode::kMultipole;
+    const bool attends = TraitsOf(attention.mode).keeps_state;
     while (length_ < context) {
       // FAISS searches near queries too, a million calls for 131,072 tokens: its sums stay those of
       // the first chunk, which changes no time.
@@ -99,13 +100,13 @@ class Filled {
                                .query_count = rows,
                                .kv_len = length_,
                                .pages = pages_.data(),
-                               .attention = attention,
+                               .attention = &attention,
                                .state = state_.get(),
                                .counters = &counters_});
     const TensorView qkv = qkv_->view().Head(rows);
     backend_->BeginStep(batch);
     for (int32_t layer = 0; layer < cache_->shape().layers; ++layer) {
-      backend_->RopeAndStore(qkv, *cache_, layer, batch, shape_, {});
+      backend_->RopeAndStore(qkv, *cache_, layer, batch, shape_, *frequencies_);
       if (attends) {
         backend_->Attention(out_->view().Head(rows), qkv, *cache_, layer, batch, shape_);
       }
@@ -124,7 +125,7 @@ class Filled {
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<AttentionState> state_;
-  std::unique_ptr<Buffer> qkv_, out_;
+  std::unique_ptr<Buffer> qkv_, out_, frequencies_;
   std::vector<int32_t> pages_;
   AttentionCounters counters_;
   int32_t length_ = 0, rows_ = 0;
@@ -193,14 +194,15 @@ void Register(const Setting& setting) {
     bool faiss_search = false;
   };
   const Mode modes[] = {
-      {"dense", {.mode = AttentionMode::kDense}},
-      {"alcca_exact", {.mode = AttentionMode::kAlcca, .epsilon = 0.05f}},
-      {"alcca_faiss", {.mode = AttentionMode::kAlcca, .epsilon = 0.05f}, /*faiss_search=*/true},
-      {"alcca_tree", {.mode = AttentionMode::kAlcca, .search = KeySearch::kTree, .epsilon = 0.05f}},
-      {"multipole", {.mode = AttentionMode::kMultipole}},
-      {"window", {.mode = AttentionMode::kWindow}},
-      {"topk", {.mode = AttentionMode::kTopK}},
-      {"alcca_all_near", {.mode = AttentionMode::kAlcca, .theta = 1e9f}}};
+      {"dense", {{.mode = AttentionMode::kDense}}},
+      {"alcca_exact", {{.mode = AttentionMode::kAlcca, .epsilon = 0.05f}}},
+      {"alcca_faiss", {{.mode = AttentionMode::kAlcca, .epsilon = 0.05f}}, /*faiss_search=*/true},
+      {"alcca_tree",
+       {{.mode = AttentionMode::kAlcca, .search = KeySearch::kTree, .epsilon = 0.05f}}},
+      {"multipole", {{.mode = AttentionMode::kMultipole}}},
+      {"window", {{.mode = AttentionMode::kWindow}}},
+      {"topk", {{.mode = AttentionMode::kTopK}}},
+      {"alcca_all_near", {{.mode = AttentionMode::kAlcca, .theta = 1e9f}}}};
   for (const int32_t rows : {1, kChunk}) {
     for (const int32_t context : setting.contexts) {
       if (rows > 1 && (context > 32768 || context < kChunk)) {

@@ -3,6 +3,7 @@
 // Which backend a bench runs on, by the name of a flag; and how it moves floats and waits, through
 // the op interface alone.
 
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -12,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/backend.h"
+#include "kernels/make_backend.h"
 #ifdef ALCCA_BENCH_EMULATED
 #include "kernels/cuda/device_words/emulated/backend_emulated.h"
 #endif
@@ -71,6 +73,17 @@ inline void FillRandom(Backend& backend, const TensorView& out, uint64_t seed,
   backend.Embed(out, *table, rows);
   std::vector<float> first(static_cast<size_t>(out.cols));
   backend.Download(first, out.Head(1));  // `table` may go
+}
+
+// RoPE's, of base 10,000.
+inline std::unique_ptr<Buffer> MakeFrequencies(Backend& backend, int32_t head_dim) {
+  std::vector<float> values(static_cast<size_t>(head_dim / 2));
+  for (size_t i = 0; i < values.size(); ++i) {
+    values[i] = 1.0f / std::pow(1e4f, static_cast<float>(2 * i) / static_cast<float>(head_dim));
+  }
+  return backend
+      .MakeVector({reinterpret_cast<const std::byte*>(values.data()), DType::kF32, 1, head_dim / 2})
+      .value();
 }
 
 // Until everything enqueued is done: the op interface's own way to wait.

@@ -17,7 +17,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -27,10 +26,12 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "attention/settings.h"
+#include "base/files.h"
 #include "bench/device.h"
 #include "bench/load_model.h"
-#include "engine/model/mistral_model.h"
 #include "engine/text/tokenizer.h"
+#include "kernels/make_backend.h"
 
 namespace alcca {
 namespace {
@@ -46,17 +47,25 @@ T Must(absl::StatusOr<T> value) {
   return *std::move(value);
 }
 
+void Must(const absl::Status& status) {
+  if (!status.ok()) {
+    std::fprintf(stderr, "greedy_check: %s\n", status.ToString().c_str());
+    std::exit(2);
+  }
+}
+
 struct Args {
   std::string model, text, dtype = "bf16", json;
-  std::vector<std::string> modes = {"dense", "multipole"};
+  std::vector<std::string> modes = {"dense", "multipole:dense_below=0"};
   BenchDevice device = {.name = "cuda"};
   int32_t documents = 8, prompt = 64, tokens = 64;
   double near_tie = 0.5;
 };
 
-std::unique_ptr<MistralModel> Load(const Args& args, const BenchDevice& device, WeightDType dtype) {
+std::unique_ptr<Model> Load(const ModelFolder& folder, const Args& args, const BenchDevice& device,
+                            WeightDType dtype) {
   const int32_t length = args.prompt + args.tokens;
-  return Must(LoadBenchModel(args.model, Must(LoadModelConfig(args.model)), device,
+  return Must(LoadBenchModel(folder, device,
                              {.weight_dtype = dtype,
                               .max_batch_tokens = length,
                               .max_logit_rows = length,
@@ -67,7 +76,7 @@ std::unique_ptr<MistralModel> Load(const Args& args, const BenchDevice& device, 
 // One sequence, from its first token.
 class Sequence {
  public:
-  Sequence(MistralModel& model, const AttentionParams& attention)
+  Sequence(Model& model, const AttentionParams& attention)
       : model_(model), attention_(attention), state_(Must(model.MakeAttentionState(attention))) {
     for (int32_t page = 0; page < model.kv_shape().pages; ++page) {
       pages_.push_back(page);
@@ -77,7 +86,7 @@ class Sequence {
   std::span<const float> Feed(std::span<const int32_t> tokens, int32_t rows) {
     const auto count = static_cast<int32_t>(tokens.size());
     Batch batch;
-    batch.Append(tokens, length_, pages_.data(), attention_, state_.get(), &counters_);
+    batch.Append(tokens, length_, pages_.data(), &attention_, state_.get(), &counters_);
     for (int32_t i = count - rows; i < count; ++i) {
       batch.logit_rows.push_back(i);
     }
@@ -86,7 +95,7 @@ class Sequence {
   }
 
  private:
-  MistralModel& model_;
+  Model& model_;
   AttentionParams attention_;
   std::unique_ptr<AttentionState> state_;
   AttentionCounters counters_;
@@ -99,8 +108,8 @@ struct Agreement {
   double worst = 0;  // nats below the CPU's best
 };
 
-void Compare(MistralModel& device, MistralModel& cpu, const AttentionParams& attention,
-             std::vector<int32_t> text, const Args& args, Agreement* agreement) {
+void Compare(Model& device, Model& cpu, const AttentionParams& attention, std::vector<int32_t> text,
+             const Args& args, Agreement* agreement) {
   const size_t prompt = text.size();
   Sequence writer(device, attention);
   std::span<const float> logits = writer.Feed(text, 1);
@@ -126,8 +135,7 @@ void Compare(MistralModel& device, MistralModel& cpu, const AttentionParams& att
   }
 }
 
-std::vector<std::vector<int32_t>> Prompts(const Args& args) {
-  const Tokenizer tokenizer = Must(Tokenizer::Load(args.model + "/tokenizer.model"));
+std::vector<std::vector<int32_t>> Prompts(const Tokenizer& tokenizer, const Args& args) {
   const std::string text = Must(ReadTextFile(args.text, uint64_t{64} << 20));
   std::vector<std::vector<int32_t>> prompts;
   for (const absl::string_view document : absl::StrSplit(text, "<|endoftext|>")) {
@@ -149,28 +157,24 @@ std::vector<std::vector<int32_t>> Prompts(const Args& args) {
 }
 
 int Main(const Args& args) {
-  AttentionParams alcca = ModelAttention(Must(LoadAlccaConfig(args.model)));
-  alcca.mode = AttentionMode::kAlcca;
-  alcca.search = KeySearch::kExact;
-  AttentionParams tree = alcca;
-  tree.search = KeySearch::kTree;
-  const AttentionParams dense, multipole = {.mode = AttentionMode::kMultipole, .dense_below = 0};
-  const std::map<std::string, AttentionParams> attentions = {
-      {"dense", dense}, {"alcca", alcca}, {"tree", tree}, {"multipole", multipole}};
-
-  const auto prompts = Prompts(args);
+  const ModelFolder folder = Must(ModelFolder::Open(args.model));
+  const auto prompts = Prompts(*folder.tokenizer, args);
   const WeightDType dtype = *WeightDTypeOf(args.dtype);
-  const auto device = Load(args, args.device, dtype);
-  // What is judged is the device, not the rounding of weights to fp8, which a CPU cannot follow.
-  const auto cpu =
-      Load(args, {.name = "cpu"}, dtype == WeightDType::kFp8 ? WeightDType::kBF16 : dtype);
-  std::printf("%s, %s weights, beside %s\n", device->backend().Describe().c_str(),
-              args.dtype.c_str(), cpu->backend().Describe().c_str());
+  const auto device = Load(folder, args, args.device, dtype);
+  // What is judged is the device, not a rounding of weights that a CPU cannot follow.
+  const WeightFormat& format = FormatOf(dtype);
+  const auto cpu = Load(folder, args, {.name = "cpu"}, format.on_cpu ? dtype : format.head);
+  std::printf("%s, %s weights, beside %s\n", device->Describe().c_str(), args.dtype.c_str(),
+              cpu->Describe().c_str());
   bool right = true;
   for (const std::string& name : args.modes) {
+    AttentionSettings said;
+    said.search = KeySearch::kExact;
+    Must(Add(name, &said));
+    const AttentionParams attention = Resolve({&folder.attention, &said});
     Agreement a;
     for (const std::vector<int32_t>& prompt : prompts) {
-      Compare(*device, *cpu, attentions.at(name), prompt, args, &a);
+      Compare(*device, *cpu, attention, prompt, args, &a);
     }
     right &= a.wrong == 0;
     std::printf("%-12s %lld tokens, %.1f %% the CPU's own, worst gap %.4f nats, %lld wrong\n",
@@ -200,10 +204,9 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--graph-rows", args.device.graph_rows, "CUDA graphs up to this; 0: none")
       ->check(CLI::Range(0, alcca::kGraphRowsMax));
-  app.add_option("--weight-dtype", args.dtype)->check(CLI::IsMember({"bf16", "int8", "fp8"}));
-  app.add_option("--modes", args.modes, "a list; tree is alcca with tree search")
-      ->delimiter(',')
-      ->check(CLI::IsMember({"dense", "alcca", "tree", "multipole"}));
+  app.add_option("--weight-dtype", args.dtype)->check(CLI::IsMember(alcca::WeightFormatNames()));
+  app.add_option("--modes", args.modes, "a list, as alcca,tree:k=4; tree is alcca with tree search")
+      ->delimiter(',');
   app.add_option("--documents", args.documents, "prompts")->check(CLI::Range(1, 100000));
   app.add_option("--prompt", args.prompt, "tokens of each")->check(CLI::Range(1, 65536));
   app.add_option("--tokens", args.tokens, "to write after each")->check(CLI::Range(1, 65536));

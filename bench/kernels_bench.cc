@@ -29,6 +29,7 @@
 #include "kernels/cpu/cpu_features.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/host/host_memory.h"
+#include "kernels/make_backend.h"
 
 namespace alcca {
 namespace {
@@ -171,7 +172,7 @@ struct Case {
 };
 
 const Matrix& WeightsFor(Setup& setup, const Case& c) {
-  const std::string name = std::string(c.name) + WeightDTypeName(c.dtype);
+  const std::string name = std::string(c.name) + FormatOf(c.dtype).name;
   if (setup.matrix_name != name) {
     constexpr int32_t kPartRows = 512;  // one random part, stacked as often as needed
     std::vector<uint16_t> part(static_cast<size_t>(kPartRows) * static_cast<size_t>(c.cols));
@@ -223,10 +224,14 @@ void MatMul(benchmark::State& state, Setup& setup, const Case& c) {
 }
 
 void Register(Setup& setup) {
-  for (const WeightDType dtype : {WeightDType::kInt8, WeightDType::kBF16, WeightDType::kF32}) {
+  for (const WeightFormat& format : kWeightFormats) {
+    if (!format.on_cpu) {
+      continue;
+    }
+    const WeightDType dtype = format.dtype;
     for (const Case& c : {Case{"qkv", 6144, 4096, dtype}, Case{"o", 4096, 4096, dtype},
                           Case{"gate_up", 28672, 4096, dtype}, Case{"down", 4096, 14336, dtype}}) {
-      const std::string name = std::string("matmul/") + WeightDTypeName(dtype) + "/" + c.name;
+      const std::string name = std::string("matmul/") + format.name + "/" + c.name;
       benchmark::RegisterBenchmark(
           name.c_str(), [&setup, c](benchmark::State& state) { MatMul(state, setup, c); })
           ->Arg(1)

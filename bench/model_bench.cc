@@ -24,8 +24,9 @@
 #include "bench/device.h"
 #include "bench/load_model.h"
 #include "bench/memory_roof.h"
-#include "engine/model/mistral_model.h"
+#include "engine/model/tensor_table.h"
 #include "kernels/host/host_memory.h"
+#include "kernels/make_backend.h"
 
 namespace alcca {
 namespace {
@@ -147,7 +148,7 @@ class Run {
       ids.push_back(
           static_cast<int32_t>((int64_t{sequence.length} + i) * 7919 % model_.vocab_size()));
     }
-    batch->Append(ids, sequence.length, sequence.pages.data(), attention_, sequence.state.get(),
+    batch->Append(ids, sequence.length, sequence.pages.data(), &attention_, sequence.state.get(),
                   &sequence.counters);
     sequence.length += tokens;
   }
@@ -179,7 +180,7 @@ void Write(const Args& args, const std::string& what, int32_t size, double secon
       seconds, bytes_per_step, macs_per_token);
 }
 
-double MedianPrefill(MistralModel& model, const AttentionParams& attention, const Args& args,
+double MedianPrefill(Model& model, const AttentionParams& attention, const Args& args,
                      int32_t prompt) {
   std::vector<double> seconds;
   for (int32_t r = 0; r <= args.repeat; ++r) {  // the first is a warm-up
@@ -193,7 +194,7 @@ double MedianPrefill(MistralModel& model, const AttentionParams& attention, cons
 }
 
 // Seconds of a step in which each of `batch` sequences gains a token.
-double MedianDecode(MistralModel& model, const AttentionParams& attention, const Args& args,
+double MedianDecode(Model& model, const AttentionParams& attention, const Args& args,
                     int32_t batch) {
   const int32_t steps = std::max(args.decode, 1);
   Run run(model, attention, batch, args.context + (args.repeat + 1) * steps);
@@ -213,22 +214,11 @@ double MedianDecode(MistralModel& model, const AttentionParams& attention, const
   return Median(seconds);
 }
 
-AttentionParams AttentionOf(const std::string& mode) {
-  AttentionParams params;
-  for (int i = 0; i < kAttentionModeCount; ++i) {
-    if (mode == AttentionModeName(static_cast<AttentionMode>(i))) {
-      params.mode = static_cast<AttentionMode>(i);
-    }
-  }
-  return params;
-}
-
-std::unique_ptr<MistralModel> LoadModel(const ModelConfig& config, const Args& args,
-                                        int32_t kv_pages) {
+std::unique_ptr<Model> Load(const ModelFolder& folder, const Args& args, int32_t kv_pages) {
   const int32_t rows = std::max({1, std::min(args.longest(), args.chunk), args.widest()});
   const SamplingLimits sampling = {.rows = args.widest(),
-                                   .vocab = static_cast<int32_t>(config.vocab_size)};
-  return Must(LoadBenchModel(args.model, config, args.device,
+                                   .vocab = static_cast<int32_t>(folder.config.vocab_size)};
+  return Must(LoadBenchModel(folder, args.device,
                              {.weight_dtype = *WeightDTypeOf(args.dtype),
                               .max_batch_tokens = rows,
                               .max_logit_rows = args.widest(),
@@ -238,7 +228,8 @@ std::unique_ptr<MistralModel> LoadModel(const ModelConfig& config, const Args& a
 }
 
 int Main(Args args) {
-  const ModelConfig config = Must(LoadModelConfig(args.model));
+  const ModelFolder folder = Must(ModelFolder::OpenWeights(args.model));
+  const ModelConfig& config = folder.config;
   args.chunk = std::max(args.chunk, 1);
   if (args.context == 0) {
     args.context = args.longest();
@@ -247,16 +238,16 @@ int Main(Args args) {
   const int32_t kv_pages =
       std::max((args.longest() + 63) / 64, args.widest() * ((decoded + 63) / 64));
   const auto load_start = BenchClock::now();
-  const auto model = LoadModel(config, args, kv_pages);
-  std::printf("%s, %s weights %.2f GiB, loaded in %.1f s\n", model->backend().Describe().c_str(),
+  const auto model = Load(folder, args, kv_pages);
+  std::printf("%s, %s weights %.2f GiB, loaded in %.1f s\n", model->Describe().c_str(),
               args.dtype.c_str(), model->weight_bytes() / double{1 << 30},
               SecondsSince(load_start));
   // A decode step reads every matrix once, but only one row of the embedding table, and the keys
   // and values of every sequence.
-  const double weights = model->weight_bytes() - double(config.head_elements()) * 2;
-  const double layers = double(config.num_layers) * double(config.layer_elements());
-  const double head = double(config.head_elements());
-  const AttentionParams attention = AttentionOf(args.mode);
+  const double weights = model->weight_bytes() - double(HeadElements(config)) * 2;
+  const double layers = double(config.num_layers) * double(LayerElements(config));
+  const double head = double(HeadElements(config));
+  const AttentionParams attention = {{.mode = *ModeOf(args.mode)}};
   for (const int32_t prompt : args.prompts) {
     const double seconds = MedianPrefill(*model, attention, args, prompt);
     std::printf("prefill %d: %.1f tok/s\n", prompt, prompt / seconds);
@@ -293,12 +284,10 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--graph-rows", args.device.graph_rows, "CUDA graphs up to this; 0: none")
       ->check(CLI::Range(0, alcca::kGraphRowsMax));
-  app.add_option("--weight-dtype", args.dtype)
-      ->check(CLI::IsMember({"f32", "bf16", "int8", "fp8"}));
+  app.add_option("--weight-dtype", args.dtype)->check(CLI::IsMember(alcca::WeightFormatNames()));
   app.add_option("--isa", args.device.isa)
       ->check(CLI::IsMember({"auto", "avx512", "avx2", "portable"}));
-  app.add_option("--mode", args.mode)
-      ->check(CLI::IsMember({"dense", "alcca", "multipole", "window", "topk"}));
+  app.add_option("--mode", args.mode)->check(CLI::IsMember(alcca::AttentionModeNames()));
   app.add_option("--prompt", args.prompts, "tokens of each prompt, a list")
       ->delimiter(',')
       ->check(CLI::Range(1, 1 << 20));

@@ -1,6 +1,7 @@
 # `cmake --install` and `cpack`: what a machine gets, under PREFIX. The container image is made from
 # the same rules (Dockerfile).
 include(GNUInstallDirs)
+set(CMAKE_SKIP_INSTALL_ALL_DEPENDENCY ON)  # cpack packs what `make build` built, and builds no test
 
 install(TARGETS alccad alcca RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT runtime)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/models/afia-5m
@@ -11,7 +12,7 @@ install(DIRECTORY ${PROJECT_SOURCE_DIR}/models/afia-5m
 set(PAGES_DIR ${CMAKE_BINARY_DIR}/pages)
 file(GLOB PAGES_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tools/pages/*)
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
-if(NOT ALCCA_SANITIZE AND NOT ALCCA_FUZZ)
+if(NOT ALCCA_SANITIZE)
   add_custom_command(
     OUTPUT ${PAGES_DIR}/man/man8/alccad.8
     COMMAND ${Python3_EXECUTABLE} -B ${PROJECT_SOURCE_DIR}/tools/pages/make_pages.py

@@ -17,29 +17,7 @@ namespace {
 
 constexpr auto kHeartbeat = std::chrono::milliseconds(100);  // between idle turns of the loop
 
-int64_t WholeSeconds(TimePoint time) {
-  return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
-}
-
 }  // namespace
-
-void TokenRate::Add(int64_t tokens, TimePoint now) {
-  const int64_t second = WholeSeconds(now);
-  Bucket& bucket = buckets_[second % buckets_.size()];
-  if (bucket.second != second) {
-    bucket = {.second = second};
-  }
-  bucket.tokens += tokens;
-}
-
-double TokenRate::PerSecond(TimePoint now) const {
-  const int64_t second = WholeSeconds(now);
-  int64_t tokens = 0;
-  for (const Bucket& bucket : buckets_) {
-    tokens += bucket.second >= second - kSeconds && bucket.second < second ? bucket.tokens : 0;
-  }
-  return static_cast<double>(tokens) / kSeconds;
-}
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options,
                                                        std::unique_ptr<Model> model,
@@ -79,30 +57,25 @@ void Engine::Loop() {
   while (AwaitWork()) {
     Step();
   }
-  Deliver();
   scheduler_.Admit(TakeInbox());
   scheduler_.CancelAll();
-  const TimePoint now = Clock::now();
-  Hold(scheduler_.Commit(scheduler_.MakePlan(now), now), now);
-  Deliver();
+  Step();  // computes nothing; says how all of them ended
 }
 
 void Engine::Step() {
-  // Cancels first: what they name was submitted before them, so it is in the inbox by now.
+  Receive();
+  const TimePoint began = Clock::now();
+  const Plan& plan = scheduler_.MakePlan(began);
+  const std::span<const SamplingRow> asked = sampler_.Rows(plan);
+  const std::span<StepAnswer> answers = Compute(plan, asked);
+  Hold(scheduler_.Commit(plan, answers, Clock::now()), began);
+}
+
+// Cancels first: what they name was submitted before them, so it is in the inbox by now.
+void Engine::Receive() {
   std::vector<uint64_t> cancels = TakeCancels();
   scheduler_.Admit(TakeInbox());
-  const TimePoint now = Clock::now();
-  scheduler_.Cancel(std::move(cancels), now);
-  Plan& plan = scheduler_.MakePlan(now);
-  Publish(scheduler_.Stats());
-  if (plan.batch.tokens() > 0) {
-    Sampler::Take(model_->Forward(plan.batch, sampler_.Rows(plan), [this] { Deliver(); }), plan);
-  }
-  Deliver();  // where there was nothing to compute
-  Hold(scheduler_.Commit(plan, Clock::now()), now);
-  if (held_->stats.running + held_->stats.waiting == 0) {
-    Deliver();  // no step may follow
-  }
+  scheduler_.Cancel(std::move(cancels), Clock::now());
 }
 
 bool Engine::AwaitWork() {
@@ -132,6 +105,52 @@ std::vector<uint64_t> Engine::TakeCancels() {
   return std::exchange(cancels_, {});
 }
 
+std::span<StepAnswer> Engine::Compute(const Plan& plan, std::span<const SamplingRow> asked) {
+  Publish(scheduler_.Stats());
+  if (plan.batch.tokens() == 0) {
+    Deliver();  // there is no device's time to use
+    return {};
+  }
+  return sampler_.Answers(plan, model_->Forward(plan.batch, asked, [this] { Deliver(); }));
+}
+
+// The load is up to date before the news go out.
+void Engine::Hold(Scheduler::Outcome outcome, TimePoint began) {
+  ALCCA_CHECK(!held_.has_value());
+  const TimePoint now = Clock::now();
+  outcome.stats.step_seconds = Seconds(began, now);
+  rate_.Add(outcome.stats.generated_tokens, now);
+  idle_reported_ = false;
+  Publish(outcome.stats);
+  held_ = std::move(outcome);
+  if (held_->stats.running + held_->stats.waiting == 0) {
+    Deliver();  // no step may follow
+  }
+}
+
+// A request is in flight until its last news are out.
+void Engine::Deliver() {
+  if (!held_.has_value()) {
+    return;
+  }
+  Scheduler::Outcome outcome = *std::exchange(held_, std::nullopt);
+  std::vector<uint64_t> finished;
+  for (const TokenNews& news : outcome.news) {
+    if (news.ending != nullptr) {
+      finished.push_back(news.key);
+    }
+  }
+  sink_->OnStep(std::move(outcome.news), outcome.stats);
+  const std::lock_guard lock(mutex_);
+  for (const uint64_t key : finished) {
+    const auto it = in_flight_.find(key);
+    ALCCA_CHECK(it != in_flight_.end());
+    if (--it->second.sequences == 0) {
+      in_flight_.erase(it);
+    }
+  }
+}
+
 void Engine::Publish(const StepStats& stats) {
   const TimePoint now = Clock::now();
   const std::lock_guard lock(mutex_);
@@ -145,39 +164,6 @@ void Engine::Publish(const StepStats& stats) {
   }
   load_.generation_tokens_per_second = rate_.PerSecond(now);
   load_.last_step = now;
-}
-
-// The load is up to date before the events go out.
-void Engine::Hold(Scheduler::Outcome outcome, TimePoint began) {
-  const TimePoint now = Clock::now();
-  outcome.stats.step_seconds = std::chrono::duration<double>(now - began).count();
-  rate_.Add(outcome.stats.generated_tokens, now);
-  idle_reported_ = false;
-  Publish(outcome.stats);
-  held_ = std::move(outcome);
-}
-
-// A request is in flight until its last event is out.
-void Engine::Deliver() {
-  if (!held_.has_value()) {
-    return;
-  }
-  Scheduler::Outcome outcome = *std::exchange(held_, std::nullopt);
-  std::vector<uint64_t> finished;
-  for (const Event& event : outcome.events) {
-    if (event.finish != FinishReason::kNone) {
-      finished.push_back(event.request_key);
-    }
-  }
-  sink_->OnStep(std::move(outcome.events), outcome.stats);
-  const std::lock_guard lock(mutex_);
-  for (const uint64_t key : finished) {
-    const auto it = in_flight_.find(key);
-    ALCCA_CHECK(it != in_flight_.end());
-    if (--it->second.sequences == 0) {
-      in_flight_.erase(it);
-    }
-  }
 }
 
 absl::Status Engine::CheckTokens(const Request& request) const {

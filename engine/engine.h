@@ -3,12 +3,12 @@
 // The face of the engine and its loop. One thread owns every sequence, page and index; the doors
 // are Submit and Cancel (bounded, thread-safe) on one side and EventSink on the other.
 
-#include <array>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -21,6 +21,7 @@
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
 #include "engine/text/tokenizer.h"
+#include "engine/token_rate.h"
 
 namespace alcca {
 
@@ -36,24 +37,9 @@ struct EngineLoad {
   TimePoint last_step;                      // of the loop's last turn, idle turns included
 };
 
-// Tokens per second over the last few whole seconds.
-class TokenRate {
- public:
-  void Add(int64_t tokens, TimePoint now);
-  double PerSecond(TimePoint now) const;
-
- private:
-  static constexpr int64_t kSeconds = 5;
-  struct Bucket {
-    int64_t second = -1;
-    int64_t tokens = 0;
-  };
-  std::array<Bucket, kSeconds + 1> buckets_;  // the current second is not whole yet
-};
-
 class Engine {
  public:
-  // Starts the engine thread. `tokenizer` (may be null: events carry no text) and `sink` outlive
+  // Starts the engine thread. `tokenizer` (may be null: news carry no text) and `sink` outlive
   // the engine.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options,
                                                         std::unique_ptr<Model> model,
@@ -63,25 +49,25 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Thread-safe; never blocks on a step. On OK exactly n finishing events follow (one per index).
+  // Thread-safe; never blocks on a step. On OK exactly n endings follow (one per index).
   // INVALID_ARGUMENT: prompt + max_tokens can never fit (context or KV pool; the message has both
   //   numbers), or a token id is outside the vocabulary. RESOURCE_EXHAUSTED: the queue is full.
   //   UNAVAILABLE: draining or stopped. ALREADY_EXISTS: the key is in flight.
   absl::Status Submit(Request request);
-  // Ends every sequence of the request within one step, with kAbort, or kDeadline where that is
-  // what ended the call. False: no such request is in flight.
+  // Ends every sequence of the request within one step, with kAbort, or with kDeadline if the
+  // deadline ended the call. False: no such request is in flight.
   bool Cancel(uint64_t request_key);
   // From now on Submit is UNAVAILABLE. What is queued or running goes on.
   void Drain();
-  // True when nothing is queued or running, and every finishing event has been delivered.
+  // True when nothing is queued or running, and every ending has been delivered.
   bool Idle() const;
-  // Aborts what is left (finishing events are delivered) and joins the thread. Idempotent. Never
+  // Aborts what is left (its endings are delivered) and joins the thread. Idempotent. Never
   // called from the sink.
   void Stop();
   EngineLoad Load() const;
 
  private:
-  // A request between Submit and its last finishing event.
+  // A request between Submit and its last ending.
   struct InFlight {
     int32_t sequences = 0;  // not finished yet
     bool cancelled = false;
@@ -94,12 +80,16 @@ class Engine {
   // Blocks while there is nothing to do; false: stop.
   bool AwaitWork();
   void Step();
+  void Receive();  // what came through the doors: cancels and the inbox
   std::vector<Request> TakeInbox();
   std::vector<uint64_t> TakeCancels();
-  void Publish(const StepStats& stats);  // to Load
-  // What a step brings waits until the next one keeps the device busy, or there is none.
+  // All of the device's work of a step; what is held leaves meanwhile. Answers of plan.sequences.
+  std::span<StepAnswer> Compute(const Plan& plan, std::span<const SamplingRow> asked);
+  // The events of a step are held until the next step keeps the device busy, or until there is no
+  // next step.
   void Hold(Scheduler::Outcome outcome, TimePoint began);
-  void Deliver();  // what is held, if anything is
+  void Deliver();                        // what is held, if anything is
+  void Publish(const StepStats& stats);  // to Load
   absl::Status CheckTokens(const Request& request) const;
 
   const EngineOptions options_;

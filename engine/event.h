@@ -1,26 +1,30 @@
 #pragma once
 
-// What leaves the engine's door: text and tokens as they become certain, and how a request ended.
+// What leaves the engine's door: text and tokens as they become certain, and how a sequence ended.
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
+#include "attention/counters.h"
 #include "attention/params.h"
 #include "kernels/sampling.h"
 
 namespace alcca {
 
+// In order of severity: of the ends of a request's sequences, the greatest names the request's.
 enum class FinishReason : uint8_t {
   kNone,      // still running
   kStop,      // end token, stop token id or stop string
   kLength,    // max_tokens, or the context is full
   kAbort,     // cancelled by the client, Abort, or the end of a drain
   kDeadline,  // the request's deadline passed
-  kError,     // this sequence cannot go on: Event::error says why; the others do
+  kError,     // this sequence cannot go on: Ending::error says why; the others do
 };
 constexpr const char* FinishReasonName(FinishReason reason) {
   switch (reason) {
@@ -49,30 +53,35 @@ struct Timings {
   int32_t preemptions = 0;
 };
 
+// What matched, if it was not an end token of the model: a stop token id or a stop string.
+using MatchedStop = std::variant<std::monostate, int32_t, std::string>;
+
+// How a sequence ended, and what it had cost.
+struct Ending {
+  FinishReason reason = FinishReason::kNone;  // another one in every ending
+  absl::Status error;                         // not OK exactly with kError
+  MatchedStop matched_stop;                   // only with kStop
+  Timings timings;
+  PhaseCounters counters{};
+  int64_t index_bytes = 0;    // peak memory of the attention state
+  bool fell_back = false;     // an index met its bound of memory; the rest was answered by dense
+  AttentionParams attention;  // as applied
+};
+
 // One sequence's news of one step (a request with n > 1 has n sequences, told apart by `index`).
-struct Event {
-  uint64_t request_key = 0;
+struct TokenNews {
+  uint64_t key = 0;  // of the request
   int32_t index = 0;
-  std::vector<int32_t> token_ids;      // new tokens, without the end token
-  std::string text;                    // new text: whole UTF-8 characters, stop strings held back
-  std::vector<TokenLogprob> logprobs;  // of token_ids, when asked for
-  // When asked for: once, in the event of index 0 with first_token. One per prompt token; nothing
+  int32_t prompt_tokens = 0;
+  int32_t completion_tokens = 0;              // so far
+  bool first_token = false;                   // it was sampled (it may be an end token)
+  absl::InlinedVector<int32_t, 4> token_ids;  // new tokens, without the end token
+  std::string text;                           // new: whole characters, stop strings held back
+  std::vector<TokenLogprob> logprobs;         // of token_ids, when asked for
+  // When asked for: once, in the news of index 0 with first_token. One per prompt token; nothing
   // precedes the first, so [0] is only its id.
   std::vector<TokenLogprob> prompt_logprobs;
-  int32_t prompt_tokens = 0;
-  int32_t completion_tokens = 0;  // so far
-  bool first_token = false;       // the first token (it may be an end token) was sampled
-
-  FinishReason finish = FinishReason::kNone;
-  absl::Status error;  // not OK exactly with finish == kError
-  // Only with finish == kStop: what matched, if not an end token of the model.
-  std::variant<std::monostate, int32_t, std::string> matched_stop;
-  Timings timings;           // complete when finished
-  PhaseCounters counters{};  // complete when finished
-  int64_t index_bytes = 0;   // when finished: peak memory of the attention state
-  // When finished: an index met its bound of memory and the rest was answered by dense.
-  bool fell_back = false;
-  AttentionParams attention;  // as applied
+  std::unique_ptr<Ending> ending;  // null: the sequence goes on
 };
 
 // What one step did, for metrics.
@@ -92,12 +101,12 @@ struct StepStats {
 };
 
 // The engine's only way out. Called on the engine thread after every step, and once more without
-// events when the last sequence has left, so that gauges return to zero. Must not block, nor call
+// news when the last sequence has left, so that gauges return to zero. Must not block, nor call
 // Engine::Stop.
 class EventSink {
  public:
   virtual ~EventSink() = default;
-  virtual void OnStep(std::vector<Event> events, const StepStats& stats) = 0;
+  virtual void OnStep(std::vector<TokenNews> news, const StepStats& stats) = 0;
 };
 
 }  // namespace alcca

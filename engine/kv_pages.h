@@ -1,7 +1,7 @@
 #pragma once
 
-// Who holds which page of the KV pool. The pool hands out ids; the bytes are the backend's
-// (kernels/backend.h KvCache).
+// Records which sequence holds which page of the KV pool. The pool hands out ids; the backend owns
+// the bytes (kernels/backend.h KvCache).
 
 #include <cstdint>
 #include <span>

@@ -1,13 +1,14 @@
 #pragma once
 
-// One step: what the scheduler decided, filled in by the model and the sampler, applied by Commit.
+// One step: what the scheduler decided, and beside it what the device answered. Commit applies
+// both.
 
 #include <cstdint>
 #include <vector>
 
 #include "attention/params.h"
-#include "engine/event.h"
 #include "kernels/batch.h"
+#include "kernels/sampling.h"
 
 namespace alcca {
 
@@ -19,18 +20,14 @@ struct PlannedSequence {
   int32_t query_count = 0;       // rows
   Phase phase = Phase::kPrefill;
 
-  // Its rows of the logits are [logit_start, logit_start + prompt_logits + samples): first those
-  // that give prompt_logprobs, then the one that the next token is drawn from.
+  // Its rows of the logits are [logit_start, logit_start + prompt_logits + samples): first the rows
+  // for prompt_logprobs, then the row from which the next token is drawn.
   int32_t logit_start = 0;
   int32_t prompt_logits = 0;
   bool samples = false;
-
-  // The answer of Backend::Sample.
-  bool failed = false;                        // NaN, infinite or wholly masked logits
-  TokenLogprob choice;                        // if samples; log-probabilities only if asked for
-  std::vector<TokenLogprob> prompt_logprobs;  // [prompt_logits]
 };
 
+// The scheduler alone writes it, in MakePlan.
 struct Plan {
   Batch batch;
   std::vector<PlannedSequence> sequences;
@@ -40,6 +37,13 @@ struct Plan {
     sequences.clear();
     preemptions = 0;
   }
+};
+
+// What Backend::Sample answered for one PlannedSequence.
+struct StepAnswer {
+  bool failed = false;                        // NaN, infinite or wholly masked logits
+  TokenLogprob choice;                        // if samples; log-probabilities only if asked for
+  std::vector<TokenLogprob> prompt_logprobs;  // [prompt_logits]
 };
 
 }  // namespace alcca

@@ -1,8 +1,7 @@
 #pragma once
 
-// What comes through the engine's door: one validated request, in the engine's own terms.
+// What enters the engine: one validated request, in the engine's own terms.
 
-#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -10,11 +9,9 @@
 #include <vector>
 
 #include "attention/params.h"
+#include "base/clock.h"
 
 namespace alcca {
-
-using Clock = std::chrono::steady_clock;
-using TimePoint = Clock::time_point;
 
 // Meaning and defaults as vLLM documents them; a validated value needs no further check.
 struct SamplingParams {
@@ -40,7 +37,7 @@ struct SamplingParams {
 };
 
 struct Request {
-  uint64_t key = 0;  // unique in this process; the service's handle for Cancel and events
+  uint64_t key = 0;  // unique in this process; the service's handle for Cancel and its news
   std::string id;    // the client's name for it, for logs
   std::vector<int32_t> prompt;  // token ids, not empty
   SamplingParams sampling;

@@ -79,19 +79,22 @@ std::span<const SamplingRow> Sampler::Rows(const Plan& plan) {
   return rows_;
 }
 
-void Sampler::Take(std::span<SampledRow> results, Plan& plan) {
+std::span<StepAnswer> Sampler::Answers(const Plan& plan, std::span<SampledRow> results) {
+  answers_.clear();
   size_t row = 0;
-  for (PlannedSequence& planned : plan.sequences) {
+  for (const PlannedSequence& planned : plan.sequences) {
+    StepAnswer& answer = answers_.emplace_back();
     for (int32_t i = 0; i < planned.prompt_logits; ++i, ++row) {
-      planned.failed |= results[row].failed;
-      planned.prompt_logprobs.push_back(std::move(results[row].choice));
+      answer.failed |= results[row].failed;
+      answer.prompt_logprobs.push_back(std::move(results[row].choice));
     }
     if (planned.samples) {
-      planned.failed |= results[row].failed;
-      planned.choice = std::move(results[row++].choice);
+      answer.failed |= results[row].failed;
+      answer.choice = std::move(results[row++].choice);
     }
   }
   ALCCA_CHECK(row == results.size());
+  return answers_;
 }
 
 }  // namespace alcca

@@ -130,7 +130,7 @@ void Scheduler::CancelAll() {
   EndWhere(FinishReason::kAbort, [](const Sequence&) { return true; });
 }
 
-Plan& Scheduler::MakePlan(TimePoint now) {
+const Plan& Scheduler::MakePlan(TimePoint now) {
   plan_.Clear();
   EndWhere(FinishReason::kDeadline,
            [now](const Sequence& sequence) { return DeadlineBy(sequence, now); });
@@ -229,7 +229,7 @@ void Scheduler::AddRows(Sequence& sequence, int32_t count) {
   planned.logit_start = static_cast<int32_t>(batch.logit_rows.size());
   planned.samples = end == sequence.length();
   batch.Append(sequence.tokens().subspan(begin, count), begin, sequence.pages().data(),
-               sequence.request().attention, sequence.state(), sequence.step_counters());
+               &sequence.request().attention, sequence.state(), sequence.step_counters());
   for (int32_t position = begin; position < end; ++position) {
     // The logits of a position are about the token after it.
     const int32_t next = position + 1;
@@ -242,65 +242,68 @@ void Scheduler::AddRows(Sequence& sequence, int32_t count) {
   }
 }
 
-Scheduler::Outcome Scheduler::Commit(Plan& plan, TimePoint now) {
+Scheduler::Outcome Scheduler::Commit(const Plan& plan, std::span<StepAnswer> answers,
+                                     TimePoint now) {
+  ALCCA_CHECK(answers.size() == plan.sequences.size());
   Outcome outcome;
-  outcome.events.reserve(ended_.size() + plan.sequences.size());
+  outcome.news.reserve(ended_.size() + plan.sequences.size());
   for (Ended& ended : ended_) {
-    Event event = ended.sequence->MakeEvent();
-    ended.sequence->Finish(ended.reason, std::move(ended.error), now, &event);
-    outcome.events.push_back(std::move(event));
+    TokenNews news = ended.sequence->MakeNews();
+    ended.sequence->Finish(ended.reason, std::move(ended.error), now, &news);
+    outcome.news.push_back(std::move(news));
   }
   ended_.clear();
-  StepStats step;
-  for (PlannedSequence& planned : plan.sequences) {
-    Apply(planned, now, &outcome.events, &step);
+  for (size_t i = 0; i < answers.size(); ++i) {
+    Apply(plan.sequences[i], std::move(answers[i]), now, &outcome);
   }
   // Whatever has ended has released its state.
   std::erase_if(running_, [](const auto& sequence) { return sequence->state() == nullptr; });
-  outcome.stats = Stats();
   outcome.stats.batch_tokens = plan.batch.tokens();
   outcome.stats.preemptions = plan.preemptions;
-  outcome.stats.generated_tokens = step.generated_tokens;
-  outcome.stats.counters = step.counters;
+  SetGauges(&outcome.stats);
   return outcome;
 }
 
-void Scheduler::Apply(PlannedSequence& planned, TimePoint now, std::vector<Event>* events,
-                      StepStats* step) {
+void Scheduler::Apply(const PlannedSequence& planned, StepAnswer answer, TimePoint now,
+                      Outcome* outcome) {
   Sequence& sequence = *planned.sequence;
   const auto mode = static_cast<size_t>(sequence.request().attention.mode);
-  step->counters[mode][static_cast<size_t>(planned.phase)] += sequence.Advance(planned);
-  if (!planned.samples && !planned.failed) {
+  outcome->stats.counters[mode][static_cast<size_t>(planned.phase)] +=
+      sequence.Advance(planned, std::move(answer.prompt_logprobs));
+  if (!planned.samples && !answer.failed) {
     return;
   }
-  Event event = sequence.MakeEvent();
+  TokenNews& news = outcome->news.emplace_back(sequence.MakeNews());
   FinishReason reason = FinishReason::kError;
   absl::Status error;
-  if (planned.failed) {
+  if (answer.failed) {
     error = absl::InternalError("the model's logits are not finite, or every token is masked");
   } else {
-    reason = sequence.Accept(planned, options_.eos_token_ids, now, &event);
-    step->generated_tokens += static_cast<int32_t>(event.token_ids.size());
+    reason = sequence.Accept(std::move(answer.choice), options_.eos_token_ids, now, &news);
+    outcome->stats.generated_tokens += static_cast<int32_t>(news.token_ids.size());
   }
   if (reason != FinishReason::kNone) {
-    sequence.Finish(reason, std::move(error), now, &event);
+    sequence.Finish(reason, std::move(error), now, &news);
   }
-  events->push_back(std::move(event));
 }
 
 StepStats Scheduler::Stats() const {
   StepStats stats;
-  stats.running = running();
-  stats.waiting = waiting();
-  for (const std::unique_ptr<Sequence>& sequence : waiting_) {
-    stats.waiting_tokens += sequence->prompt_size();
-  }
-  stats.kv_pages_used = pool_.used();
-  stats.kv_pages_total = pool_.total();
-  for (const std::unique_ptr<Sequence>& sequence : running_) {
-    stats.index_bytes += sequence->index_bytes();
-  }
+  SetGauges(&stats);
   return stats;
+}
+
+void Scheduler::SetGauges(StepStats* stats) const {
+  stats->running = running();
+  stats->waiting = waiting();
+  for (const std::unique_ptr<Sequence>& sequence : waiting_) {
+    stats->waiting_tokens += sequence->prompt_size();
+  }
+  stats->kv_pages_used = pool_.used();
+  stats->kv_pages_total = pool_.total();
+  for (const std::unique_ptr<Sequence>& sequence : running_) {
+    stats->index_bytes += sequence->index_bytes();
+  }
 }
 
 }  // namespace alcca

@@ -1,14 +1,14 @@
 #pragma once
 
-// Who runs in the next step, on which pages, and what a step's results mean. Pure: time is an
-// argument and the model is never called, so a test is a table of states.
+// Decides which sequences run in the next step and on which pages, and applies the results of a
+// step. Pure: time is an argument and the model is never called, so a test is a table of states.
 //
 // Sequences run in order of arrival: everything running is older than everything waiting. Each step
 // takes one row of every decoding sequence, then prefill chunks, then admits from the queue's head.
-// When a decoding sequence finds no free page, the youngest running one is preempted: it gives up
-// pages and attention state, returns to the head of the queue, and later computes its prompt and
-// output again, of which nothing is sampled or emitted twice. The oldest sequence is never
-// preempted, and CheckFits has made sure that the pool holds it alone, so it always progresses.
+// If a decoding sequence finds no free page, the youngest running sequence is preempted. It gives
+// up pages and attention state and returns to the head of the queue. Later it computes its prompt
+// and output again; no token is sampled or emitted twice. The oldest sequence is never preempted,
+// and CheckFits has made sure that the pool holds it alone, so it always progresses.
 
 #include <cstdint>
 #include <deque>
@@ -48,7 +48,7 @@ class Scheduler {
   using MakeState =
       std::function<absl::StatusOr<std::unique_ptr<AttentionState>>(const AttentionParams&)>;
   struct Outcome {
-    std::vector<Event> events;
+    std::vector<TokenNews> news;
     StepStats stats;  // without step_seconds
   };
 
@@ -62,16 +62,16 @@ class Scheduler {
   // Queues every sequence of the requests, which CheckFits has passed.
   void Admit(std::vector<Request> requests);
   // Ends every sequence of these requests at once; unknown keys are ignored. The reason is
-  // kDeadline where the deadline has passed or is about to: a client whose time is up resets its
-  // call, and its clock started earlier than ours by what the call took to arrive.
+  // kDeadline if the deadline has passed or is about to pass. A client whose time is up resets its
+  // call, and its clock started before ours, by the time that the call took to arrive.
   void Cancel(std::vector<uint64_t> keys, TimePoint now);
   void CancelAll();
 
   // Decides one step, valid until the next call. Its batch is empty only if nothing is left to run.
-  Plan& MakePlan(TimePoint now);
-  // Applies the step that MakePlan decided and the model and sampler have filled in. The events
-  // are those of the step and of whatever ended since the last Commit.
-  Outcome Commit(Plan& plan, TimePoint now);
+  const Plan& MakePlan(TimePoint now);
+  // Applies the step that MakePlan decided, with answers[i] for plan.sequences[i], which are moved
+  // from. The news are those of the step and of whatever ended since the last Commit.
+  Outcome Commit(const Plan& plan, std::span<StepAnswer> answers, TimePoint now);
 
   bool Empty() const { return running_.empty() && waiting_.empty() && ended_.empty(); }
   int32_t running() const { return static_cast<int32_t>(running_.size()); }
@@ -79,7 +79,7 @@ class Scheduler {
   StepStats Stats() const;  // the gauges alone; the step's own figures are 0
 
  private:
-  // Left without a step of its own; its last event is made in Commit.
+  // Left without a step of its own; its last news are made in Commit.
   struct Ended {
     std::unique_ptr<Sequence> sequence;
     FinishReason reason;
@@ -95,7 +95,8 @@ class Scheduler {
   void PreemptYoungest();
   void AddRows(Sequence& sequence, int32_t count);
   // Applies one entry of the plan.
-  void Apply(PlannedSequence& planned, TimePoint now, std::vector<Event>* events, StepStats* step);
+  void Apply(const PlannedSequence& planned, StepAnswer answer, TimePoint now, Outcome* outcome);
+  void SetGauges(StepStats* stats) const;
 
   const EngineOptions options_;
   const Tokenizer* tokenizer_;

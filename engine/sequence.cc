@@ -10,10 +10,6 @@
 namespace alcca {
 namespace {
 
-double Seconds(TimePoint from, TimePoint to) {
-  return std::chrono::duration<double>(to - from).count();
-}
-
 bool Contains(std::span<const int32_t> ids, int32_t id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
@@ -28,8 +24,7 @@ Sequence::Sequence(Request request, int32_t index, const Tokenizer* tokenizer, K
       pages_(pool),
       stop_matcher_(request_.sampling.stop, request_.sampling.include_stop_str_in_output) {
   if (tokenizer != nullptr) {
-    detokenizer_.emplace(tokenizer, request_.sampling.skip_special_tokens);
-    detokenizer_->Prime(tokens_);
+    text_ = tokenizer->NewText(tokens_, request_.sampling.skip_special_tokens);
   }
 }
 
@@ -67,82 +62,93 @@ void Sequence::Preempt() {
   ++preemptions_;
 }
 
-AttentionCounters Sequence::Advance(PlannedSequence& planned) {
+AttentionCounters Sequence::Advance(const PlannedSequence& planned,
+                                    std::vector<TokenLogprob> prompt_logprobs) {
   computed_ += planned.query_count;
   const AttentionCounters spent = std::exchange(step_counters_, {});
   counters_[static_cast<size_t>(planned.phase)] += spent;
-  prompt_logprobs_done_ += planned.prompt_logprobs.size();
-  std::move(planned.prompt_logprobs.begin(), planned.prompt_logprobs.end(),
-            std::back_inserter(prompt_logprobs_));
+  prompt_logprobs_done_ += prompt_logprobs.size();
+  std::move(prompt_logprobs.begin(), prompt_logprobs.end(), std::back_inserter(prompt_logprobs_));
   return spent;
 }
 
-FinishReason Sequence::Accept(PlannedSequence& planned, std::span<const int32_t> eos_token_ids,
-                              TimePoint now, Event* event) {
+TokenNews Sequence::MakeNews() const {
+  TokenNews news;
+  news.key = request_.key;
+  news.index = index_;
+  news.prompt_tokens = prompt_size_;
+  news.completion_tokens = length() - prompt_size_;
+  return news;
+}
+
+FinishReason Sequence::Accept(TokenLogprob choice, std::span<const int32_t> eos_token_ids,
+                              TimePoint now, TokenNews* news) {
   const SamplingParams& params = request_.sampling;
   if (!first_token_) {
     first_token_ = last_token_ = now;
-    event->first_token = true;
-    event->prompt_logprobs = std::exchange(prompt_logprobs_, {});
+    news->first_token = true;
+    news->prompt_logprobs = std::exchange(prompt_logprobs_, {});
   }
-  const int32_t token = planned.choice.token;
-  if (!params.ignore_eos && Contains(eos_token_ids, token)) {
+  if (!params.ignore_eos && Contains(eos_token_ids, choice.token)) {
     return FinishReason::kStop;
   }
-  if (Contains(params.stop_token_ids, token)) {
-    event->matched_stop = token;
+  if (Contains(params.stop_token_ids, choice.token)) {
+    matched_stop_ = choice.token;
     return FinishReason::kStop;
   }
   last_token_ = now;  // not of one that ends the text: it is in no count of tokens
-  return Append(std::move(planned.choice), event);
+  return Append(std::move(choice), news);
 }
 
-FinishReason Sequence::Append(TokenLogprob choice, Event* event) {
+FinishReason Sequence::Append(TokenLogprob choice, TokenNews* news) {
   const SamplingParams& params = request_.sampling;
   const int32_t token = choice.token;
   tokens_.push_back(token);
-  event->token_ids.push_back(token);
-  event->completion_tokens = length() - prompt_size_;
+  news->token_ids.push_back(token);
+  news->completion_tokens = length() - prompt_size_;
   if (params.logprobs >= 0) {
-    event->logprobs.push_back(std::move(choice));
+    news->logprobs.push_back(std::move(choice));
   }
   const FinishReason reason =
-      detokenizer_ ? PushText(detokenizer_->Push(token), event) : FinishReason::kNone;
-  if (reason == FinishReason::kNone && event->completion_tokens >= params.max_tokens) {
+      text_ != nullptr ? PushText(text_->Push(token), news) : FinishReason::kNone;
+  if (reason == FinishReason::kNone && news->completion_tokens >= params.max_tokens) {
     return FinishReason::kLength;
   }
   return reason;
 }
 
-FinishReason Sequence::PushText(const std::string& text, Event* event) {
+FinishReason Sequence::PushText(const std::string& text, TokenNews* news) {
   const bool may_match = length() - prompt_size_ >= request_.sampling.min_tokens;
-  if (!stop_matcher_.Push(text, may_match, &event->text)) {
+  if (!stop_matcher_.Push(text, may_match, &news->text)) {
     return FinishReason::kNone;
   }
-  event->matched_stop = request_.sampling.stop[stop_matcher_.matched()];
+  matched_stop_ = request_.sampling.stop[stop_matcher_.matched()];
   return FinishReason::kStop;
 }
 
-void Sequence::Finish(FinishReason reason, absl::Status error, TimePoint now, Event* event) {
+void Sequence::Finish(FinishReason reason, absl::Status error, TimePoint now, TokenNews* news) {
   ALCCA_CHECK(reason != FinishReason::kNone && (reason == FinishReason::kError) == !error.ok());
   if (stop_matcher_.matched() < 0) {
     // Bytes that never became a character, then what was held back as a possible stop string.
-    if (detokenizer_ && PushText(detokenizer_->Flush(), event) == FinishReason::kStop &&
+    if (text_ != nullptr && PushText(text_->Flush(), news) == FinishReason::kStop &&
         reason == FinishReason::kLength) {
       reason = FinishReason::kStop;
     }
-    event->text += stop_matcher_.Flush();
-  }
-  if (reason != FinishReason::kStop) {
-    event->matched_stop = std::monostate();
+    news->text += stop_matcher_.Flush();
   }
   Release();
-  event->finish = reason;
-  event->error = std::move(error);
-  event->counters = counters_;
-  event->index_bytes = index_bytes_max_;
-  event->fell_back = fell_back_;
-  Timings& t = event->timings;
+  news->ending = std::make_unique<Ending>();
+  Ending& ending = *news->ending;
+  ending.reason = reason;
+  ending.error = std::move(error);
+  if (reason == FinishReason::kStop) {
+    ending.matched_stop = std::move(matched_stop_);
+  }
+  ending.counters = counters_;
+  ending.index_bytes = index_bytes_max_;
+  ending.fell_back = fell_back_;
+  ending.attention = request_.attention;
+  Timings& t = ending.timings;
   t.queue_seconds = Seconds(request_.arrival, started_.value_or(now));
   if (started_) {
     t.prefill_seconds = Seconds(*started_, first_token_.value_or(now));
@@ -152,16 +158,6 @@ void Sequence::Finish(FinishReason reason, absl::Status error, TimePoint now, Ev
   }
   t.index_build_seconds = index_build_seconds_;
   t.preemptions = preemptions_;
-}
-
-Event Sequence::MakeEvent() const {
-  Event event;
-  event.request_key = request_.key;
-  event.index = index_;
-  event.prompt_tokens = prompt_size_;
-  event.completion_tokens = length() - prompt_size_;
-  event.attention = request_.attention;
-  return event;
 }
 
 }  // namespace alcca

@@ -14,15 +14,15 @@
 #include "engine/kv_pages.h"
 #include "engine/plan.h"
 #include "engine/request.h"
-#include "engine/text/detokenizer.h"
 #include "engine/text/stop_strings.h"
+#include "engine/text/tokenizer.h"
 #include "kernels/backend.h"
 
 namespace alcca {
 
 class Sequence {
  public:
-  // `tokenizer` (null: events carry no text) and `pool` outlive this.
+  // `tokenizer` (null: news carry no text) and `pool` outlive this.
   Sequence(Request request, int32_t index, const Tokenizer* tokenizer, KvPagePool* pool);
   Sequence(const Sequence&) = delete;
   Sequence& operator=(const Sequence&) = delete;
@@ -57,20 +57,22 @@ class Sequence {
 
   // --- Applying a step -------------------------------------------------------------------------
   // `planned` rows are computed: takes their counters (returned) and prompt log-probabilities.
-  AttentionCounters Advance(PlannedSequence& planned);
-  // Takes planned.choice as the next token and fills in `event`; not kNone: it was the last one.
-  FinishReason Accept(PlannedSequence& planned, std::span<const int32_t> eos_token_ids,
-                      TimePoint now, Event* event);
-  // Completes `event` as this sequence's last.
-  void Finish(FinishReason reason, absl::Status error, TimePoint now, Event* event);
-  Event MakeEvent() const;
+  AttentionCounters Advance(const PlannedSequence& planned,
+                            std::vector<TokenLogprob> prompt_logprobs);
+  // News of a step that has brought nothing yet.
+  TokenNews MakeNews() const;
+  // Takes `choice` as the next token and fills in `news`; not kNone: it was the last one.
+  FinishReason Accept(TokenLogprob choice, std::span<const int32_t> eos_token_ids, TimePoint now,
+                      TokenNews* news);
+  // Completes `news` as this sequence's last: its ending, and the text that was held back.
+  void Finish(FinishReason reason, absl::Status error, TimePoint now, TokenNews* news);
 
   int64_t index_bytes() const { return state_ ? static_cast<int64_t>(state_->bytes()) : 0; }
 
  private:
   // Adds a token that is no end token, and its text.
-  FinishReason Append(TokenLogprob choice, Event* event);
-  FinishReason PushText(const std::string& text, Event* event);
+  FinishReason Append(TokenLogprob choice, TokenNews* news);
+  FinishReason PushText(const std::string& text, TokenNews* news);
 
   Request request_;
   const int32_t index_;
@@ -82,8 +84,9 @@ class Sequence {
   int32_t computed_ = 0;
   int32_t prefill_end_ = 0;
 
-  std::optional<Detokenizer> detokenizer_;
-  StopMatcher stop_matcher_;  // views request_.sampling.stop
+  std::unique_ptr<TextStream> text_;  // null: no text
+  StopMatcher stop_matcher_;          // views request_.sampling.stop
+  MatchedStop matched_stop_;
   std::vector<TokenLogprob> prompt_logprobs_;
   size_t prompt_logprobs_done_ = 0;
 

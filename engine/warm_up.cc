@@ -29,7 +29,7 @@ absl::Status WarmUp(Model& model, const AttentionParams& attention, int32_t max_
       tokens.push_back((length + row) % model.vocab_size());
     }
     Batch batch;
-    batch.Append(tokens, length, pages.data(), attention, state.get(), &counters);
+    batch.Append(tokens, length, pages.data(), &attention, state.get(), &counters);
     batch.logit_rows = {rows - 1};
     length += rows;
     // As a request samples; that its logits are numbers is seen on the way.

@@ -21,40 +21,14 @@
 #include <string>
 #include <string_view>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "attention/params.h"
 #include "kernels/batch.h"
 #include "kernels/sampling.h"
 #include "kernels/tensor.h"
+#include "kernels/weight_format.h"
 
 namespace alcca {
-
-enum class WeightDType : uint8_t { kF32, kBF16, kInt8, kFp8 };
-constexpr const char* WeightDTypeName(WeightDType dtype) {
-  switch (dtype) {
-    case WeightDType::kF32:
-      return "f32";
-    case WeightDType::kBF16:
-      return "bf16";
-    case WeightDType::kInt8:
-      return "int8";
-    case WeightDType::kFp8:
-      return "fp8";
-  }
-  return "f32";
-}
-
-// The type of this name, if there is one.
-constexpr std::optional<WeightDType> WeightDTypeOf(std::string_view name) {
-  for (const WeightDType dtype :
-       {WeightDType::kF32, WeightDType::kBF16, WeightDType::kInt8, WeightDType::kFp8}) {
-    if (name == WeightDTypeName(dtype)) {
-      return dtype;
-    }
-  }
-  return std::nullopt;
-}
 
 // Owned backend memory for activations; view() is stable for its life.
 class Buffer {
@@ -63,7 +37,8 @@ class Buffer {
   virtual TensorView view() const = 0;
 };
 
-// A weight matrix [rows = output features, cols = input features] in the layout the backend likes.
+// A weight matrix [rows = output features, cols = input features] in the layout the backend likes,
+// with its bias if it has one.
 class Matrix {
  public:
   virtual ~Matrix() = default;
@@ -105,17 +80,6 @@ class AttentionState {
   virtual bool fell_back() const { return false; }
 };
 
-// A run of ops that is the same in every step of as many rows, as a backend remembers it (a CUDA
-// graph). Belongs to who runs it, and goes before the backend.
-class Recording {
- public:
-  virtual ~Recording() = default;
-};
-
-struct RopeParams {
-  float theta = 10000.0f;  // base of the frequencies, config.json rope_theta
-};
-
 struct AttentionShape {
   int32_t heads = 0;  // query heads; heads % kv_heads == 0
   int32_t kv_heads = 0;
@@ -123,14 +87,10 @@ struct AttentionShape {
   int32_t sliding_window = 0;  // dense sees the last `sliding_window` keys; 0: all
   // Columns of a fused projection row: q heads, then k heads, then v heads.
   int32_t qkv_cols() const { return (heads + 2 * kv_heads) * head_dim; }
+  bool operator==(const AttentionShape&) const = default;
 };
 
 enum class Accumulate : uint8_t { kOverwrite, kAdd };
-
-struct BackendLimits {
-  int32_t batch_tokens = 0;  // rows of the largest step
-  SamplingLimits sampling = {};
-};
 
 class Backend {
  public:
@@ -141,42 +101,51 @@ class Backend {
 
   // --- Start-up only ---------------------------------------------------------------------------
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int32_t rows, int32_t cols) = 0;
-  // Stacks `parts` along rows (q, k, v projections become one matrix), converts and packs.
-  // UNIMPLEMENTED: a type that the device does not multiply (kFp8 on CPUs and on cards before
-  // compute capability 9.0).
+  // Stacks `parts` along rows (q, k, v projections become one matrix), converts and packs. `bias`
+  // has a vector [1, rows] for each part, or is empty; it is kept in f32 and belongs to the matrix:
+  // MatMul adds it. INVALID_ARGUMENT: parts or biases that do not fit each other, or values that
+  // `dtype` cannot hold. UNIMPLEMENTED: a format that the device does not multiply (kFp8 on CPUs
+  // and on cards before compute capability 9.0).
   virtual absl::StatusOr<std::unique_ptr<Matrix>> MakeMatrix(std::span<const HostTensor> parts,
-                                                             WeightDType dtype) = 0;
+                                                             WeightDType dtype,
+                                                             std::span<const HostTensor> bias) = 0;
+  absl::StatusOr<std::unique_ptr<Matrix>> MakeMatrix(std::span<const HostTensor> parts,
+                                                     WeightDType dtype) {
+    return MakeMatrix(parts, dtype, {});
+  }
   // A table of rows for Embed [vocab, hidden]; kept in the source's type.
   virtual absl::StatusOr<std::unique_ptr<Matrix>> MakeEmbedding(const HostTensor& table) = 0;
   // A vector of f32 for RmsNorm [1, cols].
   virtual absl::StatusOr<std::unique_ptr<Buffer>> MakeVector(const HostTensor& vector) = 0;
   virtual absl::StatusOr<std::unique_ptr<KvCache>> MakeKvCache(const KvShape& shape) = 0;
-  virtual std::unique_ptr<Recording> MakeRecording() { return std::make_unique<Recording>(); }
 
   // --- At admission ----------------------------------------------------------------------------
   virtual absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
       const KvShape& shape, const AttentionParams& params) = 0;
 
   // --- The step --------------------------------------------------------------------------------
-  // Around the ops of one batch: what a device wants to know of it once, and what it brings back.
-  // RopeAndStore, Attention and Sample are only called in between; a counter of the step's
-  // sequences and the results of Sample are complete after EndStep, which waits for the device.
+  // BeginStep and EndStep enclose the ops of one batch. BeginStep tells the device once what it
+  // needs to know of the batch. EndStep waits for the device. RopeAndStore, Attention and Sample
+  // are called only in between. The counters of the step's sequences and the results of Sample are
+  // complete after EndStep. A device may hold an op back until it knows the ones behind it: what an
+  // op was given lives until then.
   virtual void BeginStep(const Batch&) {}
   virtual void EndStep(const Batch&) {}
   // out[t] = table[token_ids[t]]; out [tokens, hidden].
   virtual void Embed(TensorView out, const Matrix& table, std::span<const int32_t> token_ids) = 0;
   // out[t] = x[t] / sqrt(mean(x[t]^2) + eps) * weight (Zhang & Sennrich 2019); out may be x.
   virtual void RmsNorm(TensorView out, TensorView x, const Buffer& weight, float eps) = 0;
-  // out[t] (+)= weight . x[t]; out [tokens, weight.rows], x [tokens, weight.cols].
-  // kInt8: LLM.int8() (Dettmers et al. 2022): vector-wise absmax, outlier features (|x| > 6.0 in
-  // this token) kept out of the int8 product.
-  // kFp8: e4m3 (Micikevicius et al. 2022), one scale for each row of `weight`. A device may round x
-  // to e4m3 too, one scale a row, where many rows are multiplied; for few, x is not below bf16.
+  // out[t] (+)= weight . x[t] + bias of `weight`; out [tokens, weight.rows], x [tokens,
+  // weight.cols]. kInt8: LLM.int8() (Dettmers et al. 2022): vector-wise absmax, outlier features
+  // (|x| > 6.0 in this token) kept out of the int8 product. kFp8: e4m3 (Micikevicius et al. 2022),
+  // one scale for each row of `weight`. A device may round x to e4m3 too, with one scale per row,
+  // if many rows are multiplied. For few rows x has at least the precision of bf16.
   virtual void MatMul(TensorView out, TensorView x, const Matrix& weight, Accumulate mode) = 0;
   // Rotates q and k of `qkv` [tokens, qkv_cols] in place (rotate-half pairs i, i + d/2) and writes
-  // k, v of every row to the sequence's pages of `layer`.
+  // k, v of every row to the sequence's pages of `layer`. `frequencies` [1, d/2]: pair i of a row
+  // at position p turns by p * frequencies[i] radians, a product in f32.
   virtual void RopeAndStore(TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
-                            const AttentionShape& shape, const RopeParams& rope) = 0;
+                            const AttentionShape& shape, const Buffer& frequencies) = 0;
   // out[t] = attention of every q head of row t, by its sequence's mode; out [tokens, heads * d].
   // Appends the step's keys to each sequence's state and adds to its counters.
   // `multipole` reorders old tokens within the sequence's own pages (kernels/key_clusters.h).
@@ -186,57 +155,13 @@ class Backend {
   virtual void SwiGlu(TensorView out, TensorView gate_up) = 0;
   // out[i] = x[rows[i]].
   virtual void GatherRows(TensorView out, TensorView x, std::span<const int32_t> rows) = 0;
-  // results[i] = what rows[i] asks of logits[i]; logits [rows, vocab], left as they are. The
-  // contract is kernels/sampling.h. Spans, and what they point at, stay until EndStep. At most once
-  // a step.
+  // results[i] answers rows[i] from logits[i]; logits [rows, vocab] are not changed.
+  // kernels/sampling.h is the contract. Spans, and the memory behind them, must stay valid until
+  // EndStep. Called at most once per step.
   virtual void Sample(std::span<SampledRow> results, TensorView logits,
                       std::span<const SamplingRow> rows) = 0;
-  // Does what `ops` does, which calls this backend's RmsNorm, MatMul, SwiGlu and RopeAndStore: by
-  // calling it, or by replaying what it did when last called. Whoever passes the same recording and
-  // number of rows promises ops on the same views, matrices and cache; a step's first RopeAndStore,
-  // which tells the device where rows go, is called outside.
-  virtual void Repeat(Recording&, int32_t /*rows*/, absl::FunctionRef<void()> ops) { ops(); }
   // Copies to host memory and waits for everything enqueued before.
   virtual void Download(std::span<float> out, TensorView x) = 0;
 };
-
-struct CpuOptions {
-  int32_t threads = 0;       // 0: one per available core
-  std::string isa = "auto";  // auto | avx512 | avx2 | portable; the best the machine has
-  BackendLimits limits;
-};
-
-// Plain loops in double: the yardstick of every conformance test, far too slow to serve.
-std::unique_ptr<Backend> MakeReferenceBackend();
-absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options);
-
-struct CudaOptions {
-  // All device memory that the backend may take, workspaces of libraries apart; 0: nine tenths of
-  // what is free.
-  size_t memory_bytes = 0;
-  DType kv_dtype = DType::kBF16;  // of cached keys and values: kBF16 or kF32
-  // bf16 and fp8 products of many rows by our own kernels alone, whose sums do not depend on the
-  // number of rows; else by cuBLASLt, and row independence holds for int8 and f32 weights only.
-  bool row_independent = false;
-  // Who finds the nearest keys of alcca's exact search: faiss::gpu::bfKnn over each request's keys,
-  // or our fused kernels. The same neighbours, outputs and counters. FAILED_PRECONDITION in a
-  // build without FAISS for the GPU.
-  bool faiss_search = false;
-  // Steps of up to so many rows replay recorded launches, a graph for each number of rows and
-  // layer; 0: none do. At most kGraphRowsMax.
-  int32_t graph_rows = 0;
-  BackendLimits limits;
-};
-// Products of more rows are a library's, whose launches are its own business.
-inline constexpr int32_t kGraphRowsMax = 96;
-// On the first card that the process sees (CUDA_VISIBLE_DEVICES chooses). UNIMPLEMENTED in a build
-// without CUDA (kernels/cuda/device_words/device/backend_cuda_stub.cc), FAILED_PRECONDITION without
-// a card.
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options);
-struct CudaCard {
-  std::string name;
-  size_t free_bytes = 0;
-};
-absl::StatusOr<CudaCard> FindCudaCard();  // errors as above
 
 }  // namespace alcca

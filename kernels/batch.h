@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "attention/counters.h"
 #include "attention/params.h"
 
 namespace alcca {
@@ -13,16 +14,18 @@ namespace alcca {
 class AttentionState;
 
 // The rows of one sequence in the step. Its queries are the last `query_count` of `kv_len` tokens:
-// row r (0-based) of the sequence has position kv_len - query_count + r and sees keys [0,
-// position].
+// a row sees keys [0, position(row)].
 struct BatchSequence {
-  int32_t query_start = 0;                // first row of the sequence in the batch
-  int32_t query_count = 0;                // > 0
-  int32_t kv_len = 0;                     // tokens in the cache after this step's keys are written
-  const int32_t* pages = nullptr;         // page ids; token t lives in pages[t / page_tokens]
-  AttentionParams attention;              // the same for the whole life of the sequence
-  AttentionState* state = nullptr;        // owned by the Sequence; never null
+  int32_t query_start = 0;         // first row of the sequence in the batch
+  int32_t query_count = 0;         // > 0
+  int32_t kv_len = 0;              // tokens in the cache after this step's keys are written
+  const int32_t* pages = nullptr;  // page ids; token t lives in pages[t / page_tokens]
+  const AttentionParams* attention = nullptr;  // the same for the life of the sequence; never null
+  AttentionState* state = nullptr;             // owned by the Sequence; never null
   AttentionCounters* counters = nullptr;  // of this step's phase; owned by the Sequence; never null
+
+  // Of the sequence's row `row`, from 0.
+  int32_t position(int32_t row) const { return kv_len - query_count + row; }
 };
 
 struct Batch {
@@ -31,10 +34,10 @@ struct Batch {
   std::vector<BatchSequence> sequences;  // rows of consecutive sequences are adjacent
   std::vector<int32_t> logit_rows;       // rows whose logits are wanted, ascending
   int32_t tokens() const { return static_cast<int32_t>(token_ids.size()); }
-  // The next rows of one sequence: `ids`, after the `before` tokens that its cache holds. Which of
-  // them have logits is the caller's to say.
+  // The next rows of one sequence: `ids`, after the `before` tokens that its cache holds. The
+  // caller decides which of them have logits.
   void Append(std::span<const int32_t> ids, int32_t before, const int32_t* pages,
-              const AttentionParams& attention, AttentionState* state,
+              const AttentionParams* attention, AttentionState* state,
               AttentionCounters* counters) {
     const auto count = static_cast<int32_t>(ids.size());
     sequences.push_back({.query_start = tokens(),

@@ -1,8 +1,8 @@
 #pragma once
 
-// Where a fault of a device ends: ops have no failure path (backend.h), and after a sticky CUDA
-// error nothing on that device can be trusted. The handler tells the world (health, log); then the
-// process ends with exit code 70, so that whoever runs it starts a new one.
+// The end of every device fault. Ops have no failure path (backend.h), and after a sticky CUDA
+// error nothing on that device can be trusted. The handler reports the fault (health, log). Then
+// the process ends with exit code 70, so that its supervisor starts a new one.
 
 #include <functional>
 #include <string_view>

@@ -4,32 +4,34 @@
 // head. Old keys are closed in blocks of 256 tokens; within a segment of one, four or sixteen
 // blocks a binary tree of median splits, each across the principal axis of its keys, orders the
 // tokens so that every 4 neighbours form a fine cluster, every 32 a middle and every 256 a coarse
-// one: 8 fine ones in a middle one, 8 of those in a coarse one. Attention does not ask where in a
-// segment a key stands (RoPE is in it already), so the tokens are reordered in their pages and a
-// cluster is contiguous.
+// one: 8 fine ones in a middle one, 8 of those in a coarse one. Attention does not depend on the
+// place of a key within a segment, because RoPE is already applied. The tokens are therefore
+// reordered in their pages, and a cluster is contiguous.
 //
 // A cluster stands for its keys k_j in a softmax over q . k_j / sqrt(d) by the expansion of the log
 // of their mass about p, the mean query of late. With w_j = exp(p . k_j / sqrt(d) - a), a such that
 // they sum to 1, its log-mass and value are
 //   a + (q - p) . mu / sqrt(d) + min(|q - p'|^2 var / (2 d), 2),   sum_j w_j v_j,
 // mu = sum_j w_j k_j, the gradient; var: sum_j w_j |k_j - mu|^2 / d, the second cumulant where keys
-// scatter alike in all directions; p' the p of the newest segment, one for all. About 0 instead
-// (plain means) the one key of a cluster that all queries like, say a sink with no value to speak
-// of, would count for a sixteenth of itself, and the cluster's mean value for it.
+// scatter alike in all directions; p' the p of the newest segment, one for all. Why not expand
+// about 0, that is, use plain means? Some keys attract every query although their values are almost
+// zero (attention sinks). In a plain mean over 16 keys such a key keeps only 1/16 of its weight,
+// and the weight it does get is multiplied by the values of its 15 neighbours.
 //
 // Both means are stored in int8, each with one scale, its largest magnitude / 127: a cluster costs
 // 2 d + 16 bytes beside the 32 d of its four keys and values in f32, so that clusters can be small.
 // mu above is the stored one, so that the expansion is exact at p. A middle or coarse cluster is
 // made of the stored ones a level below.
 //
-// Which cluster to open first: not the one of the largest mass but of the largest root mean square
-// of it, mass times exp(correction) where scores scatter like a normal distribution: a cluster of
-// which little is known may matter more than one that is sure to be middling. Values have no say,
-// so that what is opened is a matter of queries and keys alone. A round opens the first
-// kOpenedAtOnce of the closed ones (of equal ones coarse ones by position, then in the order in
-// which they came to light), so that a device has enough to read at once; what they hold waits for
-// the next round. The first that max_keys has no rows left for ends it all; whether the wanted mass
-// is covered is asked between rounds.
+// The cluster that is opened first is not the one with the largest mass but the one with the
+// largest root mean square of its mass: mass times exp(correction) if scores are normally
+// distributed. A cluster about which little is known may matter more than one that is surely
+// middling. Values have no part in the choice, so that it depends on queries and keys alone. A
+// round opens the first kOpenedAtOnce of the clusters that are not opened yet, so that a device has
+// enough to read at once. Among equals, coarse clusters come first, by position, then the others in
+// the order in which they were revealed. Clusters inside the opened ones wait for the next round.
+// Opening stops at the first cluster that no longer fits into max_keys. The `mass` limit is tested
+// between rounds, not inside one.
 //
 // p is the mean, over the query heads of the group, of the queries in the last kQueryBlocks whole
 // blocks of 256 positions before the position at which the segment closes; 0 before the first.

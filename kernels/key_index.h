@@ -21,7 +21,7 @@ struct NearestKey {
 struct SearchCost {
   int64_t distances = 0;           // full distances computed
   int64_t scalar_comparisons = 0;  // of one coordinate with a cut
-  // Positions whose keys were read, in no order. Empty where it was the whole prefix.
+  // Positions whose keys were read, in no order; empty if the whole prefix was read.
   std::vector<int32_t> keys_read;
 };
 
@@ -34,9 +34,9 @@ class KeyIndex {
   // block that grows is appended piece by piece with the same stride.
   virtual void Append(const float* keys, int32_t count) = 0;
   virtual int32_t size() const = 0;
-  // The k nearest by Euclidean distance among the first `prefix` keys, nearest first; equal
-  // distances: lower position first, which also decides who is in. Returns how many were found:
-  // min(k, prefix), or fewer where distances are NaN.
+  // The k nearest by Euclidean distance among the first `prefix` keys, nearest first. At equal
+  // distance the lower position comes first, which also decides which keys are in. Returns how many
+  // were found: min(k, prefix), or fewer if distances are NaN.
   virtual int32_t Search(const float* query, int32_t k, int32_t prefix,
                          std::span<NearestKey> out) = 0;
   virtual const SearchCost& last_cost() const = 0;
@@ -46,7 +46,7 @@ class KeyIndex {
 };
 
 // out[j] = ||query - keys[j]||^2 for n keys of d floats each, contiguous. A key's result must not
-// depend on its company.
+// depend on the other keys.
 using SquaredDistances = void (*)(float* out, const float* query, const float* keys, int32_t n,
                                   int32_t d);
 
@@ -60,15 +60,15 @@ struct TreeParams {
   int32_t recent = 6;      // of these, the newest keys, always compared; 0..distances
 };
 
-// What a tree holds per key at most: 28 bytes, in vectors that may just have doubled.
+// The most bytes that a tree holds per key: 28, in vectors that may just have doubled.
 inline constexpr size_t kTreeBytesPerKey = 56;
 
-// A binary space partition that grows key by key: a leaf holds one key (and those equal to it); a
-// new key descends to a leaf and splits it halfway, across the coordinate in which the two keys
-// differ most for how much keys vary there. A search opens leaves in the order of how far away they
-// can be at least (Arya & Mount 1993), so it may miss neighbours. Where keys are appended one by
-// one, what is found depends on the keys alone. Append takes any number; Search wants prefix ==
-// size(). Distances are `distances`' to the bit.
+// A binary space partition that grows key by key: a leaf holds one key and the keys equal to it. A
+// new key descends to a leaf and splits it halfway between the two keys, across the coordinate in
+// which they differ most relative to how much keys vary there. A search opens leaves in ascending
+// order of their least possible distance (Arya & Mount 1993) and stops early, so it may miss
+// neighbours. If keys are appended one by one, the result depends on the keys alone. Append takes
+// any number of keys; Search needs prefix == size(). Distances have the bits of `distances`.
 std::unique_ptr<KeyIndex> MakeTreeKeyIndex(int32_t head_dim, const TreeParams& params,
                                            SquaredDistances distances);
 

@@ -4,6 +4,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "kernels/half.h"
 
 namespace alcca {
 
@@ -25,6 +26,29 @@ absl::StatusOr<int32_t> StackedRows(std::span<const HostTensor> parts, int32_t c
     return absl::InvalidArgumentError(absl::StrCat("a matrix of ", rows, " rows is too tall"));
   }
   return static_cast<int32_t>(rows);
+}
+
+absl::StatusOr<std::vector<float>> StackedBias(std::span<const HostTensor> parts,
+                                               std::span<const HostTensor> bias) {
+  std::vector<float> stacked;
+  if (bias.empty()) {
+    return stacked;
+  }
+  if (bias.size() != parts.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(bias.size(), " biases for a stack of ", parts.size(), " tensors"));
+  }
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const HostTensor& vector = bias[i];
+    if (vector.data == nullptr || vector.rows != 1 || vector.cols != parts[i].rows) {
+      return absl::InvalidArgumentError(absl::StrCat("a bias of [", vector.rows, ", ", vector.cols,
+                                                     "] for a tensor of ", parts[i].rows, " rows"));
+    }
+    const size_t begin = stacked.size(), count = static_cast<size_t>(vector.cols);
+    stacked.resize(begin + count);
+    ToFloat(stacked.data() + begin, vector.data, vector.dtype, 0, count);
+  }
+  return stacked;
 }
 
 }  // namespace alcca

@@ -1,9 +1,10 @@
 #pragma once
 
-// What every backend asks of the operands that its caller hands it.
+// Checks that every backend makes on the operands of its caller.
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/check.h"
@@ -19,9 +20,14 @@ Wanted& CastTo(Base& base) {
   return *wanted;
 }
 
-// Rows of the matrix that `parts`, one above the other, make. InvalidArgument: a part is empty or
-// as wide as no other, there is none, or the matrix has more than `cols_max` columns or more rows
-// than an int32_t holds with padding.
+// The number of rows of the matrix that the stacked `parts` make. InvalidArgument: there is no
+// part, a part is empty or has another width, or the matrix has more than `cols_max` columns or
+// more rows than an int32_t holds with padding.
 absl::StatusOr<int32_t> StackedRows(std::span<const HostTensor> parts, int32_t cols_max);
+
+// The biases of `parts` one after another, [rows of all parts]; empty if `bias` is.
+// InvalidArgument: there is not one for each part, with a value for each of its rows.
+absl::StatusOr<std::vector<float>> StackedBias(std::span<const HostTensor> parts,
+                                               std::span<const HostTensor> bias);
 
 }  // namespace alcca

@@ -1,7 +1,7 @@
 #pragma once
 
-// From logits to a token: what Backend::Sample is asked and what it answers. One row of logits, one
-// SamplingRow, one SampledRow; no row knows of another.
+// From logits to a token: the questions and the answers of Backend::Sample. Each row of logits has
+// one SamplingRow and one SampledRow, and no row depends on another.
 //
 // In order, as vLLM defines them:
 //   1. `bias` is added. 2. Tokens of prompt or output: a positive logit is divided by the
@@ -22,8 +22,8 @@
 // falls within some 1e-7 of a border, nowhere else; a weight below 1e-13 may be 0.
 // Log-probabilities are log_softmax of the logits as they came, before step 1.
 //
-// A row fails, and says so, where no token can be drawn: a NaN or +inf among its adjusted logits,
-// or -inf all over; and where log-probabilities are asked for, the same of its raw ones.
+// A row fails, and reports it, if no token can be drawn: its adjusted logits contain a NaN or +inf,
+// or all of them are -inf. If log-probabilities are asked for, the same holds for its raw logits.
 
 #include <algorithm>
 #include <cmath>
@@ -53,8 +53,8 @@ struct SamplingRow {
   double uniform = 0;                                    // [0, 1)
   // Alternatives to report beside the chosen token; 0: its log-probability alone; -1: none of it.
   int32_t top_logprobs = -1;
-  // A token id: nothing is drawn, this is the chosen token; log-probabilities are taken whatever
-  // top_logprobs says. -1: draw.
+  // A token id: nothing is drawn and this token is the choice; log-probabilities are computed
+  // whatever top_logprobs says. -1: a token is drawn.
   int32_t scored = -1;
 
   bool greedy() const { return temperature < kGreedyBelow; }
@@ -84,8 +84,8 @@ struct SampledRow {
   TokenLogprob choice;  // log-probabilities only if asked for
 };
 
-// The largest Sample. More rows, ids or alternatives than these are sampled in pieces, each waiting
-// for the one before; what one row asks for must fit.
+// The size of the largest Sample. A call with more rows, ids or alternatives is split into pieces,
+// and each piece waits for the previous one. What a single row asks for must fit.
 struct SamplingLimits {
   int32_t rows = 0;  // 0: Sample is not called
   int32_t vocab = 0;

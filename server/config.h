@@ -1,8 +1,8 @@
 #pragma once
 
-// Everything that can be set, in one table: config.cc gives each key its type, default, range, help
-// and flag. A key is `name` in YAML ("attention.mode" is nested) and `--name` on the command line
-// with dashes. A flag wins over the file, the file over the default.
+// Everything that can be set, in one table: config_keys.cc gives each key its type, default, range,
+// help and flag. A key is `name` in YAML ("attention.mode" is nested) and `--name` on the command
+// line with dashes. A flag wins over the file, the file over the default.
 
 #include <cstdint>
 #include <string>
@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "attention/settings.h"
 
 namespace alcca {
 
@@ -55,26 +56,9 @@ struct ServerConfig {
   int64_t max_stop_strings = 16;
   int64_t max_stop_bytes = 256;   // of one stop string
   int64_t max_logit_bias = 1024;  // entries
-  // Attention, where a request does not say
-  std::string attention_mode;            // empty: the model's alcca.json, else dense
-  double attention_theta = -1;           // negative: the model's, else 0
-  int64_t attention_k = 0;               // 0: the model's, else 8
-  double attention_epsilon = 0;          // 0: the model's, else 1e-8
-  std::string attention_search;          // empty: the model's, else exact
-  int64_t attention_tree_distances = 0;  // 0: the model's, else 11
-  int64_t attention_tree_recent = -1;    // negative: the model's, else 6
-  double attention_near_share = -1;      // negative: the model's, else 0
-  double attention_recall_sample = 0.001;
+  // Attention, where a request does not say. What says nothing here the model's alcca.json decides.
+  AttentionSettings attention;
   double attention_recall_bar = 0.25;
-  double attention_error_sample = 0.0002;
-  int64_t attention_window = 0;        // 0: the model's, else 100
-  double attention_sparsity = 0;       // 0: the model's, else 0.1
-  double attention_mass = -1;          // negative: the model's, else 1
-  int64_t attention_max_keys = -1;     // negative: the model's, else 1024
-  int64_t attention_dense_below = -1;  // negative: the model's, else 8192
-  int64_t attention_sinks = -1;        // negative: the model's, else 16
-  int64_t attention_recent = -1;       // negative: the model's, else 320
-  int64_t attention_index_bytes_max = 0;
   // Operation
   double drain_timeout_seconds = 30;
   double watchdog_seconds = 30;
@@ -87,22 +71,26 @@ struct ServerConfig {
 struct CommandLine {
   ServerConfig config;
   enum class Action { kServe, kCheck, kPrintConfig, kExit } action = Action::kServe;
-  std::string text;  // with kExit: what to print (help, version, the reference)
+  std::string text;                   // with kExit: what to print (help, version, the reference)
+  std::vector<std::string> warnings;  // for the log: values that a later version will refuse
 };
 
 // Reads flags and the file of --config. INVALID_ARGUMENT names the key, the value and the rule;
 // NOT_FOUND a file.
 absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& args);
-// A YAML text over `config`; `name` is the file in errors.
-absl::Status ApplyYaml(const std::string& text, const std::string& name, ServerConfig* config);
-// Commented YAML that ApplyYaml reads back as `config`.
+// A YAML text over `config`; `name` is the file in errors and warnings.
+absl::Status ApplyYaml(const std::string& text, const std::string& name, ServerConfig* config,
+                       std::vector<std::string>* warnings);
+// Commented YAML that ApplyYaml reads back as `config`. A key that says nothing is a comment, with
+// the value that holds unless the model's alcca.json has another.
 std::string PrintConfig(const ServerConfig& config);
 
 // One row of the table, as docs/configure.md shows it.
 struct KeyDescription {
   std::string group, name, flag;
   std::string type;           // string, choice, boolean, integer or number
-  std::string default_value;  // as YAML text; empty for an empty string
+  std::string default_value;  // as YAML text; empty for an empty string; of attention the built-in
+  bool asks_model = false;    // the model's alcca.json goes before the default
   std::string bounds;         // "1 to 4096", "auto, cpu, cuda"; empty: none
   std::string help;
 };

@@ -13,7 +13,7 @@ namespace {
 
 constexpr char kHead[] = R"(# Configure
 
-<!-- Made by `alccad --config-reference > docs/configure.md` from the table in server/config.cc; a test
+<!-- Made by `alccad --config-reference > docs/configure.md` from the table in server/config_keys.cc; a test
 compares. Edit there. -->
 
 A key is a line of YAML (`alccad --config FILE`; keys with a dot are nested: `attention.k` is `k` under
@@ -27,8 +27,8 @@ alccad --config FILE --check           # keys, model files and memory, then exit
 ```
 
 Sizes are bytes, times seconds, counts plain numbers. An empty string on the command line is an argument of its
-own: `--metrics-listen ""`. The model's own `alcca.json` supplies attention defaults where a key says "the
-model's"; a request may override each of them.
+own: `--metrics-listen ""`. A key of attention that is not set says nothing: the model's own `alcca.json`
+decides, else the default; a request may override each of them.
 )";
 
 struct Section {
@@ -48,8 +48,12 @@ constexpr Section kSections[] = {
      "memory, and what a machine carries: [sizing.md](sizing.md), `alcca size`."},
     {"requests", "Limits on what one request may ask; beyond them it is INVALID_ARGUMENT."},
     {"attention",
-     "Defaults for requests that do not say. `attention.epsilon` is 0 or at least 1e-30,\n"
-     "`attention.recent` not 0. Modes and what they cost: [counting.md](counting.md)."},
+     "Defaults for requests that do not say. Until version 0.1 an empty string, 0 or a negative "
+     "number\n"
+     "said that a key is not set; this version still reads them where they are no value of the "
+     "key, with\n"
+     "a warning in the log, and the next will refuse them. Modes and what they cost:\n"
+     "[counting.md](counting.md)."},
     {"operation", "Start, drain, logs and exit codes: [operations.md](operations.md)."},
 };
 
@@ -73,7 +77,8 @@ std::string Title(std::string group) {
 
 std::string Row(const KeyDescription& key) {
   return absl::StrCat("| `", key.name, "` | `", key.flag, "` | ", key.type, " | ",
-                      Code(key.default_value), " | ", key.bounds, " | ", key.help, " |\n");
+                      key.asks_model ? "the model's, else " : "", Code(key.default_value), " | ",
+                      key.bounds, " | ", key.help, " |\n");
 }
 
 }  // namespace

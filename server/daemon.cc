@@ -70,7 +70,8 @@ Daemon::Daemon(const ServerConfig& config)
     : config_(config),
       metrics_(ALCCA_VERSION),
       delivery_(&metrics_),
-      service_(&delivery_, &metrics_, config.max_undelivered_bytes) {
+      intake_(&delivery_, &metrics_, config.max_undelivered_bytes),
+      service_(&intake_, &delivery_) {
   health_.SetListener(
       [this](const std::string& service, bool serving) { metrics_.Health(service, serving); });
 }
@@ -163,7 +164,7 @@ ServingFacts Daemon::Facts() const {
 }
 
 void Daemon::Serve(std::function<void()> on_progress) {
-  service_.Serve(&model_->serving);
+  intake_.Serve(&model_->serving);
   watchdog_ = std::thread([this, on_progress = std::move(on_progress)] { Watchdog(on_progress); });
   health_.SetLive(true);
   health_.SetReady(true);
@@ -182,7 +183,7 @@ void Daemon::Serve(std::function<void()> on_progress) {
 
 void Daemon::OnDeviceFault(std::string_view message) {
   Log(LogLevel::kError, "device fault: the process ends", {{"error", std::string(message)}});
-  service_.SetDraining();
+  intake_.SetDraining();
   health_.SetReady(false);
   health_.SetLive(false);
   std::this_thread::sleep_for(kFaultGrace);
@@ -198,7 +199,7 @@ void Daemon::Watchdog(const std::function<void()>& on_progress) {
   while (!watchdog_stop_.wait_for(lock, std::chrono::seconds(1), [this] { return stopping_; })) {
     const EngineLoad load = model_->engine->Load();
     const TimePoint now = Clock::now();
-    const double silent = std::chrono::duration<double>(now - load.last_step).count();
+    const double silent = Seconds(load.last_step, now);
     metrics_.LastTurn(UnixSeconds() - silent);
     delivery_.ResetStuck(now - Duration(config_.undelivered_timeout_seconds));
     const ProbeJudge::Verdict verdict = judge.Judge(load, now);
@@ -221,7 +222,7 @@ void Daemon::Watchdog(const std::function<void()>& on_progress) {
 }
 
 void Daemon::Drain() {
-  service_.SetDraining();  // first: who hears NOT_SERVING and calls all the same is refused
+  intake_.SetDraining();  // first: who hears NOT_SERVING and calls all the same is refused
   health_.SetReady(false);
   if (model_ != nullptr) {
     Engine& engine = *model_->engine;
@@ -235,7 +236,7 @@ void Daemon::Drain() {
       Log(LogLevel::kWarn, "drain timed out: ending what is left", {{"active", left}});
     }
     delivery_.EndAbortedWith(
-        {grpc::StatusCode::UNAVAILABLE, "the server shut down before the request finished"});
+        absl::UnavailableError("the server shut down before the request finished"));
     engine.Stop();
   }
   health_.Shutdown();

@@ -15,9 +15,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/api/delivery.h"
+#include "server/api/intake.h"
 #include "server/api/service.h"
 #include "server/config.h"
 #include "server/metrics/metrics.h"
+#include "server/metrics/serving_facts.h"
 #include "server/model_setup.h"
 #include "server/process/health.h"
 
@@ -31,8 +33,8 @@ class Daemon {
   // Opens the ports; health answers NOT_SERVING from here on. UNAVAILABLE: a port is taken.
   absl::Status Listen();
   absl::Status Load(ModelPlan plan);
-  // Takes requests, says SERVING, and prints the line that scripts wait for. Needs a loaded model.
-  // `on_progress` is called every second, from a thread, while the step loop makes progress.
+  // Accepts requests, reports SERVING, and prints the line that scripts wait for. Needs a loaded
+  // model. `on_progress` is called every second, from a thread, while the step loop makes progress.
   void Serve(std::function<void()> on_progress);
   // NOT_SERVING at once; new calls are UNAVAILABLE; what is in flight may finish until the drain
   // timeout, then ends with UNAVAILABLE and its tokens so far. Returns when all is delivered.
@@ -45,7 +47,8 @@ class Daemon {
   absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials();
   absl::Status ListenForHealth();
   void Watchdog(const std::function<void()>& on_progress);
-  // The last thing a daemon does whose device failed: says so, and lets it leave.
+  // The last act of a daemon whose device failed: it reports the failure and leaves time for the
+  // report to be sent.
   void OnDeviceFault(std::string_view message);
   ServingFacts Facts() const;  // with a loaded model
 
@@ -53,6 +56,7 @@ class Daemon {
   Metrics metrics_;
   Delivery delivery_;
   HealthService health_;
+  Intake intake_;
   InferenceService service_;
   std::unique_ptr<LoadedModel> model_;
   std::shared_ptr<grpc::ServerCredentials> credentials_;  // outlives server_

@@ -101,6 +101,9 @@ int Main(int argc, char** argv) {
     return 0;
   }
   SetUpLogging(config.log_level, config.log_format);
+  for (const std::string& warning : command->warnings) {
+    Log(LogLevel::kWarn, "configuration", {{"warning", warning}});
+  }
   if (command->action == CommandLine::Action::kCheck) {
     const auto plan = CheckFiles(config);
     return plan.ok() ? 0 : Fail(plan.status(), ExitCodeOf(plan.status()));

@@ -6,13 +6,14 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "engine/model/memory_plan.h"
 #include "engine/warm_up.h"
+#include "kernels/make_backend.h"
 #include "server/api/wire.h"
 #include "server/logging.h"
 
@@ -68,33 +69,33 @@ std::string DefaultSamplingJson(const GenerationConfig& g) {
 }
 
 v1::GetModelInfoResponse ModelInfo(const ServerConfig& config, const ModelPlan& plan,
-                                   const MistralModel& model, const AttentionParams& attention) {
+                                   const Model& model, const RequestRules& rules) {
   v1::GetModelInfoResponse info;
-  const std::string folder = fs::path(plan.dir).lexically_normal().filename();
+  const std::string folder = fs::path(plan.folder.dir).lexically_normal().filename();
   info.set_model_path(folder);
   info.set_is_generation(true);
   info.set_max_context_length(plan.max_context);
-  info.set_vocab_size(static_cast<uint32_t>(plan.config.vocab_size));
+  info.set_vocab_size(static_cast<uint32_t>(plan.folder.config.vocab_size));
   info.set_served_model_name(config.served_model_name.empty() ? folder : config.served_model_name);
-  info.set_tokenizer_path(folder + "/tokenizer.model");
+  info.set_tokenizer_path(absl::StrCat(folder, "/", std::string(rules.tokenizer->file_name())));
   info.set_model_type("mistral");
-  info.add_architectures(plan.config.architecture);
-  info.mutable_eos_token_ids()->Assign(plan.config.eos_token_ids.begin(),
-                                       plan.config.eos_token_ids.end());
-  if (plan.config.bos_token_id >= 0) {
-    info.set_bos_token_id(plan.config.bos_token_id);
+  info.add_architectures(plan.folder.config.architecture);
+  info.mutable_eos_token_ids()->Assign(plan.folder.config.eos_token_ids.begin(),
+                                       plan.folder.config.eos_token_ids.end());
+  if (plan.folder.config.bos_token_id >= 0) {
+    info.set_bos_token_id(plan.folder.config.bos_token_id);
   }
   info.set_max_req_input_len(plan.max_context - 1);
-  info.set_default_sampling_params_json(DefaultSamplingJson(plan.generation));
-  SetAttention(attention, info.mutable_default_attention());
-  info.set_weight_dtype(WeightDTypeName(plan.options.weight_dtype));
-  info.set_device(model.backend().Describe());
+  info.set_default_sampling_params_json(DefaultSamplingJson(plan.folder.generation));
+  SetAttention(rules.attention, info.mutable_default_attention());
+  info.set_weight_dtype(FormatOf(plan.options.weight_dtype).name);
+  info.set_device(model.Describe());
   info.set_weight_bytes(model.weight_bytes());
   info.set_kv_cache_bytes(model.kv_bytes());
-  info.set_num_layers(static_cast<uint32_t>(plan.config.num_layers));
-  info.set_num_attention_heads(static_cast<uint32_t>(plan.config.num_heads));
-  info.set_num_key_value_heads(static_cast<uint32_t>(plan.config.num_kv_heads));
-  info.set_head_dim(static_cast<uint32_t>(plan.config.head_dim));
+  info.set_num_layers(static_cast<uint32_t>(plan.folder.config.num_layers));
+  info.set_num_attention_heads(static_cast<uint32_t>(plan.folder.config.num_heads));
+  info.set_num_key_value_heads(static_cast<uint32_t>(plan.folder.config.num_kv_heads));
+  info.set_head_dim(static_cast<uint32_t>(plan.folder.config.head_dim));
   return info;
 }
 
@@ -102,7 +103,7 @@ RequestRules MakeRules(const ServerConfig& config, const ModelPlan& plan,
                        const Tokenizer* tokenizer) {
   return {.tokenizer = tokenizer,
           .chat_format = DetectChatFormat(*tokenizer),
-          .vocab_size = static_cast<int32_t>(plan.config.vocab_size),
+          .vocab_size = static_cast<int32_t>(plan.folder.config.vocab_size),
           .max_context = plan.max_context,
           .default_max_tokens = static_cast<int32_t>(config.default_max_tokens),
           .max_n = static_cast<int32_t>(config.max_n),
@@ -110,9 +111,34 @@ RequestRules MakeRules(const ServerConfig& config, const ModelPlan& plan,
           .max_stop_strings = static_cast<int32_t>(config.max_stop_strings),
           .max_stop_bytes = static_cast<int32_t>(config.max_stop_bytes),
           .max_logit_bias = static_cast<int32_t>(config.max_logit_bias),
-          .defaults = plan.generation,
-          .attention = DefaultAttention(config, plan.alcca),
-          .sliding_window = static_cast<int32_t>(plan.config.sliding_window)};
+          .defaults = plan.folder.generation,
+          .attention = plan.attention,
+          .sliding_window = static_cast<int32_t>(plan.folder.config.sliding_window)};
+}
+
+absl::Status CheckCpuMultiplies(const std::string& weight_dtype) {
+  const std::optional<WeightDType> dtype = WeightDTypeOf(weight_dtype);
+  if (!dtype || FormatOf(*dtype).on_cpu) {
+    return absl::OkStatus();
+  }
+  const WeightFormat* smallest = &FormatOf(WeightDType::kF32);
+  for (const WeightFormat& format : kWeightFormats) {
+    smallest = format.on_cpu && format.bits < smallest->bits ? &format : smallest;
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      "weight_dtype: ", weight_dtype,
+      " is a choice of the CUDA device, and this daemon computes on the CPU; take ", smallest->name,
+      ", the smallest of the CPU's, or serve on a card with --device cuda"));
+}
+
+// Whether configuration or alcca.json chose a mode that the model cannot have.
+absl::Status CheckServes(const ModelPlan& plan) {
+  const absl::Status status =
+      CheckSlidingWindow(plan.attention.mode, plan.folder.config.sliding_window);
+  return status.ok() ? status
+                     : absl::InvalidArgumentError(absl::StrCat(
+                           "attention.", std::string(status.message()), " (", plan.folder.dir,
+                           "/config.json has 'sliding_window'; --attention-mode decides)"));
 }
 
 // Where the model will live, and what it may take there.
@@ -146,11 +172,11 @@ absl::Status ChooseDevice(const ServerConfig& config, ModelPlan* plan) {
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config,
                                                      const ModelPlan& plan) {
   const int64_t row_ids = plan.max_context + config.max_logit_bias + kMaxStopTokenIds +
-                          static_cast<int64_t>(plan.config.eos_token_ids.size());
+                          static_cast<int64_t>(plan.folder.config.eos_token_ids.size());
   const BackendLimits limits{
       .batch_tokens = static_cast<int32_t>(config.max_batch_tokens),
       .sampling = {.rows = plan.options.max_logit_rows,
-                   .vocab = static_cast<int32_t>(plan.config.vocab_size),
+                   .vocab = static_cast<int32_t>(plan.folder.config.vocab_size),
                    .row_ids = static_cast<int32_t>(row_ids),
                    .row_alternatives = static_cast<int32_t>(config.max_logprobs),
                    // What is in the cache, and the token of each row that is not there yet.
@@ -168,47 +194,6 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config,
 }
 
 }  // namespace
-
-AttentionParams DefaultAttention(const ServerConfig& config, const AlccaConfig& model) {
-  AttentionParams out = ModelAttention(model);
-  const auto set = [](bool given, auto value, auto* field) {
-    if (given) {
-      *field = static_cast<std::remove_pointer_t<decltype(field)>>(value);
-    }
-  };
-  for (int i = 0; i < kAttentionModeCount; ++i) {
-    const auto mode = static_cast<AttentionMode>(i);
-    set(config.attention_mode == AttentionModeName(mode), mode, &out.mode);
-  }
-  set(config.attention_search == "exact", KeySearch::kExact, &out.search);
-  set(config.attention_search == "tree", KeySearch::kTree, &out.search);
-  if (config.attention_theta >= 0) {  // for all heads
-    out.theta = static_cast<float>(config.attention_theta);
-    out.head_theta = nullptr;
-    out.near_share = 0;
-  }
-  if (config.attention_k > 0) {
-    out.k = static_cast<int32_t>(config.attention_k);
-    out.head_k = nullptr;
-  }
-  const ServerConfig& c = config;
-  set(c.attention_near_share >= 0, c.attention_near_share, &out.near_share);
-  set(c.attention_epsilon > 0, c.attention_epsilon, &out.epsilon);
-  set(c.attention_tree_distances > 0, c.attention_tree_distances, &out.tree_distances);
-  set(c.attention_tree_recent >= 0, c.attention_tree_recent, &out.tree_recent);
-  out.tree_recent = std::min(out.tree_recent, out.tree_distances);
-  set(true, c.attention_recall_sample, &out.recall_sample);
-  set(true, c.attention_error_sample, &out.error_sample);
-  set(c.attention_window > 0, c.attention_window, &out.window);
-  set(c.attention_sparsity > 0, c.attention_sparsity, &out.sparsity);
-  set(c.attention_mass >= 0, c.attention_mass, &out.mass);
-  set(c.attention_max_keys >= 0, c.attention_max_keys, &out.max_keys);
-  set(c.attention_dense_below >= 0, c.attention_dense_below, &out.dense_below);
-  set(c.attention_sinks >= 0, c.attention_sinks, &out.sinks);
-  set(c.attention_recent >= 0, c.attention_recent, &out.recent);
-  out.index_bytes_max = c.attention_index_bytes_max;
-  return out;
-}
 
 absl::StatusOr<std::string> FindModelDir(const std::string& configured) {
   if (!configured.empty()) {
@@ -230,27 +215,10 @@ absl::StatusOr<std::string> FindModelDir(const std::string& configured) {
 
 absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
   ModelPlan plan;
-  ASSIGN_OR_RETURN(plan.dir, FindModelDir(config.model));
-  ASSIGN_OR_RETURN(plan.config, LoadModelConfig(plan.dir));
-  ASSIGN_OR_RETURN(plan.generation, LoadGenerationConfig(plan.dir));
-  ASSIGN_OR_RETURN(plan.alcca, LoadAlccaConfig(plan.dir));
-  ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(plan.dir + "/tokenizer.model"));
-  plan.tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
-  if (plan.tokenizer->vocab_size() > plan.config.vocab_size) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(plan.dir, "/tokenizer.model has ", plan.tokenizer->vocab_size(),
-                     " pieces, config.json 'vocab_size' is ", plan.config.vocab_size));
-  }
-  RETURN_IF_ERROR(CheckAlccaConfig(plan.alcca, plan.config, plan.dir + "/alcca.json"));
-  if (plan.config.sliding_window > 0 &&
-      DefaultAttention(config, plan.alcca).mode == AttentionMode::kMultipole) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("attention.mode: multipole does not serve a model with a sliding window (",
-                     plan.dir, "/config.json has 'sliding_window' ", plan.config.sliding_window,
-                     "); choose another with --attention-mode"));
-  }
-  ASSIGN_OR_RETURN(plan.checkpoint, Checkpoint::Open(plan.dir));
-  RETURN_IF_ERROR(plan.checkpoint->Validate(plan.config));
+  ASSIGN_OR_RETURN(const std::string dir, FindModelDir(config.model));
+  ASSIGN_OR_RETURN(plan.folder, ModelFolder::Open(dir));
+  plan.attention = Resolve({&plan.folder.attention, &config.attention});
+  RETURN_IF_ERROR(CheckServes(plan));
 
   RETURN_IF_ERROR(ChooseDevice(config, &plan));
   if (!plan.on_cuda && config.exact_search != "fused") {
@@ -259,29 +227,27 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
         "whose exact search is the request's FAISS index already; leave exact_search out, or serve "
         "on a card with --device cuda");
   }
-  if (!plan.on_cuda && config.weight_dtype == "fp8") {
-    return absl::FailedPreconditionError(
-        "weight_dtype: fp8 is a choice of the CUDA device, and this daemon computes on the CPU; "
-        "take int8, which is as small, or serve on a card with --device cuda");
+  if (!plan.on_cuda) {
+    RETURN_IF_ERROR(CheckCpuMultiplies(config.weight_dtype));
   }
   const size_t available = plan.available_bytes;
   const int32_t kv_element_bytes = plan.on_cuda ? kCudaKvBytes : kHostKvBytes;
   ASSIGN_OR_RETURN(const MemoryPlan memory,
-                   PlanMemory(plan.config, {.weight_dtype = config.weight_dtype,
-                                            .max_context = config.max_context,
-                                            .max_num_seqs = config.max_num_seqs,
-                                            .max_batch_tokens = config.max_batch_tokens,
-                                            .kv_cache_bytes = config.kv_cache_bytes,
-                                            .page_tokens = config.page_tokens,
-                                            .kv_element_bytes = kv_element_bytes,
-                                            .available_bytes = available}));
+                   PlanMemory(plan.folder.config, {.weight_dtype = config.weight_dtype,
+                                                   .max_context = config.max_context,
+                                                   .max_num_seqs = config.max_num_seqs,
+                                                   .max_batch_tokens = config.max_batch_tokens,
+                                                   .kv_cache_bytes = config.kv_cache_bytes,
+                                                   .page_tokens = config.page_tokens,
+                                                   .kv_element_bytes = kv_element_bytes,
+                                                   .available_bytes = available}));
   plan.options = memory.options;
   plan.footprint = memory.footprint;
   plan.max_context = memory.max_context;
   Log(LogLevel::kInfo, "memory plan",
       {{"device", plan.on_cuda ? "cuda" : "cpu"},
        {"weights", Gib(plan.footprint.weight_bytes)},
-       {"weight_dtype", WeightDTypeName(plan.options.weight_dtype)},
+       {"weight_dtype", FormatOf(plan.options.weight_dtype).name},
        {"kv_cache", Gib(plan.footprint.kv_bytes)},
        {"indices", Gib(plan.footprint.index_bytes)},
        {"activations", Gib(plan.footprint.activation_bytes)},
@@ -302,15 +268,15 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const ServerConfig& confi
   auto loaded = std::make_unique<LoadedModel>();
   ASSIGN_OR_RETURN(auto backend, MakeBackend(config, plan));
   Progress progress;
-  ASSIGN_OR_RETURN(auto model, MistralModel::Load(*plan.checkpoint, plan.config, std::move(backend),
-                                                  plan.options, std::ref(progress)));
-  plan.checkpoint.reset();  // the files are not needed any more
+  ASSIGN_OR_RETURN(auto model,
+                   LoadModel(plan.folder, std::move(backend), plan.options, std::ref(progress)));
+  plan.folder.checkpoint.reset();  // the files are not needed any more
   loaded->load_seconds = std::chrono::duration<double>(Clock::now() - start).count();
   loaded->weight_bytes = static_cast<int64_t>(model->weight_bytes());
   loaded->kv_pages = plan.options.kv_pages;
-  loaded->tokenizer = std::move(plan.tokenizer);
+  loaded->tokenizer = std::move(plan.folder.tokenizer);
   loaded->serving.rules = MakeRules(config, plan, loaded->tokenizer.get());
-  loaded->serving.model_info = ModelInfo(config, plan, *model, loaded->serving.rules.attention);
+  loaded->serving.model_info = ModelInfo(config, plan, *model, loaded->serving.rules);
   loaded->serving.max_num_seqs = static_cast<int32_t>(config.max_num_seqs);
   Log(LogLevel::kInfo, "model loaded",
       {{"model", loaded->serving.model_info.served_model_name()},
@@ -331,7 +297,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const ServerConfig& confi
       .max_queued_requests = static_cast<int32_t>(config.max_queued_requests),
       .max_queued_tokens = config.max_queued_tokens,
       .max_context = plan.max_context,
-      .eos_token_ids = plan.config.eos_token_ids};
+      .eos_token_ids = plan.folder.config.eos_token_ids};
   ASSIGN_OR_RETURN(loaded->engine,
                    Engine::Create(options, std::move(model), loaded->tokenizer.get(), sink));
   loaded->serving.engine = loaded->engine.get();

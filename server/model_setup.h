@@ -9,30 +9,24 @@
 
 #include "absl/status/statusor.h"
 #include "engine/engine.h"
-#include "engine/model/mistral_model.h"
+#include "engine/model/memory_plan.h"
+#include "engine/model/model_folder.h"
+#include "engine/model/model_options.h"
 #include "engine/text/tokenizer.h"
-#include "server/api/service.h"
+#include "server/api/intake.h"
 #include "server/config.h"
 
 namespace alcca {
-
-// What holds where a request does not say: the configuration's word, else the model's, else the
-// built-in default. Negative numbers, 0 where 0 is no value of the key, and "" say nothing.
-AttentionParams DefaultAttention(const ServerConfig& config, const AlccaConfig& model);
 
 // The folder of --model, or the embedded model beside this executable.
 absl::StatusOr<std::string> FindModelDir(const std::string& configured);
 
 // A checkpoint that has passed every check, and how it will be loaded.
 struct ModelPlan {
-  std::string dir;
-  ModelConfig config;
-  GenerationConfig generation;
-  AlccaConfig alcca;
-  std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<Checkpoint> checkpoint;
-  MistralOptions options;
-  MistralFootprint footprint;
+  ModelFolder folder;
+  AttentionParams attention;  // of requests that do not say: configuration > alcca.json > built in
+  ModelOptions options;
+  ModelFootprint footprint;
   bool on_cuda = false;
   size_t available_bytes = 0;  // for all of the footprint: of the host, or of the card's budget
   int32_t max_context = 0;

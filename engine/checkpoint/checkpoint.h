@@ -2,10 +2,10 @@
 // model.safetensors.index.json and the shards that it names (when both exist, the single file is
 // taken, as Hugging Face does).
 //
-// Open() maps and checks every file but reads no weights. Validate() compares the tensors with
-// what config.json implies, so that a wrong folder is refused before anything large is allocated.
+// Open() maps and checks every file but reads no weights. Which tensors a model needs is not known
+// here: engine/model/tensor_table.h.
 // Codes: NotFound (file or tensor missing), InvalidArgument (malformed, or wrong shape),
-// Unimplemented (well-formed but not supported: a dtype, a bias). Errors name file and tensor.
+// Unimplemented (well-formed but not supported: a dtype). Errors name file and tensor.
 
 #pragma once
 
@@ -21,7 +21,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/checkpoint/safetensors.h"
-#include "engine/model/model_config.h"
 #include "kernels/tensor.h"
 
 namespace alcca {
@@ -46,16 +45,6 @@ struct TensorRef {
   void Release() const { file->Release(*info); }
 };
 
-// Name and shape of a tensor that a model needs.
-struct TensorSpec {
-  std::string name;
-  std::vector<int64_t> shape;
-};
-
-// Every tensor of a Mistral model of this shape, in the order in which a loader reads them:
-// embeddings, layers, final norm, lm_head (absent when tied).
-std::vector<TensorSpec> MistralTensors(const ModelConfig& config);
-
 // The parsed weight_map of an index: which shard holds which tensor.
 struct CheckpointIndex {
   std::vector<std::string> shards;                         // Plain file names, sorted.
@@ -74,14 +63,12 @@ class Checkpoint {
   // All tensor names, sorted.
   std::vector<std::string_view> TensorNames() const;
   bool Contains(std::string_view name) const { return tensors_.find(name) != tensors_.end(); }
+  // Path of the file that holds a tensor of TensorNames().
+  const std::string& FileOf(std::string_view name) const;
 
   // The tensor, if it is F32, F16 or BF16 and has exactly this shape.
   absl::StatusOr<TensorRef> Find(std::string_view name,
                                  const std::vector<int64_t>& expected_shape) const;
-
-  // That every tensor of MistralTensors(config) can be found, and that nothing in the folder
-  // contradicts the config: a bias, or a layer beyond num_layers. Other tensors are ignored.
-  absl::Status Validate(const ModelConfig& config) const;
 
  private:
   struct Entry {

@@ -100,8 +100,8 @@ std::string ShapeToString(const std::vector<int64_t>& shape);
 std::string QuoteName(std::string_view name);
 
 // A file, checked and mapped read-only. It stays mapped until destroyed; data() points into the
-// mapping. Reading a mapped page beyond the end of a file that someone truncated since Open raises
-// SIGBUS: CheckUnchanged() right before use makes that window small, it cannot close it.
+// mapping. If someone truncates the file after Open, reading a mapped page beyond its end raises
+// SIGBUS. CheckUnchanged() right before use makes that window small; it cannot close it.
 class SafetensorsFile {
  public:
   static absl::StatusOr<std::unique_ptr<SafetensorsFile>> Open(const std::string& path);

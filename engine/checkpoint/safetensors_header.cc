@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "base/utf8.h"
 #include "engine/checkpoint/safetensors.h"
 #include "nlohmann/json.hpp"
 
@@ -35,42 +36,17 @@ std::string Offsets(const TensorInfo& info) {
   return absl::StrCat("data_offsets [", info.begin, ", ", info.end, "]");
 }
 
-// Length of the UTF-8 sequence at p (of n bytes), 0 if it is ill-formed (Unicode table 3-7).
-size_t Utf8Length(const unsigned char* p, size_t n) {
-  const unsigned char c = p[0];
-  if (c < 0x80) {
-    return 1;
-  }
-  const size_t length = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : 2;
-  if (c < 0xC2 || c > 0xF4 || n < length) {
-    return 0;
-  }
-  // The second byte's range excludes overlong forms, surrogates and code points past U+10FFFF.
-  const unsigned char low = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80;
-  const unsigned char high = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
-  if (p[1] < low || p[1] > high) {
-    return 0;
-  }
-  for (size_t i = 2; i < length; ++i) {
-    if ((p[i] & 0xC0) != 0x80) {
-      return 0;
-    }
-  }
-  return length;
-}
-
 // What the JSON library does not check for us: UTF-8 before anything else (rule 4), no NUL (the
 // library takes it for the end of the text), and no string, number or blank so long that the
 // library's copy of it matters.
 absl::Status CheckHeaderText(std::string_view text, std::string_view file) {
   constexpr size_t kMaxGap = 4096;  // Between two of {}[]:," outside strings.
-  const auto* bytes = reinterpret_cast<const unsigned char*>(text.data());
   for (size_t i = 0; i < text.size();) {
-    const size_t length = Utf8Length(bytes + i, text.size() - i);
-    if (length == 0) {
+    const int length = Utf8CharLength(text.substr(i));
+    if (length <= 0) {
       return Bad(file, "header is not UTF-8 at byte ", 8 + i, " (rule 4)");
     }
-    i += length;
+    i += static_cast<size_t>(length);
   }
   if (text.empty() || text[0] != '{') {
     return Bad(file, "header does not begin with '{' (rule 5)");

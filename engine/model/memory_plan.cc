@@ -10,32 +10,36 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "engine/model/cgroup_memory.h"
+#include "engine/model/tensor_table.h"
+#include "kernels/key_clusters.h"
+#include "kernels/key_index.h"
 
 namespace alcca {
 namespace {
 
 WeightDType ChooseWeights(const ModelConfig& model, const MemoryLimits& limits,
-                          MistralOptions options) {
+                          ModelOptions options) {
   if (const auto given = WeightDTypeOf(limits.weight_dtype)) {
     return *given;
   }
-  options.weight_dtype = model.torch_dtype == "float32" ? WeightDType::kF32 : WeightDType::kBF16;
+  options.weight_dtype = StoredFormat(model);
   const size_t wanted = EstimateFootprint(model, options).total();
   return wanted < limits.available_bytes / 10 * 9 ? options.weight_dtype : WeightDType::kInt8;
 }
 
 int64_t PageBytes(const ModelConfig& model, int64_t page_tokens, int32_t element_bytes) {
-  const KvShape page{.layers = static_cast<int32_t>(model.num_layers),
-                     .kv_heads = static_cast<int32_t>(model.num_kv_heads),
-                     .head_dim = static_cast<int32_t>(model.head_dim),
-                     .page_tokens = static_cast<int32_t>(page_tokens),
-                     .pages = 1};
+  const KvShape page = KvShapeOf(model, static_cast<int32_t>(page_tokens), /*pages=*/1);
   return static_cast<int64_t>(page.PageBytes(static_cast<size_t>(element_bytes)));
+}
+
+// Columns of all activation buffers of one token, logits apart.
+int64_t ActivationCols(const ModelConfig& c) {
+  return 2 * c.hidden_size + (2 * c.q_dim() + 2 * c.kv_dim()) + 3 * c.intermediate_size;
 }
 
 // How many tokens the cache holds within its bytes, and how long a sequence may be.
 absl::Status SizeCache(const ModelConfig& model, const MemoryLimits& limits, MemoryPlan* plan) {
-  MistralOptions& options = plan->options;
+  ModelOptions& options = plan->options;
   options.page_tokens = static_cast<int32_t>(limits.page_tokens);
   options.kv_element_bytes = limits.kv_element_bytes;
   const int64_t page_tokens = limits.page_tokens;
@@ -66,6 +70,32 @@ absl::Status SizeCache(const ModelConfig& model, const MemoryLimits& limits, Mem
 }
 
 }  // namespace
+
+WeightDType StoredFormat(const ModelConfig& config) {
+  return config.torch_dtype == "float32" ? WeightDType::kF32 : WeightDType::kBF16;
+}
+
+ModelFootprint EstimateFootprint(const ModelConfig& c, const ModelOptions& options) {
+  const int64_t table = HeadElements(c);  // the embedding's as well
+  ModelFootprint f;
+  f.embedding_bytes = WeightBytes(StoredFormat(c), table);
+  f.weight_bytes = WeightBytes(options.weight_dtype, c.num_layers * LayerElements(c)) +
+                   WeightBytes(FormatOf(options.weight_dtype).head, table) + f.embedding_bytes;
+  const KvShape kv = KvShapeOf(c, options.page_tokens, options.kv_pages);
+  f.kv_bytes = kv.PageBytes(static_cast<size_t>(options.kv_element_bytes)) * kv.pages;
+  // Of a search tree or of clusters, whichever is larger; a sequence of one closed block has the
+  // most cluster bytes per key.
+  const size_t key_bytes = std::max<size_t>(
+      kTreeBytesPerKey,
+      (ClusterBytes(1, static_cast<int32_t>(c.head_dim)) + kBlockTokens - 1) / kBlockTokens);
+  f.index_bytes = key_bytes * kv.layers * kv.kv_heads * kv.page_tokens * kv.pages;
+  // Beside the logits, as much again for Sample: adjusted logits on a device; on a CPU the scratch
+  // of its threads, which is less.
+  f.activation_bytes =
+      sizeof(float) * (options.max_batch_tokens * ActivationCols(c) +
+                       int64_t{options.max_logit_rows} * (c.hidden_size + 2 * c.vocab_size));
+  return f;
+}
 
 absl::StatusOr<MemoryPlan> PlanMemory(const ModelConfig& model, const MemoryLimits& limits) {
   MemoryPlan plan;

@@ -8,14 +8,28 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "engine/model/mistral_model.h"
 #include "engine/model/model_config.h"
+#include "engine/model/model_options.h"
 
 namespace alcca {
 
+// Bytes that the model will hold, computed from the config alone.
+struct ModelFootprint {
+  size_t weight_bytes = 0;
+  size_t embedding_bytes = 0;  // of the weights; a step reads a row a token, not the whole
+  size_t kv_bytes = 0;
+  size_t activation_bytes = 0;
+  size_t index_bytes = 0;  // of key indices over a full cache, at most; taken as requests grow
+  size_t total() const { return weight_bytes + kv_bytes + activation_bytes + index_bytes; }
+};
+ModelFootprint EstimateFootprint(const ModelConfig& config, const ModelOptions& options);
+
+// The format nearest to what the checkpoint stores: f32 for f32, bf16 for 16 bits.
+WeightDType StoredFormat(const ModelConfig& config);
+
 // The limits that decide; names and ranges are those of the daemon's configuration.
 struct MemoryLimits {
-  std::string weight_dtype = "auto";  // auto, f32, bf16, int8 or fp8
+  std::string weight_dtype = "auto";  // auto, or a name of kWeightFormats
   int64_t max_context = 0;            // 0: what model and cache allow
   int64_t max_num_seqs = 32;
   int64_t max_batch_tokens = 512;
@@ -26,14 +40,14 @@ struct MemoryLimits {
 };
 
 struct MemoryPlan {
-  MistralOptions options;  // as the model is to be loaded
-  MistralFootprint footprint;
+  ModelOptions options;  // as the model is to be loaded
+  ModelFootprint footprint;
   int32_t max_context = 0;  // prompt and output tokens of one sequence
   int64_t kv_tokens() const { return int64_t{options.kv_pages} * options.page_tokens; }
 };
 
-// INVALID_ARGUMENT where no page fits, or the context that was asked for does not. That the plan
-// fits the memory there is, is for the caller to judge.
+// INVALID_ARGUMENT: not even one page fits, or the requested context does not. The caller judges
+// whether the plan fits the available memory.
 absl::StatusOr<MemoryPlan> PlanMemory(const ModelConfig& model, const MemoryLimits& limits);
 
 // Bytes of a token's keys and values in every layer.

@@ -1,96 +1,14 @@
 #include "engine/model/mistral_model.h"
 
-#include <string>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "base/check.h"
 #include "base/status_macros.h"
-#include "kernels/key_clusters.h"
-#include "kernels/key_index.h"
+#include "engine/model/rope_frequencies.h"
+#include "engine/model/tensor_table.h"
+#include "engine/model/weight_loader.h"
 
 namespace alcca {
-
-// Reads tensors of one checkpoint into one backend and reports progress.
-class WeightLoader {
- public:
-  WeightLoader(const Checkpoint& checkpoint, Backend& backend, WeightDType dtype, int64_t all_bytes,
-               const LoadProgress& progress)
-      : checkpoint_(checkpoint),
-        backend_(backend),
-        dtype_(dtype),
-        all_bytes_(all_bytes),
-        progress_(progress) {}
-
-  absl::StatusOr<std::unique_ptr<Buffer>> Vector(const std::string& name, int64_t cols) const {
-    ASSIGN_OR_RETURN(const TensorRef ref, checkpoint_.Find(name, {cols}));
-    ASSIGN_OR_RETURN(auto vector, backend_.MakeVector(ref.host()));
-    Done(ref);
-    return vector;
-  }
-
-  // Stacks the named tensors, each [rows, cols], along rows.
-  struct Part {
-    std::string name;
-    int64_t rows;
-  };
-  absl::StatusOr<std::unique_ptr<Matrix>> Stack(const std::vector<Part>& parts,
-                                                int64_t cols) const {
-    return Stack(parts, cols, dtype_);
-  }
-  absl::StatusOr<std::unique_ptr<Matrix>> Stack(const std::vector<Part>& parts, int64_t cols,
-                                                WeightDType dtype) const {
-    std::vector<TensorRef> refs;
-    std::vector<HostTensor> hosts;
-    for (const Part& part : parts) {
-      ASSIGN_OR_RETURN(refs.emplace_back(), checkpoint_.Find(part.name, {part.rows, cols}));
-      hosts.push_back(refs.back().host());
-    }
-    ASSIGN_OR_RETURN(auto matrix, backend_.MakeMatrix(hosts, dtype));
-    for (const TensorRef& ref : refs) {
-      Done(ref);
-    }
-    return matrix;
-  }
-
-  absl::StatusOr<std::unique_ptr<Matrix>> Embedding(const std::string& name, int64_t rows,
-                                                    int64_t cols) const {
-    ASSIGN_OR_RETURN(const TensorRef ref, checkpoint_.Find(name, {rows, cols}));
-    ASSIGN_OR_RETURN(auto table, backend_.MakeEmbedding(ref.host()));
-    Done(ref);
-    return table;
-  }
-
- private:
-  // The tensor has been copied: give its file pages back, so that a load never holds two models.
-  void Done(const TensorRef& ref) const {
-    ref.Release();
-    done_bytes_ += static_cast<int64_t>(ref.bytes);
-    if (progress_) {
-      progress_(done_bytes_, all_bytes_);
-    }
-  }
-
-  const Checkpoint& checkpoint_;
-  Backend& backend_;
-  const WeightDType dtype_;
-  const int64_t all_bytes_;
-  const LoadProgress& progress_;
-  mutable int64_t done_bytes_ = 0;
-};
-
 namespace {
-
-constexpr char kEmbedding[] = "model.embed_tokens.weight";
-
-// LLM.int8() leaves the output head at full precision: its errors reach the logits undamped.
-WeightDType HeadDType(WeightDType dtype) {
-  return dtype == WeightDType::kInt8 || dtype == WeightDType::kFp8 ? WeightDType::kBF16 : dtype;
-}
-
-size_t WeightBytes(WeightDType dtype) {
-  return dtype == WeightDType::kF32 ? 4 : dtype == WeightDType::kBF16 ? 2 : 1;
-}
 
 AttentionShape MakeAttentionShape(const ModelConfig& config) {
   return {.heads = static_cast<int32_t>(config.num_heads),
@@ -99,53 +17,15 @@ AttentionShape MakeAttentionShape(const ModelConfig& config) {
           .sliding_window = static_cast<int32_t>(config.sliding_window)};
 }
 
-KvShape MakeKvShape(const ModelConfig& config, const MistralOptions& options) {
-  return {.layers = static_cast<int32_t>(config.num_layers),
-          .kv_heads = static_cast<int32_t>(config.num_kv_heads),
-          .head_dim = static_cast<int32_t>(config.head_dim),
-          .page_tokens = options.page_tokens,
-          .pages = options.kv_pages};
-}
-
-// Columns of all activation buffers of one token, logits apart.
-int64_t ActivationCols(const ModelConfig& c) {
-  return 2 * c.hidden_size + (2 * c.q_dim() + 2 * c.kv_dim()) + 3 * c.intermediate_size;
-}
-
 }  // namespace
 
-MistralFootprint EstimateFootprint(const ModelConfig& c, const MistralOptions& options) {
-  const int64_t table = c.head_elements();  // the embedding's as well
-  MistralFootprint f;
-  f.embedding_bytes = table * (c.torch_dtype == "float32" ? 4 : 2);
-  f.weight_bytes = c.num_layers * c.layer_elements() * WeightBytes(options.weight_dtype) +
-                   table * WeightBytes(HeadDType(options.weight_dtype)) + f.embedding_bytes;
-  const KvShape kv = MakeKvShape(c, options);
-  f.kv_bytes = kv.PageBytes(static_cast<size_t>(options.kv_element_bytes)) * kv.pages;
-  // Of a search tree or of clusters, whichever is larger; a sequence of one closed block has the
-  // most cluster bytes per key.
-  const size_t key_bytes = std::max<size_t>(
-      kTreeBytesPerKey,
-      (ClusterBytes(1, static_cast<int32_t>(c.head_dim)) + kBlockTokens - 1) / kBlockTokens);
-  f.index_bytes = key_bytes * kv.layers * kv.kv_heads * kv.page_tokens * kv.pages;
-  // Beside the logits, as much again for Sample: adjusted logits on a device; on a CPU the scratch
-  // of its threads, which is less.
-  f.activation_bytes =
-      sizeof(float) * (options.max_batch_tokens * ActivationCols(c) +
-                       int64_t{options.max_logit_rows} * (c.hidden_size + 2 * c.vocab_size));
-  return f;
-}
-
 MistralModel::MistralModel(const ModelConfig& config, std::unique_ptr<Backend> backend)
-    : config_(config),
-      attention_(MakeAttentionShape(config)),
-      rope_{.theta = static_cast<float>(config.rope_theta)},
-      backend_(std::move(backend)) {}
+    : config_(config), attention_(MakeAttentionShape(config)), backend_(std::move(backend)) {}
 
 absl::StatusOr<std::unique_ptr<MistralModel>> MistralModel::Load(const Checkpoint& checkpoint,
                                                                  const ModelConfig& config,
                                                                  std::unique_ptr<Backend> backend,
-                                                                 const MistralOptions& options,
+                                                                 const ModelOptions& options,
                                                                  const LoadProgress& progress) {
   std::unique_ptr<MistralModel> model(new MistralModel(config, std::move(backend)));
   RETURN_IF_ERROR(model->LoadWeights(checkpoint, options.weight_dtype, progress));
@@ -155,50 +35,34 @@ absl::StatusOr<std::unique_ptr<MistralModel>> MistralModel::Load(const Checkpoin
 
 absl::Status MistralModel::LoadWeights(const Checkpoint& checkpoint, WeightDType dtype,
                                        const LoadProgress& progress) {
-  int64_t all_bytes = 0;
-  for (const TensorSpec& spec : MistralTensors(config_)) {
-    ASSIGN_OR_RETURN(const TensorRef ref, checkpoint.Find(spec.name, spec.shape));
-    const bool read_twice = config_.tie_word_embeddings && spec.name == kEmbedding;
-    all_bytes += static_cast<int64_t>(ref.bytes) * (read_twice ? 2 : 1);
+  using enum TensorRole;
+  const TensorTable table(config_);
+  ASSIGN_OR_RETURN(WeightLoader load, WeightLoader::Make(checkpoint, table, *backend_, progress));
+  ASSIGN_OR_RETURN(embedding_, load.Embedding());
+  for (int64_t i = 0; i < config_.num_layers; ++i) {
+    Layer& l = layers_.emplace_back();
+    ASSIGN_OR_RETURN(l.attention_norm, load.Vector(kAttentionNorm, i));
+    ASSIGN_OR_RETURN(l.qkv, load.Stack({kQuery, kKey, kValue}, i, dtype));
+    ASSIGN_OR_RETURN(l.o, load.Stack({kOutput}, i, dtype));
+    ASSIGN_OR_RETURN(l.ffn_norm, load.Vector(kFfnNorm, i));
+    ASSIGN_OR_RETURN(l.gate_up, load.Stack({kGate, kUp}, i, dtype));
+    ASSIGN_OR_RETURN(l.down, load.Stack({kDown}, i, dtype));
   }
-  const WeightLoader loader(checkpoint, *backend_, dtype, all_bytes, progress);
-  const int64_t vocab = config_.vocab_size, hidden = config_.hidden_size;
-  ASSIGN_OR_RETURN(embedding_, loader.Embedding(kEmbedding, vocab, hidden));
-  for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
-    ASSIGN_OR_RETURN(layers_.emplace_back(), LoadLayer(loader, layer));
-  }
-  ASSIGN_OR_RETURN(final_norm_, loader.Vector("model.norm.weight", hidden));
-  const char* head = config_.tie_word_embeddings ? kEmbedding : "lm_head.weight";
-  ASSIGN_OR_RETURN(head_, loader.Stack({{head, vocab}}, hidden, HeadDType(dtype)));
+  const std::vector<float> frequencies = RopeFrequencies(config_);
+  ASSIGN_OR_RETURN(
+      frequencies_,
+      backend_->MakeVector({.data = reinterpret_cast<const std::byte*>(frequencies.data()),
+                            .dtype = DType::kF32,
+                            .rows = 1,
+                            .cols = static_cast<int32_t>(frequencies.size())}));
+  ASSIGN_OR_RETURN(final_norm_, load.Vector(kFinalNorm));
+  ASSIGN_OR_RETURN(head_, load.Stack({kHead}, 0, FormatOf(dtype).head));
   return absl::OkStatus();
 }
 
-absl::StatusOr<MistralModel::Layer> MistralModel::LoadLayer(const WeightLoader& loader,
-                                                            int64_t layer) {
-  const std::string prefix = absl::StrCat("model.layers.", layer, ".");
-  const std::string attn = prefix + "self_attn.", mlp = prefix + "mlp.";
-  const ModelConfig& c = config_;
-  Layer l;
-  ASSIGN_OR_RETURN(l.attention_norm,
-                   loader.Vector(prefix + "input_layernorm.weight", c.hidden_size));
-  ASSIGN_OR_RETURN(l.qkv, loader.Stack({{attn + "q_proj.weight", c.q_dim()},
-                                        {attn + "k_proj.weight", c.kv_dim()},
-                                        {attn + "v_proj.weight", c.kv_dim()}},
-                                       c.hidden_size));
-  ASSIGN_OR_RETURN(l.o, loader.Stack({{attn + "o_proj.weight", c.hidden_size}}, c.q_dim()));
-  ASSIGN_OR_RETURN(l.ffn_norm,
-                   loader.Vector(prefix + "post_attention_layernorm.weight", c.hidden_size));
-  ASSIGN_OR_RETURN(l.gate_up, loader.Stack({{mlp + "gate_proj.weight", c.intermediate_size},
-                                            {mlp + "up_proj.weight", c.intermediate_size}},
-                                           c.hidden_size));
-  ASSIGN_OR_RETURN(l.down,
-                   loader.Stack({{mlp + "down_proj.weight", c.hidden_size}}, c.intermediate_size));
-  l.between = backend_->MakeRecording();
-  return l;
-}
-
-absl::Status MistralModel::Allocate(const MistralOptions& options) {
-  ASSIGN_OR_RETURN(kv_, backend_->MakeKvCache(MakeKvShape(config_, options)));
+absl::Status MistralModel::Allocate(const ModelOptions& options) {
+  ASSIGN_OR_RETURN(
+      kv_, backend_->MakeKvCache(KvShapeOf(config_, options.page_tokens, options.kv_pages)));
   const int32_t rows = options.max_batch_tokens;
   const int32_t hidden = static_cast<int32_t>(config_.hidden_size);
   const int32_t ffn = static_cast<int32_t>(config_.intermediate_size);
@@ -243,43 +107,27 @@ std::span<const float> MistralModel::Logits(const Batch& batch) {
   return host_logits_;
 }
 
-void MistralModel::BeforeAttention(int32_t layer, const Batch& batch) {
-  const int32_t rows = batch.tokens();
-  const Layer& l = layers_[layer];
-  const TensorView normed = act_.normed->view().Head(rows), qkv = act_.qkv->view().Head(rows);
-  backend_->RmsNorm(normed, act_.x->view().Head(rows), *l.attention_norm, Epsilon());
-  backend_->MatMul(qkv, normed, *l.qkv, Accumulate::kOverwrite);
-  backend_->RopeAndStore(qkv, *kv_, layer, batch, attention_, rope_);
-}
-
-void MistralModel::AfterAttention(int32_t layer, int32_t rows) {
-  const Layer& l = layers_[layer];
-  const TensorView x = act_.x->view().Head(rows), normed = act_.normed->view().Head(rows);
-  const TensorView gate_up = act_.gate_up->view().Head(rows), ffn = act_.ffn->view().Head(rows);
-  backend_->MatMul(x, act_.heads->view().Head(rows), *l.o, Accumulate::kAdd);
-  backend_->RmsNorm(normed, x, *l.ffn_norm, Epsilon());
-  backend_->MatMul(gate_up, normed, *l.gate_up, Accumulate::kOverwrite);
-  backend_->SwiGlu(ffn, gate_up);
-  backend_->MatMul(x, ffn, *l.down, Accumulate::kAdd);
-}
-
 TensorView MistralModel::RunLayers(const Batch& batch) {
-  const int32_t rows = batch.tokens(), layers = static_cast<int32_t>(layers_.size());
+  constexpr auto kSet = Accumulate::kOverwrite, kAdd = Accumulate::kAdd;
   Backend& b = *backend_;
-  const TensorView x = act_.x->view().Head(rows), qkv = act_.qkv->view().Head(rows);
-  const TensorView heads = act_.heads->view().Head(rows);
+  const auto eps = static_cast<float>(config_.rms_norm_eps);
+  const int32_t rows = batch.tokens(), layers = static_cast<int32_t>(layers_.size());
+  const TensorView x = act_.x->view().Head(rows), normed = act_.normed->view().Head(rows);
+  const TensorView qkv = act_.qkv->view().Head(rows), heads = act_.heads->view().Head(rows);
+  const TensorView gate_up = act_.gate_up->view().Head(rows), ffn = act_.ffn->view().Head(rows);
 
   b.Embed(x, *embedding_, batch.token_ids);
-  BeforeAttention(0, batch);
   for (int32_t i = 0; i < layers; ++i) {
+    const Layer& l = layers_[i];
+    b.RmsNorm(normed, x, *l.attention_norm, eps);
+    b.MatMul(qkv, normed, *l.qkv, kSet);
+    b.RopeAndStore(qkv, *kv_, i, batch, attention_, *frequencies_);
     b.Attention(heads, qkv, *kv_, i, batch, attention_);
-    // All that depends on the number of rows alone.
-    b.Repeat(*layers_[i].between, rows, [&] {
-      AfterAttention(i, rows);
-      if (i + 1 < layers) {
-        BeforeAttention(i + 1, batch);
-      }
-    });
+    b.MatMul(x, heads, *l.o, kAdd);
+    b.RmsNorm(normed, x, *l.ffn_norm, eps);
+    b.MatMul(gate_up, normed, *l.gate_up, kSet);
+    b.SwiGlu(ffn, gate_up);
+    b.MatMul(x, ffn, *l.down, kAdd);
   }
 
   const int32_t logit_rows = static_cast<int32_t>(batch.logit_rows.size());
@@ -287,8 +135,8 @@ TensorView MistralModel::RunLayers(const Batch& batch) {
   const TensorView logits = act_.logits->view().Head(logit_rows);
   if (logit_rows > 0) {
     b.GatherRows(last, x, batch.logit_rows);
-    b.RmsNorm(last, last, *final_norm_, Epsilon());
-    b.MatMul(logits, last, *head_, Accumulate::kOverwrite);
+    b.RmsNorm(last, last, *final_norm_, eps);
+    b.MatMul(logits, last, *head_, kSet);
   }
   return logits;
 }

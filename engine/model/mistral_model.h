@@ -3,52 +3,30 @@
 // Mistral (Jiang et al. 2023) over any Backend: weights in, batches through the layer loop.
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
-#include <string_view>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/model.h"
 #include "engine/model/model_config.h"
+#include "engine/model/model_options.h"
+#include "engine/model/weight_loader.h"
 #include "kernels/backend.h"
 #include "kernels/sampling.h"
 
 namespace alcca {
 
-struct MistralOptions {
-  WeightDType weight_dtype = WeightDType::kBF16;
-  int32_t max_batch_tokens = 512;  // rows of the largest step
-  int32_t max_logit_rows = 512;    // rows with logits in the largest step, <= max_batch_tokens
-  int32_t page_tokens = 16;
-  int32_t kv_pages = 0;          // pool size
-  int32_t kv_element_bytes = 4;  // of a cached key's element, as the backend keeps it
-};
-
-// Bytes that the model will hold, computed from the config alone.
-struct MistralFootprint {
-  size_t weight_bytes = 0;
-  size_t embedding_bytes = 0;  // of the weights; a step reads a row a token, not the whole
-  size_t kv_bytes = 0;
-  size_t activation_bytes = 0;
-  size_t index_bytes = 0;  // of key indices over a full cache, at most; taken as requests grow
-  size_t total() const { return weight_bytes + kv_bytes + activation_bytes + index_bytes; }
-};
-MistralFootprint EstimateFootprint(const ModelConfig& config, const MistralOptions& options);
-
-// Tensors loaded so far, of all; called on the loading thread.
-using LoadProgress = std::function<void(int64_t done_bytes, int64_t all_bytes)>;
-
 class MistralModel final : public Model {
  public:
-  // `checkpoint` has passed Validate(config); it may be closed afterwards. `backend` is owned, so
-  // that everything it made is destroyed before it.
+  // `checkpoint` has passed TensorTable's Validate; it may be closed afterwards. `backend` is
+  // owned, so that everything it made is destroyed before it.
   static absl::StatusOr<std::unique_ptr<MistralModel>> Load(const Checkpoint& checkpoint,
                                                             const ModelConfig& config,
                                                             std::unique_ptr<Backend> backend,
-                                                            const MistralOptions& options,
+                                                            const ModelOptions& options,
                                                             const LoadProgress& progress);
 
   int32_t vocab_size() const override { return static_cast<int32_t>(config_.vocab_size); }
@@ -60,13 +38,10 @@ class MistralModel final : public Model {
     return backend_->MakeAttentionState(kv_->shape(), params);
   }
 
-  // The logits themselves, [logit_rows, vocab_size], valid until the next call: for measuring and
-  // tests. Serving has no use for them on the host.
-  std::span<const float> Logits(const Batch& batch);
-
-  const Backend& backend() const { return *backend_; }
-  size_t weight_bytes() const;  // as loaded
-  size_t kv_bytes() const { return kv_->bytes(); }
+  std::span<const float> Logits(const Batch& batch) override;
+  size_t weight_bytes() const override;
+  size_t kv_bytes() const override { return kv_->bytes(); }
+  std::string Describe() const override { return backend_->Describe(); }
 
  private:
   struct Layer {
@@ -76,7 +51,6 @@ class MistralModel final : public Model {
     std::unique_ptr<Buffer> ffn_norm;        // [1, hidden]
     std::unique_ptr<Matrix> gate_up;         // [2 * intermediate, hidden]
     std::unique_ptr<Matrix> down;            // [hidden, intermediate]
-    std::unique_ptr<Recording> between;      // of its attention and the next layer's
   };
   // Activations of a step; every buffer has max_batch_tokens rows unless said otherwise.
   struct Activations {
@@ -91,27 +65,21 @@ class MistralModel final : public Model {
   };
 
   MistralModel(const ModelConfig& config, std::unique_ptr<Backend> backend);
-  absl::Status Allocate(const MistralOptions& options);
+  absl::Status Allocate(const ModelOptions& options);
   absl::Status LoadWeights(const Checkpoint& checkpoint, WeightDType dtype,
                            const LoadProgress& progress);
-  absl::StatusOr<Layer> LoadLayer(const class WeightLoader& loader, int64_t layer);
-  float Epsilon() const { return static_cast<float>(config_.rms_norm_eps); }
-  // Its norm and projections, rotated and stored: what attention reads.
-  void BeforeAttention(int32_t layer, const Batch& batch);
-  // Its output projection and feed-forward.
-  void AfterAttention(int32_t layer, int32_t rows);
   // Between BeginStep and EndStep: the layers, then the head where a row asks for it. The logits
   // are left in the backend's memory, [logit_rows, vocab].
   TensorView RunLayers(const Batch& batch);
 
   ModelConfig config_;
   AttentionShape attention_;
-  RopeParams rope_;
   std::unique_ptr<Backend> backend_;   // first owned, last destroyed
   std::unique_ptr<Matrix> embedding_;  // [vocab, hidden]
   std::vector<Layer> layers_;
-  std::unique_ptr<Buffer> final_norm_;  // [1, hidden]
-  std::unique_ptr<Matrix> head_;        // [vocab, hidden]
+  std::unique_ptr<Buffer> frequencies_;  // [1, head_dim / 2], of RoPE
+  std::unique_ptr<Buffer> final_norm_;   // [1, hidden]
+  std::unique_ptr<Matrix> head_;         // [vocab, hidden]
   std::unique_ptr<KvCache> kv_;
   Activations act_;
   std::vector<SampledRow> sampled_;  // [max_logit_rows]

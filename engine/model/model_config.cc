@@ -1,10 +1,5 @@
 #include "engine/model/model_config.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <iterator>
@@ -12,7 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "attention/params.h"
+#include "base/files.h"
 #include "base/status_macros.h"
 #include "base/strict_json.h"
 #include "nlohmann/json.hpp"
@@ -213,159 +208,6 @@ absl::StatusOr<GenerationConfig> ParseGenerationConfig(std::string_view json_tex
   return config;
 }
 
-namespace {
-
-template <typename T>
-void ReadTable(JsonReader& json, const char* key, double min, double max,
-               std::vector<std::vector<T>>* out) {
-  std::vector<std::vector<double>> table;
-  json.NumberTable(key, min, max, std::is_integral_v<T>, &table);
-  for (const std::vector<double>& row : table) {
-    std::vector<T>& to = out->emplace_back();
-    std::transform(row.begin(), row.end(), std::back_inserter(to),
-                   [](double number) { return static_cast<T>(number); });
-  }
-}
-
-template <typename T>
-absl::Status CheckTable(const std::vector<std::vector<T>>& table, const char* key,
-                        const ModelConfig& config, std::string_view name) {
-  if (table.empty()) {  // absent
-    return absl::OkStatus();
-  }
-  const auto layers = static_cast<size_t>(config.num_layers);
-  const auto heads = static_cast<size_t>(config.num_heads);
-  if (table.size() != layers || table.front().size() != heads) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        std::string(name), ": '", key, "': ", table.size(), " lists of ", table.front().size(),
-        "; the model has ", layers, " layers of ", heads, " query heads"));
-  }
-  return absl::OkStatus();
-}
-
-// [layers][heads] as AttentionParams holds it; null for an empty table.
-template <typename T>
-std::shared_ptr<const std::vector<T>> Flat(const std::vector<std::vector<T>>& table) {
-  if (table.empty()) {
-    return nullptr;
-  }
-  std::vector<T> flat;
-  for (const std::vector<T>& row : table) {
-    flat.insert(flat.end(), row.begin(), row.end());
-  }
-  return std::make_shared<const std::vector<T>>(std::move(flat));
-}
-
-}  // namespace
-
-AttentionParams ModelAttention(const AlccaConfig& alcca) {
-  AttentionParams out;
-  for (int i = 0; i < kAttentionModeCount; ++i) {
-    if (alcca.mode == AttentionModeName(static_cast<AttentionMode>(i))) {
-      out.mode = static_cast<AttentionMode>(i);
-    }
-  }
-  out.search = alcca.search == "tree" ? KeySearch::kTree : KeySearch::kExact;
-  out.theta = alcca.theta.value_or(out.theta);
-  out.k = alcca.k.value_or(out.k);
-  out.head_theta = Flat(alcca.head_theta);
-  out.head_k = Flat(alcca.head_k);
-  out.near_share = alcca.near_share.value_or(out.near_share);
-  out.epsilon = alcca.epsilon.value_or(out.epsilon);
-  out.tree_distances = alcca.tree_distances.value_or(out.tree_distances);
-  out.tree_recent = std::min(alcca.tree_recent.value_or(out.tree_recent), out.tree_distances);
-  out.window = alcca.window.value_or(out.window);
-  out.sparsity = alcca.sparsity.value_or(out.sparsity);
-  out.mass = alcca.mass.value_or(out.mass);
-  out.max_keys = alcca.max_keys.value_or(out.max_keys);
-  out.dense_below = alcca.dense_below.value_or(out.dense_below);
-  out.sinks = alcca.sinks.value_or(out.sinks);
-  out.recent = alcca.recent.value_or(out.recent);
-  return out;
-}
-
-absl::Status CheckAlccaConfig(const AlccaConfig& alcca, const ModelConfig& config,
-                              std::string_view name) {
-  RETURN_IF_ERROR(CheckTable(alcca.head_theta, "theta", config, name));
-  return CheckTable(alcca.head_k, "k", config, name);
-}
-
-absl::StatusOr<AlccaConfig> ParseAlccaConfig(std::string_view json_text, std::string_view name) {
-  ASSIGN_OR_RETURN(const nlohmann::json document, ParseStrictJson(json_text, name));
-  JsonReader json(document, name);
-  AlccaConfig config;
-  if (json.IsList("theta")) {
-    ReadTable(json, "theta", 0.0, 1e30, &config.head_theta);
-  } else {
-    json.OptionalFloat("theta", 0.0, 1e30, &config.theta);
-  }
-  if (json.IsList("k")) {
-    ReadTable(json, "k", 1, kKeysMax, &config.head_k);
-  } else {
-    json.OptionalInt32("k", 1, kKeysMax, &config.k);
-  }
-  json.OptionalFloat("near_share", 0.0, 1.0, &config.near_share);
-  json.OptionalFloat("epsilon", 1e-30, 1.0, &config.epsilon);
-  json.Choice("mode", {"dense", "alcca", "multipole", "window", "topk"}, &config.mode);
-  if (json.Has("search")) {
-    json.Choice("search", {"exact", "tree"}, &config.search.emplace());
-  }
-  json.OptionalInt32("tree_distances", 1, kKeysMax, &config.tree_distances);
-  json.OptionalInt32("tree_recent", 0, kKeysMax, &config.tree_recent);
-  json.OptionalInt32("window", 1, kWindowMax, &config.window);
-  json.OptionalFloat("sparsity", 1e-6, 1.0, &config.sparsity);
-  json.OptionalFloat("mass", 0.0, 1.0, &config.mass);
-  json.OptionalInt32("max_keys", 0, kWindowMax, &config.max_keys);
-  json.OptionalInt32("dense_below", 0, kWindowMax, &config.dense_below);
-  json.OptionalInt32("sinks", 0, kAlwaysReadMax, &config.sinks);
-  json.OptionalInt32("recent", 1, kAlwaysReadMax, &config.recent);
-  // A misspelt key would be a silent default. Keys that begin with '_' are comments.
-  json.RefuseOtherKeys({"mode", "theta", "k", "near_share", "epsilon", "search", "tree_distances",
-                        "tree_recent", "window", "sparsity", "mass", "max_keys", "dense_below",
-                        "sinks", "recent"});
-  RETURN_IF_ERROR(json.status());
-  return config;
-}
-
-absl::StatusOr<std::string> ReadTextFile(const std::string& path, uint64_t max_bytes) {
-  // O_NONBLOCK: opening a named pipe must not hang.
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
-  }
-  struct stat info = {};
-  absl::Status status;
-  std::string text;
-  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-    status = absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
-  } else if (static_cast<uint64_t>(info.st_size) > max_bytes) {
-    status = absl::InvalidArgumentError(
-        absl::StrCat(path, ": file of ", info.st_size, " bytes, at most ", max_bytes));
-  } else {
-    text.resize(static_cast<size_t>(info.st_size));
-    size_t done = 0;
-    while (done < text.size()) {
-      const ssize_t count = read(fd, text.data() + done, text.size() - done);
-      if (count < 0 && errno == EINTR) {
-        continue;
-      }
-      if (count < 0) {
-        status = absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot read"));
-      }
-      if (count <= 0) {
-        break;
-      }
-      done += static_cast<size_t>(count);
-    }
-    text.resize(done);
-  }
-  close(fd);
-  if (!status.ok()) {
-    return status;
-  }
-  return text;
-}
-
 absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& dir) {
   const std::string path = dir + "/config.json";
   ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path, kMaxConfigBytes));
@@ -386,18 +228,6 @@ absl::StatusOr<GenerationConfig> LoadGenerationConfig(const std::string& dir) {
     return text.status();
   }
   return ParseGenerationConfig(*text, path);
-}
-
-absl::StatusOr<AlccaConfig> LoadAlccaConfig(const std::string& dir) {
-  const std::string path = dir + "/alcca.json";
-  const absl::StatusOr<std::string> text = ReadTextFile(path, kMaxConfigBytes);
-  if (absl::IsNotFound(text.status())) {
-    return AlccaConfig{};
-  }
-  if (!text.ok()) {
-    return text.status();
-  }
-  return ParseAlccaConfig(*text, path);
 }
 
 std::string ModelConfigToJson(const ModelConfig& config) {

@@ -1,5 +1,5 @@
-// What a Hugging Face model folder says about its model: config.json, generation_config.json and
-// our own optional alcca.json.
+// What a Hugging Face model folder says about its model: config.json and generation_config.json.
+// (Our own alcca.json: attention_file.h.)
 //
 // The Parse* functions are pure (text in, value or one-line error out) and never throw; the Load*
 // functions read the file and call them. Every error names the file and the key:
@@ -17,7 +17,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "attention/params.h"
 
 namespace alcca {
 
@@ -50,11 +49,6 @@ struct ModelConfig {
   int64_t q_dim() const { return num_heads * head_dim; }      // Rows of q_proj, columns of o_proj.
   int64_t kv_dim() const { return num_kv_heads * head_dim; }  // Rows of k_proj and of v_proj.
   int64_t group_size() const { return num_heads / num_kv_heads; }  // Query heads per KV head.
-  // Elements of one layer's matrices, and of the output head: what a token is multiplied with.
-  int64_t layer_elements() const {
-    return (2 * (q_dim() + kv_dim()) + 3 * intermediate_size) * hidden_size;
-  }
-  int64_t head_elements() const { return vocab_size * hidden_size; }
 
   bool operator==(const ModelConfig&) const = default;
 };
@@ -71,55 +65,20 @@ struct GenerationConfig {
   std::vector<int32_t> eos_token_ids;  // Ascending, unique. LoadModelConfig merges them in.
 };
 
-// The model's own attention defaults (alcca.json). An absent key stays nullopt / empty.
-struct AlccaConfig {
-  std::string mode;  // "", "dense", "alcca", "multipole", "window" or "topk".
-  std::optional<float> theta;
-  std::optional<int32_t> k;
-  // "theta" and "k" may also be tables, a list of heads for each layer.
-  std::vector<std::vector<float>> head_theta;
-  std::vector<std::vector<int32_t>> head_k;
-  std::optional<float> near_share;
-  std::optional<float> epsilon;
-  std::optional<std::string> search;  // "exact" or "tree".
-  std::optional<int32_t> tree_distances;
-  std::optional<int32_t> tree_recent;
-  std::optional<int32_t> window;
-  std::optional<float> sparsity;
-  std::optional<float> mass;
-  std::optional<int32_t> max_keys;
-  std::optional<int32_t> dense_below;
-  std::optional<int32_t> sinks;
-  std::optional<int32_t> recent;
-};
-
 // Pure. `name` is how errors call the text, normally its path.
 absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json_text, std::string_view name);
 absl::StatusOr<GenerationConfig> ParseGenerationConfig(std::string_view json_text,
                                                        std::string_view name);
-absl::StatusOr<AlccaConfig> ParseAlccaConfig(std::string_view json_text, std::string_view name);
 
 // The ranges and relations that ParseModelConfig enforces, for configs built in code.
 absl::Status CheckModelConfig(const ModelConfig& config, std::string_view name);
-
-// What `alcca` asks of attention; built-in defaults where it says nothing.
-AttentionParams ModelAttention(const AlccaConfig& alcca);
-
-// That the tables of `alcca` have a row for each layer and a column for each query head.
-absl::Status CheckAlccaConfig(const AlccaConfig& alcca, const ModelConfig& config,
-                              std::string_view name);
 
 // config.json of the folder, with the end-of-sequence ids of generation_config.json (where there
 // is one) merged into eos_token_ids.
 absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& dir);
 
-// The two optional files: a missing one is an empty value, a malformed one an error.
+// An optional file: a missing one is an empty value, a malformed one an error.
 absl::StatusOr<GenerationConfig> LoadGenerationConfig(const std::string& dir);
-absl::StatusOr<AlccaConfig> LoadAlccaConfig(const std::string& dir);
-
-// The whole of a regular file of at most max_bytes. NotFound, InvalidArgument (not a regular file,
-// too large) or the system's own error; always naming the path.
-absl::StatusOr<std::string> ReadTextFile(const std::string& path, uint64_t max_bytes);
 
 // The text that ParseModelConfig reads back as `config` (used by the checkpoint writer).
 std::string ModelConfigToJson(const ModelConfig& config);

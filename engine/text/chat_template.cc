@@ -7,7 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "engine/text/detokenizer.h"
+#include "base/utf8.h"
 #include "engine/text/python_json.h"
 
 namespace alcca {

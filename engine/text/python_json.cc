@@ -172,6 +172,4 @@ JsonVerdict ToPythonJson(std::string_view text, size_t max_members, PythonJson* 
   return ok ? JsonVerdict::kOk : refusal->empty() ? JsonVerdict::kNotJson : JsonVerdict::kRefused;
 }
 
-// Tool arguments and results: JSON where the text is JSON, a string otherwise, {} if empty.
-
 }  // namespace alcca

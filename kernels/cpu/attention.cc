@@ -34,13 +34,12 @@ AttentionStateCpu::Head& StateOf(const AttentionTask& task) {
 }
 
 int32_t BlocksAt(const AttentionShape& shape, const BatchSequence& sequence, int32_t row) {
-  return ClosedBlocks(sequence.attention, shape.sliding_window,
-                      sequence.kv_len - sequence.query_count + row + 1);
+  return ClosedBlocks(*sequence.attention, shape.sliding_window, sequence.position(row) + 1);
 }
 
 // Rows [row, result) see the same closed clusters; those of other modes need none.
 int32_t WaveEnd(const AttentionShape& shape, const BatchSequence& sequence, int32_t row) {
-  if (sequence.attention.mode != AttentionMode::kMultipole) {
+  if (sequence.attention->mode != AttentionMode::kMultipole) {
     return sequence.query_count;
   }
   const int32_t blocks = BlocksAt(shape, sequence, row);
@@ -59,7 +58,7 @@ void Grow(const AttentionTask& task) {
 }
 
 void Attend(const AttentionTask& task) {
-  switch (task.sequence.attention.mode) {
+  switch (task.params().mode) {
     case AttentionMode::kDense:
     case AttentionMode::kWindow:
       return AttentionDense(task);
@@ -110,7 +109,7 @@ void AttentionCpu(ThreadPool& pool, CpuIsa isa, TensorView out, TensorView qkv, 
         continue;
       }
       const int32_t end = next_row[i] = WaveEnd(shape, sequence, begin);
-      const bool in_order = sequence.attention.mode == AttentionMode::kAlcca;
+      const bool in_order = TraitsOf(sequence.attention->mode).in_order;
       const int32_t step = in_order ? end - begin : kStatelessRows;
       for (int32_t kv_head = 0; kv_head < shape.kv_heads; ++kv_head) {
         const AttentionTask task{.kernels = AttentionKernelsFor(isa),
@@ -123,7 +122,7 @@ void AttentionCpu(ThreadPool& pool, CpuIsa isa, TensorView out, TensorView qkv, 
                                  .kv_head = kv_head,
                                  .row_begin = begin,
                                  .row_end = end};
-        if (sequence.attention.mode == AttentionMode::kMultipole) {
+        if (sequence.attention->mode == AttentionMode::kMultipole) {
           growing.push_back(task);
         }
         for (int32_t row = begin; row < end; row += step) {

@@ -83,7 +83,7 @@ void CheckRecall(const AttentionTask& task, const float* q, int32_t g, int32_t p
 
 void FarQuery(const AttentionTask& task, int32_t row, int32_t g, AttentionStateCpu::Head& head,
               Scratch& scratch) {
-  const AttentionParams& params = task.sequence.attention;
+  const AttentionParams& params = task.params();
   const int32_t d = task.shape.head_dim, prefix = task.position(row) + 1;
   const float* q = task.Query(row, g);
   float* out = task.Out(row, g);
@@ -115,7 +115,7 @@ void FarQuery(const AttentionTask& task, int32_t row, int32_t g, AttentionStateC
 }  // namespace
 
 void AttentionAlcca(const AttentionTask& task, AttentionStateCpu::Head& head) {
-  const AttentionParams& params = task.sequence.attention;
+  const AttentionParams& params = task.params();
   const int32_t d = task.shape.head_dim, group = task.group();
   thread_local Scratch scratch;
   scratch.centre.resize(d);

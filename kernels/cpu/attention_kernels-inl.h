@@ -98,8 +98,9 @@ struct SquaredDifference {
   }
 };
 
-// out[j] = sum_i Term(q[i], rows[j * d + i]), n <= kCount rows: fewer than kCount repeat
-// the last row, so that every row takes the same path and its result does not depend on its place.
+// out[j] = sum_i Term(q[i], rows[j * d + i]), n <= kCount rows. If there are fewer than kCount
+// rows, the last one is repeated, so that every row takes the same path and its result does not
+// depend on its place.
 template <typename Term, int kCount>
 void ReduceGroup(float* out, const float* q, const float* rows, int32_t n, int32_t d) {
   constexpr Term term;

@@ -68,7 +68,7 @@ class Row {
   // Where the keys of such a one begin.
   int32_t FirstToken(int32_t node) const {
     const Opened& parent = opened_[(node - blocks_) / kFanout];
-    return task_->sequence.attention.sinks + parent.block * kBlockTokens +
+    return task_->params().sinks + parent.block * kBlockTokens +
            FineToken(ChildRow(parent.parent, (node - blocks_) % kFanout));
   }
   // inner_, all scored at once.
@@ -143,7 +143,7 @@ void Row::Start(int32_t row) {
   keys_.resize(size_t(kRun) * d_);
   values_.resize(size_t(kRun) * d_);
   scores_.resize(size_t(std::max(task_->kv.shape().page_tokens, group_ * kRun)));
-  follows_mass_ = task_->sequence.attention.mass < 1.0f;
+  follows_mass_ = task_->params().mass < 1.0f;
   opened_.clear();
   child_logits_.clear();
   child_open_.clear();
@@ -332,7 +332,7 @@ void Row::ReadGathered() {
 }
 
 void Row::Open() {
-  const AttentionParams& params = task_->sequence.attention;
+  const AttentionParams& params = task_->params();
   int64_t rows_left = params.max_keys > 0 ? params.max_keys : INT64_MAX;
   bool fits = true;
   // All of the mass is all of the keys, whatever rounding says.
@@ -422,7 +422,7 @@ void Row::Answer(const AttentionTask& task, const KeyClusters& clusters, int32_t
   clusters_ = &clusters;
   Start(row);
   const int32_t visible = position_ + 1;
-  const int32_t sinks = std::min(task.sequence.attention.sinks, visible);
+  const int32_t sinks = std::min(task.params().sinks, visible);
   ReadTokens(0, sinks);
   ReadTokens(sinks + blocks_ * kBlockTokens, visible);
   if (blocks_ > 0) {
@@ -453,7 +453,7 @@ void CheckError(const AttentionTask& task, int32_t row) {
   thread_local std::vector<float> dense;
   dense.resize(d);
   for (int32_t g = 0; g < task.group(); ++g) {
-    if (!task.IsSampled(position, g, task.sequence.attention.error_sample)) {
+    if (!task.IsSampled(position, g, task.params().error_sample)) {
       continue;
     }
     DenseHead(task, row, g, dense.data());
@@ -476,8 +476,8 @@ void CheckError(const AttentionTask& task, int32_t row) {
 void AttentionMultipole(const AttentionTask& task, const KeyClusters& clusters) {
   thread_local Row row;
   for (int32_t r = task.row_begin; r < task.row_end; ++r) {
-    if (clusters.failed() || MultipoleIsDense(task.sequence.attention, task.shape.sliding_window,
-                                              task.position(r) + 1)) {
+    if (clusters.failed() ||
+        MultipoleIsDense(task.params(), task.shape.sliding_window, task.position(r) + 1)) {
       AttentionDenseRow(task, r);
     } else {
       row.Answer(task, clusters, r);

@@ -13,7 +13,7 @@ namespace alcca {
 absl::StatusOr<std::unique_ptr<AttentionStateCpu>> AttentionStateCpu::Make(
     const KvShape& shape, const AttentionParams& params, CpuIsa isa) {
   std::unique_ptr<AttentionStateCpu> state(new AttentionStateCpu(shape.kv_heads));
-  if (params.mode != AttentionMode::kAlcca && params.mode != AttentionMode::kMultipole) {
+  if (!TraitsOf(params.mode).keeps_state) {
     return state;
   }
   try {

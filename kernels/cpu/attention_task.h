@@ -25,7 +25,8 @@ struct AttentionTask {
   AttentionCounters* counters = nullptr;  // this task's own; summed afterwards
 
   int32_t group() const { return shape.heads / shape.kv_heads; }
-  int32_t position(int32_t row) const { return sequence.kv_len - sequence.query_count + row; }
+  int32_t position(int32_t row) const { return sequence.position(row); }
+  const AttentionParams& params() const { return *sequence.attention; }
   // Query head g of the group, [head_dim].
   const float* Query(int32_t row, int32_t g) const {
     return qkv.f32() + size_t(sequence.query_start + row) * qkv.cols +
@@ -48,29 +49,22 @@ struct AttentionTask {
   }
   // Of query head g of the group.
   float theta(int32_t g) const {
-    const PerHeadTheta& all = sequence.attention.head_theta;
-    return all == nullptr ? sequence.attention.theta : (*all)[head(g)];
+    const PerHeadTheta& all = params().head_theta;
+    return all == nullptr ? params().theta : (*all)[head(g)];
   }
   int32_t k(int32_t g) const {
-    const PerHeadK& all = sequence.attention.head_k;
-    return all == nullptr ? sequence.attention.k : (*all)[head(g)];
+    const PerHeadK& all = params().head_k;
+    return all == nullptr ? params().k : (*all)[head(g)];
   }
   size_t head(int32_t g) const { return size_t(layer) * shape.heads + kv_head * group() + g; }
   bool IsSampled(int32_t position, int32_t g, float share) const {
     return alcca::IsSampled(layer, kv_head * group() + g, position, share);
   }
   // First key that dense attention sees at `position`.
-  int32_t FirstVisible(int32_t position) const {
-    return shape.sliding_window > 0 && position >= shape.sliding_window
-               ? position - shape.sliding_window + 1
-               : 0;
-  }
+  int32_t FirstVisible(int32_t position) const { return FirstKey(shape.sliding_window, position); }
   // First key that this sequence's softmax (`dense`, `window`) sees at `position`.
   int32_t FirstAttended(int32_t position) const {
-    const int32_t visible = FirstVisible(position);
-    return sequence.attention.mode == AttentionMode::kWindow
-               ? std::max(visible, position + 1 - sequence.attention.window)
-               : visible;
+    return FirstKey(params(), shape.sliding_window, position);
   }
 };
 

@@ -139,7 +139,7 @@ void AttentionTopK(const AttentionTask& task) {
   thread_local Row work;
   for (int32_t row = task.row_begin; row < task.row_end; ++row) {
     work.Score(task, row);
-    const int64_t kept = TopKCount(task.sequence.attention.sparsity, work.visible());
+    const int64_t kept = TopKCount(task.params().sparsity, work.visible());
     for (int32_t g = 0; g < group; ++g) {
       work.Choose(g, kept);
       work.Attend(task, task.Out(row, g));

@@ -22,6 +22,7 @@
 #include "kernels/half.h"
 #include "kernels/host/host_memory.h"
 #include "kernels/host/kv_cache_host.h"
+#include "kernels/make_backend.h"
 #include "kernels/operands.h"
 
 namespace alcca {
@@ -66,11 +67,13 @@ class CpuBackend final : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<Matrix>> MakeMatrix(std::span<const HostTensor> parts,
-                                                     WeightDType dtype) override {
-    if (dtype == WeightDType::kFp8) {
-      return absl::UnimplementedError("CPUs do not multiply fp8 weights; int8 is their 8 bits");
+                                                     WeightDType dtype,
+                                                     std::span<const HostTensor> bias) override {
+    if (!FormatOf(dtype).on_cpu) {
+      return absl::UnimplementedError(absl::StrCat("CPUs do not multiply ", FormatOf(dtype).name,
+                                                   " weights; int8 is their 8 bits"));
     }
-    ASSIGN_OR_RETURN(std::unique_ptr<Matrix> matrix, PackedMatrix::Pack(pool_, parts, dtype));
+    ASSIGN_OR_RETURN(std::unique_ptr<Matrix> matrix, PackedMatrix::Pack(pool_, parts, dtype, bias));
     workspace_.Reserve(limits_.batch_tokens, matrix->cols(), dtype);
     return matrix;
   }
@@ -112,8 +115,10 @@ class CpuBackend final : public Backend {
   }
 
   void RopeAndStore(TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
-                    const AttentionShape& shape, const RopeParams& rope) override {
-    RopeAndStoreCpu(pool_, qkv, CastTo<KvCacheHost>(kv), layer, batch, shape, rope);
+                    const AttentionShape& shape, const Buffer& frequencies) override {
+    const TensorView f = frequencies.view();
+    RopeAndStoreCpu(pool_, qkv, CastTo<KvCacheHost>(kv), layer, batch, shape,
+                    {f.f32(), static_cast<size_t>(f.cols)});
   }
 
   void Attention(TensorView out, TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,

@@ -253,7 +253,7 @@ void KeyClusters::Observe(const AttentionTask& task) {
   const int32_t group = task.group();
   for (int32_t row = task.row_begin; row < task.row_end && !failed_; ++row) {
     const int32_t position = task.position(row), block = position / kBlockTokens;
-    if (!EntersExpansion(task.sequence.attention, task.shape.sliding_window, position)) {
+    if (!EntersExpansion(task.params(), task.shape.sliding_window, position)) {
       continue;
     }
     QuerySum& sum = query_sums_[block % query_sums_.size()];
@@ -330,7 +330,7 @@ void KeyClusters::Close(const AttentionTask& task, int32_t blocks) {
 
 void KeyClusters::BuildSegment(const AttentionTask& task, int32_t first_block, int32_t blocks) {
   const int32_t d = head_dim_, count = blocks * kBlockTokens;
-  const int32_t first_token = task.sequence.attention.sinks + first_block * kBlockTokens;
+  const int32_t first_token = task.params().sinks + first_block * kBlockTokens;
   Tokens t(task.kernels, count, d);
   std::vector<float> values(t.keys.size());
   for (int32_t i = 0; i < count; ++i) {

@@ -20,10 +20,10 @@ class KeyClusters {
   KeyClusters(int32_t head_dim, size_t bytes_max);
 
   // Closes the sequence's blocks up to `blocks` and reorders their tokens in the pages. Adds to the
-  // task's counters. Where memory is refused: failed(), and the clusters are empty for good.
+  // task's counters. If memory is refused, failed() is true and the clusters stay empty.
   void Close(const AttentionTask& task, int32_t blocks);
-  // Takes the queries of the task's rows into account for later expansion points. Every row once,
-  // in order, after Close() for it.
+  // Adds the queries of the task's rows to later expansion points. Call it once per row, in order,
+  // after Close() for that row.
   void Observe(const AttentionTask& task);
   bool failed() const { return failed_; }
   int32_t blocks() const { return blocks_; }

@@ -87,6 +87,22 @@ Int8Call MakeInt8Call(const Operands& o, const MatMulWorkspace& workspace, int32
           .outlier_counts = workspace.outlier_counts()};
 }
 
+// Adds the bias of the panel's features to its outputs, which its kernel has just left in the
+// first-level cache.
+void AddBias(const Operands& o, int32_t panel) {
+  const float* bias = o.weight.bias(panel);
+  if (bias == nullptr) {
+    return;
+  }
+  const int32_t width = o.weight.panel_width(panel);
+  float* out = o.out.f32() + static_cast<size_t>(panel) * kPanelFeatures;
+  for (int32_t t = 0; t < o.x.rows; ++t, out += o.out.cols) {
+    for (int32_t i = 0; i < width; ++i) {
+      out[i] += bias[i];
+    }
+  }
+}
+
 // Calls body(panel) for all panels, neighbours on the same thread.
 void ForPanels(ThreadPool& pool, const Operands& o, absl::FunctionRef<void(int32_t)> body) {
   const int64_t panels = o.weight.panels();
@@ -141,13 +157,18 @@ void MatMulCpu(ThreadPool& pool, const MatMulKernels& kernels, MatMulWorkspace& 
   workspace.Reserve(x.rows, x.cols, weight.dtype());
   if (weight.dtype() == WeightDType::kInt8) {
     PackInt8Rows(pool, kernels, workspace, x);
-    ForPanels(pool, operands,
-              [&](int32_t panel) { kernels.int8(MakeInt8Call(operands, workspace, panel)); });
+    ForPanels(pool, operands, [&](int32_t panel) {
+      kernels.int8(MakeInt8Call(operands, workspace, panel));
+      AddBias(operands, panel);
+    });
     return;
   }
   const float* packed = PackFloatRows(pool, kernels.float_block_rows, workspace, x);
   const auto kernel = weight.dtype() == WeightDType::kF32 ? kernels.f32 : kernels.bf16;
-  ForPanels(pool, operands, [&](int32_t panel) { kernel(MakePanelCall(operands, packed, panel)); });
+  ForPanels(pool, operands, [&](int32_t panel) {
+    kernel(MakePanelCall(operands, packed, panel));
+    AddBias(operands, panel);
+  });
 }
 
 }  // namespace alcca

@@ -1,7 +1,8 @@
 #pragma once
 
-// MatMul of the CPU backend: out[t] (+)= weight . x[t] over packed panels. Threads share out output
-// features, never input features, so that a thread count changes no bit of the result.
+// MatMul of the CPU backend: out[t] (+)= weight . x[t] + bias over packed panels. Threads divide
+// the output features among them, never the input features, so that the number of threads changes
+// no bit of the result.
 
 #include <cstddef>
 #include <cstdint>

@@ -16,19 +16,8 @@ namespace alcca {
 namespace {
 
 size_t PanelBytes(int32_t cols, WeightDType dtype) {
-  const size_t features = kPanelFeatures;
-  const size_t k = static_cast<size_t>(cols);
-  switch (dtype) {
-    case WeightDType::kF32:
-      return k * features * 4;
-    case WeightDType::kBF16:
-      return k * features * 2;
-    case WeightDType::kInt8:
-      return (k + 3) / 4 * 4 * features;
-    case WeightDType::kFp8:
-      break;  // refused by MakeMatrix
-  }
-  return 0;
+  const int64_t k = dtype == WeightDType::kInt8 ? (int64_t{cols} + 3) / 4 * 4 : cols;
+  return WeightBytes(dtype, k * kPanelFeatures);
 }
 
 void ScatterF32(const float* row, int32_t cols, int32_t slot, std::byte* panel) {
@@ -111,13 +100,15 @@ bool PackedMatrix::PackRow(int32_t feature, const float* row) {
 
 absl::StatusOr<std::unique_ptr<PackedMatrix>> PackedMatrix::Pack(ThreadPool& pool,
                                                                  std::span<const HostTensor> parts,
-                                                                 WeightDType dtype) {
+                                                                 WeightDType dtype,
+                                                                 std::span<const HostTensor> bias) {
   ASSIGN_OR_RETURN(const int32_t rows, StackedRows(parts, kMatMulColsMax));
   std::unique_ptr<PackedMatrix> matrix(new PackedMatrix(rows, parts[0].cols, dtype));
   if (matrix->data_ == nullptr) {
     return absl::ResourceExhaustedError(
         absl::StrCat("no memory for a [", rows, ", ", parts[0].cols, "] matrix"));
   }
+  ASSIGN_OR_RETURN(matrix->bias_, StackedBias(parts, bias));
   std::atomic<int32_t> bad_row{-1};
   pool.ParallelFor(matrix->panels_, [&](int32_t p) {
     if (matrix->panel_width(p) < kPanelFeatures) {

@@ -27,7 +27,7 @@ struct Step {
   int32_t layer;
   const Batch& batch;
   const AttentionShape& shape;
-  const Pairs& frequencies;
+  std::span<const float> frequencies;
 };
 
 void RotateAndStoreRow(const Step& s, const BatchSequence& sequence, int32_t t) {
@@ -43,7 +43,7 @@ void RotateAndStoreRow(const Step& s, const BatchSequence& sequence, int32_t t) 
   for (int32_t h = 0; h < s.shape.heads + s.shape.kv_heads; ++h) {
     Rotate(row + h * d, half, cos, sin);
   }
-  const int32_t token = sequence.kv_len - sequence.query_count + (t - sequence.query_start);
+  const int32_t token = sequence.position(t - sequence.query_start);
   const int32_t page_tokens = s.kv.shape().page_tokens;
   const int32_t page = sequence.pages[token / page_tokens];
   const size_t at = static_cast<size_t>(token % page_tokens) * static_cast<size_t>(d);
@@ -59,18 +59,15 @@ void RotateAndStoreRow(const Step& s, const BatchSequence& sequence, int32_t t) 
 }  // namespace
 
 void RopeAndStoreCpu(ThreadPool& pool, TensorView qkv, KvCacheHost& kv, int32_t layer,
-                     const Batch& batch, const AttentionShape& shape, const RopeParams& rope) {
+                     const Batch& batch, const AttentionShape& shape,
+                     std::span<const float> frequencies) {
   const int32_t d = shape.head_dim;
   ALCCA_CHECK(qkv.dtype == DType::kF32 && qkv.cols == shape.qkv_cols());
   ALCCA_CHECK(qkv.rows == batch.tokens() && batch.positions.size() == batch.token_ids.size());
   ALCCA_CHECK(d % 2 == 0 && d / 2 <= kRopePairsMax);
+  ALCCA_CHECK(frequencies.size() == static_cast<size_t>(d / 2));
   ALCCA_CHECK(kv.shape().head_dim == d && kv.shape().kv_heads == shape.kv_heads);
   ALCCA_CHECK(layer >= 0 && layer < kv.shape().layers);
-  Pairs frequencies;
-  for (int32_t i = 0; i < d / 2; ++i) {
-    const float exponent = static_cast<float>(2 * i) / static_cast<float>(d);
-    frequencies[static_cast<size_t>(i)] = 1.0f / std::pow(rope.theta, exponent);
-  }
   const Step step = {.qkv = qkv,
                      .kv = kv,
                      .layer = layer,

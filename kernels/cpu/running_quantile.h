@@ -15,8 +15,9 @@ class RunningQuantile {
  public:
   explicit RunningQuantile(float share) : share_(share) {}
 
-  // A number such that floor(share * n) of the n added ones are not above it, the rest not below:
-  // the smallest of the rest. 0 before the first, infinity where there is no rest.
+  // The quantile: floor(share * n) of the n added numbers are not above it, and the other numbers
+  // are not below it. It is the smallest of those others. 0 before the first number; infinity if
+  // there are no others.
   float value() const {
     if (low_.empty() && high_.empty()) {
       return 0;

@@ -17,8 +17,8 @@ class RowSampler;  // of one thread: 24 bytes a token of the vocabulary
 
 class SamplerCpu {
  public:
-  // A thread for every eight rows of the largest call, so that scratch stays below what the logits
-  // take. Without limits, scratch is taken by the first call.
+  // Uses one thread per eight rows of the largest call, so that scratch memory stays below that of
+  // the logits. Without limits, the first call takes the scratch memory.
   SamplerCpu(ThreadPool& pool, const SamplingLimits& limits);
   ~SamplerCpu();
 

@@ -5,7 +5,6 @@
 #include "kernels/cuda/backend_cuda.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -17,18 +16,14 @@
 #include "kernels/cuda/device_words/flat_knn.h"
 #include "kernels/cuda/matmul/matmul.h"
 #include "kernels/cuda/recording.h"
+#include "kernels/cuda/row_ops.h"
 #include "kernels/cuda/rows/embed.h"
-#include "kernels/cuda/rows/norm.h"
-#include "kernels/cuda/rows/rope.h"
-#include "kernels/cuda/rows/swiglu.h"
 #include "kernels/cuda/sampling/sampling.h"
 #include "kernels/half.h"
 #include "kernels/operands.h"
 
 namespace alcca::ALCCA_GPU {
 namespace {
-
-constexpr int32_t kHeadDimMax = 256;
 
 class BufferCuda final : public Buffer {
  public:
@@ -104,10 +99,10 @@ class BackendCuda final : public Backend {
 
   absl::Status Start() {
     ASSIGN_OR_RETURN(matmul_, MatMulCuda::Make(device_, options_.row_independent));
+    recorder_ = std::make_unique<Recorder>(device_, *matmul_, options_.graph_rows);
     // Embed and GatherRows of one step.
     RETURN_IF_ERROR(ids_.Reserve(device_, 2 * device_.batch_tokens));
     RETURN_IF_ERROR(places_.Reserve(device_, 3 * device_.batch_tokens));
-    RETURN_IF_ERROR(frequencies_.Reserve(device_, kHeadDimMax / 2));
     if (options_.limits.sampling.rows > 0) {
       ASSIGN_OR_RETURN(sampler_, SamplerCuda::Make(device_, options_.limits.sampling));
     }
@@ -132,13 +127,16 @@ class BackendCuda final : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<Matrix>> MakeMatrix(std::span<const HostTensor> parts,
-                                                     WeightDType dtype) override {
-    ASSIGN_OR_RETURN(auto matrix, MatrixCuda::Make(device_, parts, dtype));
+                                                     WeightDType dtype,
+                                                     std::span<const HostTensor> bias) override {
+    recorder_->Clear();  // graphs have addresses of workspaces, which may grow
+    ASSIGN_OR_RETURN(auto matrix, MatrixCuda::Make(device_, parts, dtype, bias));
     RETURN_IF_ERROR(matmul_->Register(*matrix));
     return matrix;
   }
 
   absl::StatusOr<std::unique_ptr<Matrix>> MakeEmbedding(const HostTensor& table) override {
+    recorder_->End();
     return EmbeddingCuda::Make(device_, table);
   }
 
@@ -146,6 +144,7 @@ class BackendCuda final : public Backend {
     if (vector.data == nullptr || vector.rows != 1) {
       return absl::InvalidArgumentError(absl::StrCat("a vector has 1 row, not ", vector.rows));
     }
+    recorder_->End();
     ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, Allocate(1, vector.cols));
     std::vector<float> values(static_cast<size_t>(vector.cols));
     ToFloat(values.data(), vector.data, vector.dtype, 0, values.size());
@@ -159,6 +158,7 @@ class BackendCuda final : public Backend {
       return absl::InvalidArgumentError(absl::StrCat("head_dim ", shape.head_dim, " is above the ",
                                                      kHeadDimMax, " that CUDA attention holds"));
     }
+    recorder_->Clear();
     ASSIGN_OR_RETURN(
         DeviceArray data,
         budget_.Allocate(KvCacheCuda::Bytes(shape, options_.kv_dtype), "keys and values"));
@@ -168,17 +168,17 @@ class BackendCuda final : public Backend {
     return std::make_unique<KvCacheCuda>(shape, options_.kv_dtype, std::move(data));
   }
 
-  std::unique_ptr<Recording> MakeRecording() override { return std::make_unique<RecordingCuda>(); }
-
   absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
       const KvShape&, const AttentionParams& params) override {
     ALCCA_CHECK(attention_ != nullptr);  // a cache comes first
+    recorder_->End();
     return attention_->MakeState(params);
   }
 
   void BeginStep(const Batch&) override {
+    recorder_->End();
     placed_page_tokens_ = 0;
-    places_.Rewind();  // EndStep waited; recordings have its address
+    places_.Rewind();  // EndStep waited; so that each step's rows find the same place
     ids_.Rewind();     // so that no step fills it up, which would be to wait in the middle of one
     if (attention_ != nullptr) {
       attention_->BeginStep();
@@ -186,6 +186,7 @@ class BackendCuda final : public Backend {
   }
 
   void EndStep(const Batch& batch) override {
+    recorder_->End();
     if (attention_ != nullptr) {
       attention_->EndStep(batch);
     }
@@ -210,40 +211,54 @@ class BackendCuda final : public Backend {
   void RmsNorm(TensorView out, TensorView x, const Buffer& weight, float eps) override {
     const TensorView w = weight.view();
     ALCCA_CHECK(out.rows == x.rows && out.cols == x.cols && w.rows == 1 && w.cols == x.cols);
-    const RowOperands operands = matmul_->OperandsFor(out.data, out.rows, out.cols);
-    ALCCA_GPU::RmsNorm(device_, out.f32(), x.f32(), w.f32(), x.rows, x.cols, eps, operands);
+    recorder_->Do(NormOp{.out = out.f32(),
+                         .x = x.f32(),
+                         .weight = w.f32(),
+                         .rows = x.rows,
+                         .cols = x.cols,
+                         .eps = eps});
   }
 
   void MatMul(TensorView out, TensorView x, const Matrix& weight, Accumulate mode) override {
     ALCCA_CHECK(out.rows == x.rows && out.cols == weight.rows() && x.cols == weight.cols());
-    matmul_->Run(out.f32(), x.f32(), x.rows, CastTo<const MatrixCuda>(weight),
-                 mode == Accumulate::kAdd);
+    recorder_->Do(MatMulOp{.out = out.f32(),
+                           .x = x.f32(),
+                           .rows = x.rows,
+                           .weight = &CastTo<const MatrixCuda>(weight),
+                           .add = mode == Accumulate::kAdd});
   }
 
   void RopeAndStore(TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
-                    const AttentionShape& shape, const RopeParams& rope) override {
+                    const AttentionShape& shape, const Buffer& frequencies) override {
     KvCacheCuda& cache = CastTo<KvCacheCuda>(kv);
+    const TensorView f = frequencies.view();
     ALCCA_CHECK(qkv.cols == shape.qkv_cols() && qkv.rows == batch.tokens());
     ALCCA_CHECK(shape.head_dim % 2 == 0 && shape.head_dim == cache.shape().head_dim);
+    ALCCA_CHECK(f.rows == 1 && f.cols == shape.head_dim / 2);
     PlaceRows(batch, cache.shape().page_tokens);
-    SetFrequencies(shape.head_dim, rope.theta);
-    matmul_->Forget(qkv.data);
-    ALCCA_GPU::RopeAndStore(device_, qkv.f32(), cache, layer, device_places_, device_frequencies_,
-                            qkv.rows, shape);
+    recorder_->Do(RopeOp{.qkv = qkv.f32(),
+                         .kv = &cache,
+                         .layer = layer,
+                         .places = device_places_,
+                         .frequencies = f.f32(),
+                         .rows = qkv.rows,
+                         .shape = shape});
   }
 
   void Attention(TensorView out, TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
                  const AttentionShape& shape) override {
     ALCCA_CHECK(qkv.cols == shape.qkv_cols() && qkv.rows == batch.tokens());
     ALCCA_CHECK(out.rows == qkv.rows && out.cols == shape.heads * shape.head_dim);
+    recorder_->End();
     matmul_->Forget(out.data);
     attention_->Run(out, qkv, CastTo<KvCacheCuda>(kv), layer, batch, shape);
+    recorder_->Begin(layer, out.rows);
   }
 
   void SwiGlu(TensorView out, TensorView gate_up) override {
     ALCCA_CHECK(out.rows == gate_up.rows && gate_up.cols == 2 * out.cols);
-    const RowOperands operands = matmul_->OperandsFor(out.data, out.rows, out.cols);
-    ALCCA_GPU::SwiGlu(device_, out.f32(), gate_up.f32(), out.rows, out.cols, operands);
+    recorder_->Do(
+        SwiGluOp{.out = out.f32(), .gate_up = gate_up.f32(), .rows = out.rows, .cols = out.cols});
   }
 
   void GatherRows(TensorView out, TensorView x, std::span<const int32_t> rows) override {
@@ -257,29 +272,20 @@ class BackendCuda final : public Backend {
   void Sample(std::span<SampledRow> results, TensorView logits,
               std::span<const SamplingRow> rows) override {
     ALCCA_CHECK(sampler_ != nullptr);  // BackendLimits::sampling
+    recorder_->End();
     sampler_->Sample(results, logits, rows);
-  }
-
-  void Repeat(Recording& recording, int32_t rows, absl::FunctionRef<void()> ops) override {
-    if (rows > options_.graph_rows) {
-      ops();
-      return;
-    }
-    // Which operands stand in the workspace is known to the host, which a replay does not call: it
-    // begins and ends with none.
-    matmul_->ForgetAll();
-    CastTo<RecordingCuda>(recording).Run(device_.stream, rows, ops);
-    matmul_->ForgetAll();
   }
 
   void Download(std::span<float> out, TensorView x) override {
     ALCCA_CHECK(out.size() == static_cast<size_t>(x.rows) * static_cast<size_t>(x.cols));
+    recorder_->End();
     CopyOut(device_.stream, out.data(), x.f32(), out.size_bytes());
     Synchronize(device_.stream);
   }
 
  private:
   void CopyRows(TensorView out, const void* table, DType dtype, std::span<const int32_t> rows) {
+    recorder_->End();
     matmul_->Forget(out.data);
     for (size_t first = 0; first < rows.size();) {
       const size_t count = std::min(rows.size() - first, static_cast<size_t>(ids_.capacity()));
@@ -297,12 +303,13 @@ class BackendCuda final : public Backend {
     if (placed_page_tokens_ == page_tokens) {
       return;
     }
+    recorder_->End();
     static_assert(sizeof(RowPlace) == 3 * sizeof(int32_t));
     ALCCA_CHECK(3 * batch.tokens() <= places_.capacity());
     int32_t* place = places_.Next(device_.stream, 3 * batch.tokens());
     for (const BatchSequence& s : batch.sequences) {
       for (int32_t r = 0; r < s.query_count; ++r) {
-        const int32_t token = s.kv_len - s.query_count + r;
+        const int32_t token = s.position(r);
         const RowPlace row = {batch.positions[static_cast<size_t>(s.query_start + r)],
                               s.pages[token / page_tokens], token % page_tokens};
         std::memcpy(place + 3 * (s.query_start + r), &row, sizeof(row));
@@ -312,36 +319,17 @@ class BackendCuda final : public Backend {
     placed_page_tokens_ = page_tokens;
   }
 
-  // Once a model: the frequencies as every backend rounds them.
-  void SetFrequencies(int32_t head_dim, float theta) {
-    if (head_dim == rope_head_dim_ && theta == rope_theta_) {
-      return;
-    }
-    Synchronize(device_.stream);
-    frequencies_.Rewind();  // recordings have its address
-    auto* frequency = reinterpret_cast<float*>(frequencies_.Next(device_.stream, head_dim / 2));
-    for (int32_t i = 0; i < head_dim / 2; ++i) {
-      frequency[i] =
-          1.0f / std::pow(theta, static_cast<float>(2 * i) / static_cast<float>(head_dim));
-    }
-    device_frequencies_ = reinterpret_cast<const float*>(frequencies_.Send(device_.stream));
-    rope_head_dim_ = head_dim;
-    rope_theta_ = theta;
-  }
-
   const CudaOptions options_;
   OwnedStream stream_;
   DeviceBudget budget_;
   const DeviceContext device_;
   std::unique_ptr<MatMulCuda> matmul_;
+  std::unique_ptr<Recorder> recorder_;        // of everything between attentions
   std::unique_ptr<AttentionCuda> attention_;  // of the last cache made
   std::unique_ptr<SamplerCuda> sampler_;      // or null: no limits for it
-  Upload ids_, places_, frequencies_;
+  Upload ids_, places_;
   const RowPlace* device_places_ = nullptr;
   int32_t placed_page_tokens_ = 0;  // 0: not yet in this step
-  const float* device_frequencies_ = nullptr;
-  int32_t rope_head_dim_ = 0;
-  float rope_theta_ = 0;
 };
 
 }  // namespace

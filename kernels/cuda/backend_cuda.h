@@ -3,8 +3,8 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "kernels/backend.h"
 #include "kernels/cuda/device_words/simt.h"
+#include "kernels/make_backend.h"
 
 namespace alcca::ALCCA_GPU {
 

@@ -3,12 +3,15 @@
 // Paged keys and values in device memory.
 
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 #include "kernels/backend.h"
 #include "kernels/cuda/device_words/runtime.h"
 
 namespace alcca::ALCCA_GPU {
+
+inline constexpr int32_t kHeadDimMax = 256;  // that attention holds in registers
 
 // Layout: [layer][K or V][page][kv_head][page_tokens][head_dim], as on the host. Elements are bf16
 // (kBF16, what a card serves with) or f32 (kF32, twice the bytes; what conformance compares

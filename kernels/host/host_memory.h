@@ -13,8 +13,9 @@ struct HostFree {
 };
 using HostMemory = std::unique_ptr<std::byte, HostFree>;
 
-// Uninitialised. Aligned to a cache line, or to 2 MiB with huge pages asked for where `bytes` is
-// that large: a weight stream then misses the TLB 512 times less. Null if there is no memory.
+// Uninitialised memory, aligned to a cache line. If `bytes` is at least 2 MiB, it is aligned to 2
+// MiB and huge pages are asked for, so that a weight stream misses the TLB 512 times less often.
+// Null if there is no memory.
 HostMemory AllocateHost(size_t bytes);
 
 }  // namespace alcca

@@ -126,18 +126,6 @@ Vector Alcca(const Vector& q, const std::vector<Vector>& keys, const std::vector
   return WeightedMean(nearest, weights);
 }
 
-// The model's own window holds for the softmax modes; alcca sees every key.
-int32_t FirstKey(const AttentionParams& params, const AttentionShape& shape, int32_t position) {
-  int32_t first = 0;
-  if (params.mode != AttentionMode::kAlcca && shape.sliding_window > 0) {
-    first = std::max(first, position + 1 - shape.sliding_window);
-  }
-  if (params.mode == AttentionMode::kWindow) {
-    first = std::max(first, position + 1 - params.window);
-  }
-  return first;
-}
-
 Vector ToDouble(const float* x, int32_t d) {
   return Vector(x, x + d);
 }
@@ -170,7 +158,8 @@ class TokenReference {
     const int32_t d = shape_.head_dim, page_tokens = kv_.shape().page_tokens;
     keys_.clear();
     values_.clear();
-    for (int32_t t = FirstKey(sequence_.attention, shape_, position); t <= position; ++t) {
+    const int32_t first = FirstKey(*sequence_.attention, shape_.sliding_window, position);
+    for (int32_t t = first; t <= position; ++t) {
       const int32_t page = sequence_.pages[t / page_tokens], slot = t % page_tokens;
       keys_.push_back(ToDouble(kv_.Keys(layer_, page, kv_head) + slot * d, d));
       values_.push_back(ToDouble(kv_.Values(layer_, page, kv_head) + slot * d, d));
@@ -178,7 +167,7 @@ class TokenReference {
   }
 
   std::vector<Vector> Group(const std::vector<Vector>& queries, int32_t position, int32_t kv_head) {
-    const AttentionParams& params = sequence_.attention;
+    const AttentionParams& params = *sequence_.attention;
     if (params.mode == AttentionMode::kMultipole &&
         !MultipoleIsDense(params, shape_.sliding_window, position + 1)) {
       const int32_t blocks = ClosedBlocks(params, shape_.sliding_window, position + 1);
@@ -199,7 +188,7 @@ class TokenReference {
   }
 
   Vector One(const Vector& q, int32_t head) {
-    const AttentionParams& params = sequence_.attention;
+    const AttentionParams& params = *sequence_.attention;
     switch (params.mode) {
       case AttentionMode::kDense:
       case AttentionMode::kWindow:
@@ -214,7 +203,7 @@ class TokenReference {
   }
 
   double Theta(const Vector& q, int32_t head) {
-    const AttentionParams& params = sequence_.attention;
+    const AttentionParams& params = *sequence_.attention;
     if (params.near_share > 0) {
       Vector& past = static_cast<ReferenceState*>(sequence_.state)->gate_distances[{layer_, head}];
       const double theta = RunningTheta(past, params.near_share);
@@ -225,7 +214,7 @@ class TokenReference {
                                         : (*params.head_theta)[layer_ * shape_.heads + head];
   }
   int32_t K(int32_t head) const {
-    const AttentionParams& params = sequence_.attention;
+    const AttentionParams& params = *sequence_.attention;
     return params.head_k == nullptr ? params.k : (*params.head_k)[layer_ * shape_.heads + head];
   }
 
@@ -246,7 +235,7 @@ void AttentionReference(TensorView out, TensorView qkv, const KvCacheHost& kv, i
     TokenReference token(kv, layer, shape, sequence);
     for (int32_t row = 0; row < sequence.query_count; ++row) {
       const size_t batch_row = sequence.query_start + row;
-      token.Answer(sequence.kv_len - sequence.query_count + row, qkv.f32() + batch_row * qkv.cols,
+      token.Answer(sequence.position(row), qkv.f32() + batch_row * qkv.cols,
                    out.f32() + batch_row * out.cols);
     }
   }

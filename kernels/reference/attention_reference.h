@@ -14,7 +14,8 @@ namespace alcca {
 void AttentionReference(TensorView out, TensorView qkv, const KvCacheHost& kv, int32_t layer,
                         const Batch& batch, const AttentionShape& shape);
 
-// To be called with every row that is stored: `multipole` expands its clusters about past queries.
+// Call it with every row that is stored, because `multipole` expands its clusters about past
+// queries.
 void RememberQueriesReference(TensorView qkv, int32_t layer, const Batch& batch,
                               const AttentionShape& shape);
 

@@ -11,6 +11,7 @@
 #include "kernels/backend.h"
 #include "kernels/half.h"
 #include "kernels/host/kv_cache_host.h"
+#include "kernels/make_backend.h"
 #include "kernels/reference/attention_reference.h"
 #include "kernels/reference/matmul_reference.h"
 #include "kernels/reference/rope_reference.h"
@@ -48,12 +49,13 @@ class ReferenceBackend final : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<Matrix>> MakeMatrix(std::span<const HostTensor> parts,
-                                                     WeightDType dtype) override {
-    return MatrixReference::Make(parts, dtype);
+                                                     WeightDType dtype,
+                                                     std::span<const HostTensor> bias) override {
+    return MatrixReference::Make(parts, dtype, bias);
   }
 
   absl::StatusOr<std::unique_ptr<Matrix>> MakeEmbedding(const HostTensor& table) override {
-    return MatrixReference::Make({&table, 1}, WeightDType::kF32);
+    return MatrixReference::Make({&table, 1}, WeightDType::kF32, {});
   }
 
   absl::StatusOr<std::unique_ptr<Buffer>> MakeVector(const HostTensor& vector) override {
@@ -106,8 +108,10 @@ class ReferenceBackend final : public Backend {
   }
 
   void RopeAndStore(TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
-                    const AttentionShape& shape, const RopeParams& rope) override {
-    RopeAndStoreReference(qkv, dynamic_cast<KvCacheHost&>(kv), layer, batch, shape, rope);
+                    const AttentionShape& shape, const Buffer& frequencies) override {
+    const TensorView f = frequencies.view();
+    RopeAndStoreReference(qkv, dynamic_cast<KvCacheHost&>(kv), layer, batch, shape,
+                          {f.f32(), static_cast<size_t>(f.cols)});
     RememberQueriesReference(qkv, layer, batch, shape);
   }
 

@@ -5,7 +5,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/status_macros.h"
 #include "kernels/half.h"
+#include "kernels/operands.h"
 
 namespace alcca {
 namespace {
@@ -64,7 +66,7 @@ double DotInt8(const MatrixReference& weight, int32_t row, const float* x) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<MatrixReference>> MatrixReference::Make(
-    std::span<const HostTensor> parts, WeightDType dtype) {
+    std::span<const HostTensor> parts, WeightDType dtype, std::span<const HostTensor> bias) {
   auto matrix = std::make_unique<MatrixReference>();
   matrix->dtype_ = dtype;
   matrix->cols_ = parts.empty() ? 0 : parts[0].cols;
@@ -82,6 +84,7 @@ absl::StatusOr<std::unique_ptr<MatrixReference>> MatrixReference::Make(
     ToFloat(matrix->values_.data() + begin, part.data, part.dtype, 0, count);
     matrix->rows_ += part.rows;
   }
+  ASSIGN_OR_RETURN(matrix->bias_, StackedBias(parts, bias));
   if (dtype == WeightDType::kBF16) {
     for (float& v : matrix->values_) {
       v = BFloat16ToFloat(FloatToBFloat16(v));
@@ -93,7 +96,7 @@ absl::StatusOr<std::unique_ptr<MatrixReference>> MatrixReference::Make(
     for (const float v : row) {
       if (!std::isfinite(v)) {
         return absl::InvalidArgumentError(
-            absl::StrCat(WeightDTypeName(dtype), " needs finite weights"));
+            absl::StrCat(FormatOf(dtype).name, " needs finite weights"));
       }
     }
     if (int8) {
@@ -111,8 +114,9 @@ void MatMulReference(TensorView out, TensorView x, const MatrixReference& weight
     const float* in = x.f32() + static_cast<size_t>(t) * static_cast<size_t>(x.cols);
     float* row = out.f32() + static_cast<size_t>(t) * static_cast<size_t>(out.cols);
     for (int32_t r = 0; r < out.cols; ++r) {
-      const double y = weight.dtype() == WeightDType::kInt8 ? DotInt8(weight, r, in)
-                                                            : Dot(weight.row(r), in, x.cols);
+      const double dot = weight.dtype() == WeightDType::kInt8 ? DotInt8(weight, r, in)
+                                                              : Dot(weight.row(r), in, x.cols);
+      const double y = dot + weight.bias(r);
       row[r] = static_cast<float>(mode == Accumulate::kAdd ? row[r] + y : y);
     }
   }

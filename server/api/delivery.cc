@@ -1,27 +1,40 @@
 #include "server/api/delivery.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
-#include "server/api/call.h"
+#include "server/api/grpc_call.h"
 
 namespace alcca {
 
-absl::Status Delivery::Register(Call* call) {
+absl::Status Delivery::Register(Request* request) {
   const std::lock_guard lock(mutex_);
-  if (!keys_.emplace(call->id(), call->key()).second) {
-    return absl::AlreadyExistsError(
-        absl::StrCat("request_id: '", call->id(), "' is in use by a running request"));
-  }
-  calls_.emplace(call->key(), call);
-  return absl::OkStatus();
+  const bool named = !request->id.empty();
+  do {  // another id of ours if a client has taken the next one for its own
+    request->key = next_key_++;
+    if (!named) {
+      request->id = absl::StrCat("alcca-", request->key);
+    }
+    if (keys_.emplace(request->id, request->key).second) {
+      return absl::OkStatus();
+    }
+  } while (!named);
+  return absl::AlreadyExistsError(
+      absl::StrCat("request_id: '", request->id, "' is in use by a running request"));
 }
 
-void Delivery::Forget(const Call& call) {
+void Delivery::Connect(GrpcCall* call) {
+  const std::lock_guard lock(mutex_);
+  calls_.emplace(call->key(), call);
+}
+
+void Delivery::Forget(const GrpcCall& call) {
   const std::lock_guard lock(mutex_);
   calls_.erase(call.key());
   ReleaseId(call);
 }
 
-void Delivery::ReleaseId(const Call& call) {
+void Delivery::ReleaseId(const GrpcCall& call) {
   const auto it = keys_.find(call.id());
   if (it != keys_.end() && it->second == call.key()) {  // it may be another call's by now
     keys_.erase(it);
@@ -39,7 +52,7 @@ std::vector<uint64_t> Delivery::KeysOf(const std::vector<std::string>& ids) {
   return keys;
 }
 
-void Delivery::EndAbortedWith(const grpc::Status& status) {
+void Delivery::EndAbortedWith(const absl::Status& status) {
   const std::lock_guard lock(mutex_);
   for (const auto& [key, call] : calls_) {
     call->EndAbortedWith(status);
@@ -63,14 +76,14 @@ int32_t Delivery::active() const {
   return static_cast<int32_t>(calls_.size());
 }
 
-void Delivery::OnStep(std::vector<Event> events, const StepStats& stats) {
+void Delivery::OnStep(std::vector<TokenNews> news, const StepStats& stats) {
   metrics_->Step(stats);
   const TimePoint now = Clock::now();
   const std::lock_guard lock(mutex_);
-  for (const Event& event : events) {
-    if (const auto it = calls_.find(event.request_key); it != calls_.end()) {
+  for (TokenNews& one : news) {
+    if (const auto it = calls_.find(one.key); it != calls_.end()) {
       // Free the id before the client can know that its request has ended and use it again.
-      if (it->second->OnEvent(event, now)) {
+      if (it->second->OnNews(std::move(one), now)) {
         ReleaseId(*it->second);
       }
     }

@@ -1,9 +1,7 @@
 #pragma once
 
-// From the engine's events to the clients' streams. One write is in flight per call; the rest waits
-// in that call's own bounded queue, so a client that does not read never stalls a step.
-
-#include <grpcpp/grpcpp.h>
+// From the engine's news to the calls that wait for them. One write is in flight per call; the rest
+// waits in that call's own bounded queue, so a client that does not read never stalls a step.
 
 #include <cstdint>
 #include <mutex>
@@ -18,33 +16,37 @@
 
 namespace alcca {
 
-class Call;
+class GrpcCall;
 
 class Delivery final : public EventSink {
  public:
   explicit Delivery(Metrics* metrics) : metrics_(metrics) {}
 
-  // Makes events of call.key() reach it. ALREADY_EXISTS: the id is in use.
-  absl::Status Register(Call* call);
-  // After this returns no event reaches the call any more.
-  void Forget(const Call& call);
-  // Keys of the running calls with these ids.
+  // Makes `request` whole: its key, and its id if the client gave none. ALREADY_EXISTS: the id is
+  // in use.
+  absl::Status Register(Request* request);
+  // Makes news of the registered request reach `call`, which was made for it.
+  void Connect(GrpcCall* call);
+  // Undoes both. After this returns no news reach the call any more.
+  void Forget(const GrpcCall& call);
+  // Keys of the running requests with these ids.
   std::vector<uint64_t> KeysOf(const std::vector<std::string>& ids);
-  // What calls that are aborted from now on end with (a drain that ran out of time).
-  void EndAbortedWith(const grpc::Status& status);
-  // Resets the calls of which a message has waited for its client since before `since`. May do
-  // nothing: call it again.
+  // The status with which calls end that are aborted from now on (a drain that ran out of time).
+  void EndAbortedWith(const absl::Status& status);
+  // Resets every call that has a message waiting for its client since before `since`. It may do
+  // nothing, so call it again.
   void ResetStuck(TimePoint since);
-  int32_t active() const;
+  int32_t active() const;  // calls
 
-  void OnStep(std::vector<Event> events, const StepStats& stats) override;
+  void OnStep(std::vector<TokenNews> news, const StepStats& stats) override;
 
  private:
-  void ReleaseId(const Call& call);  // mutex_ is held
+  void ReleaseId(const GrpcCall& call);  // mutex_ is held
 
   Metrics* const metrics_;
-  mutable std::mutex mutex_;  // taken before a Call's own
-  std::unordered_map<uint64_t, Call*> calls_;
+  mutable std::mutex mutex_;  // taken before a call's own
+  uint64_t next_key_ = 1;
+  std::unordered_map<uint64_t, GrpcCall*> calls_;
   std::unordered_map<std::string, uint64_t> keys_;  // by request id
 };
 

@@ -6,8 +6,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "engine/text/detokenizer.h"
+#include "base/utf8.h"
 #include "server/api/status.h"
+#include "server/api/wire.h"
 
 namespace alcca {
 namespace {
@@ -184,10 +185,24 @@ absl::Status ChatFieldError(const absl::Status& status) {
              : FieldError("tools_json", text);
 }
 
-absl::Status CheckRequestId(const std::string& id) {
+// The vocabulary's errors, "k: rule", with the request's field.
+absl::Status AttentionFieldError(const absl::Status& status) {
+  const std::string text(status.message());
+  const size_t colon = text.find(": ");
+  const std::string field = "attention." + text.substr(0, colon);
+  return FieldError(field, text.substr(colon + 2));
+}
+
+absl::StatusOr<Request> Begin(const std::string& id, const Arrival& arrival) {
   RETURN_IF_ERROR(ValidateText(id, "request_id"));
-  return IntInRange(static_cast<int64_t>(id.size()), 0, kMaxRequestIdBytes, "request_id (bytes)")
-      .status();
+  RETURN_IF_ERROR(
+      IntInRange(static_cast<int64_t>(id.size()), 0, kMaxRequestIdBytes, "request_id (bytes)")
+          .status());
+  Request request;
+  request.id = id;
+  request.arrival = arrival.time;
+  request.deadline = arrival.deadline;
+  return request;
 }
 
 }  // namespace
@@ -214,90 +229,14 @@ absl::StatusOr<std::vector<int32_t>> ValidateTokenIds(
 
 absl::StatusOr<AttentionParams> ValidateAttention(const v1::AttentionParams& in,
                                                   const RequestRules& rules) {
+  const absl::StatusOr<AttentionSettings> asked = ReadAttention(in);
+  if (!asked.ok()) {
+    return AttentionFieldError(asked.status());
+  }
   AttentionParams out = rules.attention;
-  switch (in.mode()) {
-    case v1::ATTENTION_MODE_UNSPECIFIED:
-      break;
-    case v1::ATTENTION_MODE_DENSE:
-      out.mode = AttentionMode::kDense;
-      break;
-    case v1::ATTENTION_MODE_ALCCA:
-      out.mode = AttentionMode::kAlcca;
-      break;
-    case v1::ATTENTION_MODE_WINDOW:
-      out.mode = AttentionMode::kWindow;
-      break;
-    case v1::ATTENTION_MODE_TOPK:
-      out.mode = AttentionMode::kTopK;
-      break;
-    case v1::ATTENTION_MODE_MULTIPOLE:
-      if (rules.sliding_window > 0) {
-        return FieldError("attention.mode",
-                          absl::StrCat("MULTIPOLE does not serve a model with a sliding window (",
-                                       rules.sliding_window, " tokens); use DENSE or ALCCA"));
-      }
-      out.mode = AttentionMode::kMultipole;
-      break;
-    default:
-      return FieldError("attention.mode", absl::StrCat("unknown value ", int{in.mode()}));
-  }
-  switch (in.search()) {
-    case v1::ATTENTION_SEARCH_UNSPECIFIED:
-      break;
-    case v1::ATTENTION_SEARCH_EXACT:
-      out.search = KeySearch::kExact;
-      break;
-    case v1::ATTENTION_SEARCH_TREE:
-      out.search = KeySearch::kTree;
-      break;
-    default:
-      return FieldError("attention.search", absl::StrCat("unknown value ", int{in.search()}));
-  }
-  if (in.has_theta()) {
-    ASSIGN_OR_RETURN(out.theta, InRange(in.theta(), 0, 1e9f, "attention.theta"));
-    out.head_theta = nullptr;
-    out.near_share = 0;
-  }
-  if (in.has_near_share()) {
-    ASSIGN_OR_RETURN(out.near_share, InRange(in.near_share(), 0, 1, "attention.near_share"));
-  }
-  if (in.has_k()) {
-    ASSIGN_OR_RETURN(out.k, IntInRange(in.k(), 1, kKeysMax, "attention.k"));
-    out.head_k = nullptr;
-  }
-  if (in.has_epsilon()) {
-    ASSIGN_OR_RETURN(out.epsilon, InRange(in.epsilon(), 1e-30f, 1e9f, "attention.epsilon"));
-  }
-  if (in.has_tree_distances()) {
-    ASSIGN_OR_RETURN(out.tree_distances,
-                     IntInRange(in.tree_distances(), 1, kKeysMax, "attention.tree_distances"));
-    out.tree_recent = std::min(out.tree_recent, out.tree_distances);  // a preset gives way
-  }
-  if (in.has_tree_recent()) {
-    ASSIGN_OR_RETURN(out.tree_recent,
-                     IntInRange(in.tree_recent(), 0, out.tree_distances, "attention.tree_recent"));
-  }
-  if (in.has_window()) {
-    ASSIGN_OR_RETURN(out.window, IntInRange(in.window(), 1, kWindowMax, "attention.window"));
-  }
-  if (in.has_sparsity()) {
-    ASSIGN_OR_RETURN(out.sparsity, InRange(in.sparsity(), 0, 1, "attention.sparsity", true));
-  }
-  if (in.has_mass()) {
-    ASSIGN_OR_RETURN(out.mass, InRange(in.mass(), 0, 1, "attention.mass"));
-  }
-  if (in.has_max_keys()) {
-    ASSIGN_OR_RETURN(out.max_keys, IntInRange(in.max_keys(), 0, kWindowMax, "attention.max_keys"));
-  }
-  if (in.has_dense_below()) {
-    ASSIGN_OR_RETURN(out.dense_below,
-                     IntInRange(in.dense_below(), 0, kWindowMax, "attention.dense_below"));
-  }
-  if (in.has_sinks()) {
-    ASSIGN_OR_RETURN(out.sinks, IntInRange(in.sinks(), 0, kAlwaysReadMax, "attention.sinks"));
-  }
-  if (in.has_recent()) {
-    ASSIGN_OR_RETURN(out.recent, IntInRange(in.recent(), 1, kAlwaysReadMax, "attention.recent"));
+  Override(*asked, &out);
+  if (const absl::Status status = CheckAsked(*asked, out, rules.sliding_window); !status.ok()) {
+    return AttentionFieldError(status);
   }
   return out;
 }
@@ -313,10 +252,9 @@ absl::Status ValidateTextSize(size_t bytes, const RequestRules& rules, std::stri
                                               rules.max_context, " tokens"));
 }
 
-absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const RequestRules& rules) {
-  Request out;
-  RETURN_IF_ERROR(CheckRequestId(in.request_id()));
-  out.id = in.request_id();
+absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const RequestRules& rules,
+                                         const Arrival& arrival) {
+  ASSIGN_OR_RETURN(Request out, Begin(in.request_id(), arrival));
   if (in.has_tokenized()) {
     ASSIGN_OR_RETURN(out.prompt, ValidateTokenIds(in.tokenized().input_ids(), "tokenized.input_ids",
                                                   rules.vocab_size));
@@ -338,10 +276,9 @@ absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const Re
   return out;
 }
 
-absl::StatusOr<Request> ValidateChat(const v1::ChatRequest& in, const RequestRules& rules) {
-  Request out;
-  RETURN_IF_ERROR(CheckRequestId(in.request_id()));
-  out.id = in.request_id();
+absl::StatusOr<Request> ValidateChat(const v1::ChatRequest& in, const RequestRules& rules,
+                                     const Arrival& arrival) {
+  ASSIGN_OR_RETURN(Request out, Begin(in.request_id(), arrival));
   size_t bytes = 0;
   for (const v1::ChatMessage& message : in.messages()) {
     bytes += message.ByteSizeLong();

@@ -6,6 +6,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -23,7 +25,7 @@ inline constexpr size_t kMaxRequestIdBytes = 256;
 
 inline constexpr int64_t kTokenizeBytes = 1 << 20;  // that Tokenize takes whatever the context
 
-// What applies where a request is silent, and how far it may go.
+// The defaults for requests, and the limits of what a request may ask for.
 struct RequestRules {
   const Tokenizer* tokenizer = nullptr;
   ChatFormat chat_format = ChatFormat::kMistralV3;
@@ -40,10 +42,17 @@ struct RequestRules {
   int32_t sliding_window = 0;  // of the model, tokens; 0: none. multipole does not serve it
 };
 
-// Everything but key, arrival and deadline.
+// When a request came, and until when its client waits for it.
+struct Arrival {
+  TimePoint time;
+  std::optional<TimePoint> deadline;
+};
+
+// A whole request but for its key, and its id if the client gave none: Delivery::Register.
 absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& request,
-                                         const RequestRules& rules);
-absl::StatusOr<Request> ValidateChat(const v1::ChatRequest& request, const RequestRules& rules);
+                                         const RequestRules& rules, const Arrival& arrival);
+absl::StatusOr<Request> ValidateChat(const v1::ChatRequest& request, const RequestRules& rules,
+                                     const Arrival& arrival);
 absl::StatusOr<AttentionParams> ValidateAttention(const v1::AttentionParams& params,
                                                   const RequestRules& rules);
 // Ids for Detokenize.
@@ -51,8 +60,8 @@ absl::StatusOr<std::vector<int32_t>> ValidateTokenIds(
     const google::protobuf::RepeatedField<uint32_t>& ids, std::string_view field,
     int32_t vocab_size);
 absl::Status ValidateText(std::string_view text, std::string_view field);
-// Before a text is tokenized, which takes memory and time: whether it could fit the context at all,
-// or has no more than `least` bytes.
+// Checks a text before it is tokenized, which takes memory and time: OK if the text could fit the
+// context at all, or has at most `least` bytes.
 absl::Status ValidateTextSize(size_t bytes, const RequestRules& rules, std::string_view field,
                               int64_t least = 0);
 

@@ -5,132 +5,73 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "base/tsan_handover.h"
 #include "server/api/status.h"
 
 namespace alcca {
 namespace {
 
-const grpc::Status kLoading(grpc::StatusCode::UNAVAILABLE, "the model is still loading");
-const grpc::Status kDraining(grpc::StatusCode::UNAVAILABLE, "the server is draining");
+// The reactor of Generate and Chat.
+class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>, public GrpcCall {
+ public:
+  using GrpcCall::GrpcCall;
 
-RejectReason ReasonOf(const absl::Status& status) {
-  switch (status.code()) {
-    case absl::StatusCode::kUnimplemented:
-      return RejectReason::kUnimplemented;
-    case absl::StatusCode::kResourceExhausted:
-      return RejectReason::kQueueFull;
-    case absl::StatusCode::kUnavailable:
-      return RejectReason::kUnavailable;
-    case absl::StatusCode::kAlreadyExists:
-      return RejectReason::kDuplicateId;
-    default:
-      return RejectReason::kInvalid;
+  void OnWriteDone(bool ok) override { OnMessageWritten(ok); }
+  void OnCancel() override {
+    TakeOver(this);
+    OnClientGone();
   }
-}
+  void OnDone() override {  // called once, after Finish and the last reaction
+    OnFinished();
+    delete this;
+  }
 
-// The call's deadline on the engine's clock; none if the client set none.
-std::optional<TimePoint> DeadlineOf(const grpc::CallbackServerContext& context) {
-  const auto deadline = context.deadline();
-  const auto now = std::chrono::system_clock::now();
-  if (deadline - now > std::chrono::hours(24 * 365)) {
-    return std::nullopt;
-  }
-  return Clock::now() + std::chrono::duration_cast<Clock::duration>(deadline - now);
-}
+ private:
+  void StartMessage(const v1::GenerateResponse* message) override { StartWrite(message); }
+  void FinishWith(const grpc::Status& status) override { Finish(status); }
+};
 
 }  // namespace
-
-InferenceService::InferenceService(Delivery* delivery, Metrics* metrics,
-                                   int64_t max_undelivered_bytes)
-    : delivery_(delivery), metrics_(metrics), max_undelivered_bytes_(max_undelivered_bytes) {}
 
 void InferenceService::Touch() {
   last_receive_ =
       std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-CallHooks InferenceService::Hooks(grpc::CallbackServerContext* context) {
-  return {.cancel =
-              [this](uint64_t key) {
-                if (const Serving* serving = serving_.load(std::memory_order_acquire)) {
-                  serving->engine->Cancel(key);
-                }
-              },
-          .forget = [this](const Call& call) { delivery_->Forget(call); },
-          .reset = [context] { context->TryCancel(); },
-          .metrics = metrics_,
-          .max_undelivered_bytes = max_undelivered_bytes_};
+InferenceService::GenerateReactor* InferenceService::Begin(grpc::CallbackServerContext* context,
+                                                           const char* method, bool stream,
+                                                           Intake::Validate validate) {
+  Touch();
+  CallSetup setup = intake_->Register(context, method, stream, validate);
+  auto* call = new GenerateCall(setup);
+  intake_->Submit(call, std::move(setup));
+  return HandOver(call);
 }
 
 InferenceService::GenerateReactor* InferenceService::Generate(grpc::CallbackServerContext* context,
                                                               const v1::GenerateRequest* request) {
-  Touch();
-  metrics_->Started();
-  auto* call = new Call(Hooks(context), "Generate");
-  const Serving* serving = serving_.load(std::memory_order_acquire);
-  if (serving == nullptr || draining_) {
-    call->Reject(serving == nullptr ? kLoading : kDraining, RejectReason::kUnavailable);
-  } else {
-    Start(call, context, ValidateGenerate(*request, serving->rules), request->stream());
-  }
-  return HandOver(call);
+  return Begin(context, "Generate", request->stream(),
+               [request](const RequestRules& rules, const Arrival& arrival) {
+                 return ValidateGenerate(*request, rules, arrival);
+               });
 }
 
 InferenceService::GenerateReactor* InferenceService::Chat(grpc::CallbackServerContext* context,
                                                           const v1::ChatRequest* request) {
-  Touch();
-  metrics_->Started();
-  auto* call = new Call(Hooks(context), "Chat");
-  const Serving* serving = serving_.load(std::memory_order_acquire);
-  if (serving == nullptr || draining_) {
-    call->Reject(serving == nullptr ? kLoading : kDraining, RejectReason::kUnavailable);
-  } else {
-    Start(call, context, ValidateChat(*request, serving->rules), request->stream());
-  }
-  return HandOver(call);
-}
-
-void InferenceService::Start(Call* call, grpc::CallbackServerContext* context,
-                             absl::StatusOr<Request> validated, bool stream) {
-  if (!validated.ok()) {
-    call->Reject(ToGrpc(validated.status()), ReasonOf(validated.status()));
-    return;
-  }
-  Request request = *std::move(validated);
-  request.arrival = Clock::now();
-  request.deadline = DeadlineOf(*context);
-  const bool named = !request.id.empty();
-  absl::Status status;
-  do {  // another id of ours where a client has taken the next one for its own
-    request.key = next_key_++;
-    if (!named) {
-      request.id = absl::StrCat("alcca-", request.key);
-    }
-    call->Begin(request, stream);
-    status = delivery_->Register(call);  // first: events may come before Submit returns
-  } while (!named && absl::IsAlreadyExists(status));
-  if (!status.ok()) {
-    call->Reject(ToGrpc(status), ReasonOf(status));
-    return;
-  }
-  const Serving* serving = serving_.load(std::memory_order_acquire);
-  status = serving->engine->Submit(std::move(request));
-  if (!status.ok()) {
-    delivery_->Forget(*call);
-    call->Reject(absl::IsResourceExhausted(status) ? QueueFull(status, context) : ToGrpc(status),
-                 ReasonOf(status));
-  }
+  return Begin(context, "Chat", request->stream(),
+               [request](const RequestRules& rules, const Arrival& arrival) {
+                 return ValidateChat(*request, rules, arrival);
+               });
 }
 
 const Serving* InferenceService::ServingOr(grpc::ServerUnaryReactor* reactor) {
   Touch();
-  const Serving* serving = serving_.load(std::memory_order_acquire);
-  if (serving == nullptr) {
-    reactor->Finish(kLoading);
+  const absl::StatusOr<const Serving*> serving = intake_->serving();
+  if (!serving.ok()) {
+    reactor->Finish(ToGrpc(serving.status()));
+    return nullptr;
   }
-  return serving;
+  return *serving;
 }
 
 grpc::ServerUnaryReactor* InferenceService::Abort(grpc::CallbackServerContext* context,
@@ -199,9 +140,9 @@ grpc::ServerUnaryReactor* InferenceService::GetServerInfo(grpc::CallbackServerCo
                                                           v1::GetServerInfoResponse* response) {
   auto* reactor = context->DefaultReactor();
   response->set_active_requests(delivery_->active());
-  response->set_is_paused(draining_);
+  response->set_is_paused(intake_->draining());
   response->set_last_receive_timestamp(last_receive_);
-  response->set_uptime_seconds(std::chrono::duration<double>(Clock::now() - start_).count());
+  response->set_uptime_seconds(Seconds(start_, Clock::now()));
   response->set_server_type("alcca");
   response->set_version(ALCCA_VERSION);
   response->set_metrics_port(metrics_port_);

@@ -9,6 +9,7 @@ namespace alcca {
 namespace {
 
 constexpr char kFieldPayload[] = "alcca/field";
+constexpr char kRetryPayload[] = "alcca/retry";
 constexpr int kRetrySeconds = 1;
 
 grpc::Status WithDetails(const absl::Status& status, const google::protobuf::Message& detail) {
@@ -30,6 +31,12 @@ absl::Status FieldError(std::string_view field, std::string_view rule) {
   return status;
 }
 
+absl::Status QueueFull(absl::Status status, grpc::CallbackServerContext* context) {
+  context->AddTrailingMetadata("grpc-retry-pushback-ms", std::to_string(kRetrySeconds * 1000));
+  status.SetPayload(kRetryPayload, absl::Cord());
+  return status;
+}
+
 grpc::Status ToGrpc(const absl::Status& status) {
   if (const auto field = status.GetPayload(kFieldPayload); field.has_value()) {
     google::rpc::BadRequest bad;
@@ -38,14 +45,12 @@ grpc::Status ToGrpc(const absl::Status& status) {
     violation->set_description(std::string(status.message()));
     return WithDetails(status, bad);
   }
+  if (status.GetPayload(kRetryPayload).has_value()) {
+    google::rpc::RetryInfo retry;
+    retry.mutable_retry_delay()->set_seconds(kRetrySeconds);
+    return WithDetails(status, retry);
+  }
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
-}
-
-grpc::Status QueueFull(const absl::Status& status, grpc::CallbackServerContext* context) {
-  google::rpc::RetryInfo retry;
-  retry.mutable_retry_delay()->set_seconds(kRetrySeconds);
-  context->AddTrailingMetadata("grpc-retry-pushback-ms", std::to_string(kRetrySeconds * 1000));
-  return WithDetails(status, retry);
 }
 
 }  // namespace alcca

@@ -13,10 +13,11 @@ namespace alcca {
 // INVALID_ARGUMENT about one field of the request: "<field>: <rule>".
 absl::Status FieldError(std::string_view field, std::string_view rule);
 
-// Adds google.rpc.BadRequest where FieldError named a field.
-grpc::Status ToGrpc(const absl::Status& status);
+// `status`, RESOURCE_EXHAUSTED, of a call that may be tried again. Adds the trailer that gRPC's own
+// retry obeys.
+absl::Status QueueFull(absl::Status status, grpc::CallbackServerContext* context);
 
-// RESOURCE_EXHAUSTED with google.rpc.RetryInfo, and the trailer that gRPC's own retry obeys.
-grpc::Status QueueFull(const absl::Status& status, grpc::CallbackServerContext* context);
+// Adds google.rpc.BadRequest where FieldError named a field, google.rpc.RetryInfo to QueueFull's.
+grpc::Status ToGrpc(const absl::Status& status);
 
 }  // namespace alcca

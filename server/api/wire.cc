@@ -1,9 +1,19 @@
 #include "server/api/wire.h"
 
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/message.h>
+
 #include <cstddef>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/status_macros.h"
 
 namespace alcca {
 namespace {
+
+using google::protobuf::FieldDescriptor;
 
 void SetTop(const TokenLogprob& from, v1::TopLogProbs* to) {
   for (const auto& [token, logprob] : from.top) {
@@ -12,24 +22,17 @@ void SetTop(const TokenLogprob& from, v1::TopLogProbs* to) {
   }
 }
 
+// The field of this name, which tests/server/api/wire_vocabulary_test.cc holds to be there.
+const FieldDescriptor* FieldOf(const google::protobuf::Message& message, const std::string& name) {
+  const FieldDescriptor* field = message.GetDescriptor()->FindFieldByName(name);
+  ALCCA_CHECK(field != nullptr);
+  return field;
+}
+
 void SetCounters(const AttentionCounters& from, v1::AttentionCounters* to) {
-  to->set_qk_exact(from.qk_exact);
-  to->set_qk_centroid(from.qk_centroid);
-  to->set_com_test(from.com_test);
-  to->set_index_build(from.index_build);
-  to->set_pv_exact(from.pv_exact);
-  to->set_pv_centroid(from.pv_centroid);
-  to->set_running_sums(from.running_sums);
-  to->set_queries(from.queries);
-  to->set_near_queries(from.near_queries);
-  to->set_kv_bytes_read(from.kv_bytes_read);
-  to->set_dense_equivalent_qk(from.dense_equivalent_qk);
-  to->set_dense_equivalent_pv(from.dense_equivalent_pv);
-  to->set_scalar_comparisons(from.scalar_comparisons);
-  to->set_recall_wanted(from.recall_wanted);
-  to->set_recall_found(from.recall_found);
-  to->set_error_checked(from.error_checked);
-  to->set_error_millionths(from.error_millionths);
+  for (const CounterTraits& counter : kCounters) {
+    to->GetReflection()->SetInt64(to, FieldOf(*to, counter.name), from.*counter.field);
+  }
 }
 
 double Ratio(int64_t a, int64_t b) {
@@ -58,67 +61,63 @@ void SetLogprobs(const std::vector<TokenLogprob>& from, v1::InputLogProbs* to) {
 }
 
 void SetAttention(const AttentionParams& from, v1::AttentionParams* to) {
-  switch (from.mode) {
-    case AttentionMode::kDense:
-      to->set_mode(v1::ATTENTION_MODE_DENSE);
-      break;
-    case AttentionMode::kAlcca:
-      to->set_mode(v1::ATTENTION_MODE_ALCCA);
-      to->set_search(v1::ATTENTION_SEARCH_EXACT);
-      if (from.search == KeySearch::kTree) {
-        to->set_search(v1::ATTENTION_SEARCH_TREE);
-        to->set_tree_distances(from.tree_distances);
-        to->set_tree_recent(from.tree_recent);
-      }
-      // What varies by head is not spelt out: tables of hundreds of numbers in every reply.
-      if (from.near_share > 0) {
-        to->set_near_share(from.near_share);
-      } else if (from.head_theta != nullptr) {
-        to->set_theta_per_head(true);
-      } else {
-        to->set_theta(from.theta);
-      }
-      if (from.head_k != nullptr) {
-        to->set_k_per_head(true);
-      } else {
-        to->set_k(from.k);
-      }
-      to->set_epsilon(from.epsilon);
-      break;
-    case AttentionMode::kMultipole:
-      to->set_mode(v1::ATTENTION_MODE_MULTIPOLE);
-      to->set_mass(from.mass);
-      to->set_max_keys(from.max_keys);
-      to->set_dense_below(from.dense_below);
-      to->set_sinks(from.sinks);
-      to->set_recent(from.recent);
-      break;
-    case AttentionMode::kWindow:
-      to->set_mode(v1::ATTENTION_MODE_WINDOW);
-      to->set_window(from.window);
-      break;
-    case AttentionMode::kTopK:
-      to->set_mode(v1::ATTENTION_MODE_TOPK);
-      to->set_sparsity(from.sparsity);
-      break;
+  to->set_mode(static_cast<v1::AttentionMode>(TraitsOf(from.mode).wire));
+  if (TraitsOf(from.mode).searches) {
+    to->set_search(static_cast<v1::AttentionSearch>(TraitsOf(from.search).wire));
+  }
+  const google::protobuf::Reflection& fields = *to->GetReflection();
+  for (const Knob& knob : RequestKnobs()) {
+    if (!Applies(knob, from)) {
+      continue;
+    }
+    // What varies by head is not spelt out: tables of hundreds of numbers in every reply.
+    if (IsPerHead(knob, from)) {
+      fields.SetBool(to, FieldOf(*to, absl::StrCat(knob.name, "_per_head")), true);
+    } else if (IsInteger(knob)) {
+      fields.SetUInt32(to, FieldOf(*to, knob.name), static_cast<uint32_t>(Get(knob, from)));
+    } else {
+      fields.SetFloat(to, FieldOf(*to, knob.name), static_cast<float>(Get(knob, from)));
+    }
   }
 }
 
-void SetReport(const Event& event, v1::AttentionReport* to) {
+absl::StatusOr<AttentionSettings> ReadAttention(const v1::AttentionParams& from) {
+  AttentionSettings settings;
+  settings.mode = ModeOfWire(from.mode());
+  if (from.mode() != v1::ATTENTION_MODE_UNSPECIFIED && !settings.mode) {
+    return absl::InvalidArgumentError(absl::StrCat("mode: unknown value ", int{from.mode()}));
+  }
+  settings.search = SearchOfWire(from.search());
+  if (from.search() != v1::ATTENTION_SEARCH_UNSPECIFIED && !settings.search) {
+    return absl::InvalidArgumentError(absl::StrCat("search: unknown value ", int{from.search()}));
+  }
+  const google::protobuf::Reflection& fields = *from.GetReflection();
+  for (const Knob& knob : RequestKnobs()) {
+    const FieldDescriptor* field = FieldOf(from, knob.name);
+    if (fields.HasField(from, field)) {
+      RETURN_IF_ERROR(Set(knob,
+                          IsInteger(knob) ? static_cast<double>(fields.GetUInt32(from, field))
+                                          : static_cast<double>(fields.GetFloat(from, field)),
+                          &settings));
+    }
+  }
+  return settings;
+}
+
+void SetReport(const Ending& ending, v1::AttentionReport* to) {
   AttentionCounters all;
-  for (const AttentionCounters& phase : event.counters) {
+  for (const AttentionCounters& phase : ending.counters) {
     all += phase;
   }
-  SetAttention(event.attention, to->mutable_applied());
-  SetCounters(event.counters[static_cast<size_t>(Phase::kPrefill)], to->mutable_prefill());
-  SetCounters(event.counters[static_cast<size_t>(Phase::kDecode)], to->mutable_decode());
+  SetAttention(ending.attention, to->mutable_applied());
+  SetCounters(ending.counters[static_cast<size_t>(Phase::kPrefill)], to->mutable_prefill());
+  SetCounters(ending.counters[static_cast<size_t>(Phase::kDecode)], to->mutable_decode());
   to->set_near_share(Ratio(all.near_queries, all.queries));
   to->set_performed_over_dense_causal(Ratio(all.performed(), all.dense_equivalent()));
-  to->set_qk_performed_over_dense_causal(Ratio(
-      all.qk_exact + all.qk_centroid + all.com_test + all.index_build, all.dense_equivalent_qk));
-  to->set_fell_back(event.fell_back);
-  to->set_index_bytes(event.index_bytes);
-  to->set_index_build_seconds(event.timings.index_build_seconds);
+  to->set_qk_performed_over_dense_causal(Ratio(all.qk_performed(), all.dense_equivalent_qk));
+  to->set_fell_back(ending.fell_back);
+  to->set_index_bytes(ending.index_bytes);
+  to->set_index_build_seconds(ending.timings.index_build_seconds);
   if (all.recall_wanted > 0) {
     to->set_search_recall(Ratio(all.recall_found, all.recall_wanted));
   }

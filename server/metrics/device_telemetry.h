@@ -1,6 +1,7 @@
 #pragma once
 
-// What a device's driver tells about it beside our own counting: energy, memory, how busy it is.
+// Figures that a device's driver reports, independent of our own counting: energy, memory, and how
+// busy the device is.
 
 #include <cstdint>
 #include <memory>
@@ -11,7 +12,7 @@
 
 namespace alcca {
 
-// A reading; what this device or driver does not tell is absent.
+// One reading. A value that this device or driver does not report is absent.
 struct DeviceReading {
   std::optional<double> energy_joules;  // since the driver was loaded, of the whole device
   std::optional<double> power_watts;    // now

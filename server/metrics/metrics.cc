@@ -63,17 +63,6 @@ constexpr std::array kRejected = {RejectReason::kInvalid, RejectReason::kUnimple
                                   RejectReason::kQueueFull, RejectReason::kUnavailable,
                                   RejectReason::kDuplicateId};
 
-struct Kind {
-  const char* name;
-  int64_t AttentionCounters::*field;
-};
-constexpr std::array kKinds = {Kind{"qk_exact", &AttentionCounters::qk_exact},
-                               Kind{"qk_centroid", &AttentionCounters::qk_centroid},
-                               Kind{"com_test", &AttentionCounters::com_test},
-                               Kind{"index_build", &AttentionCounters::index_build},
-                               Kind{"pv_exact", &AttentionCounters::pv_exact},
-                               Kind{"pv_centroid", &AttentionCounters::pv_centroid},
-                               Kind{"running_sums", &AttentionCounters::running_sums}};
 constexpr std::array kPhaseNames = {"prefill", "decode"};
 
 // Opens a TCP connection and closes it again.
@@ -146,7 +135,8 @@ struct Metrics::Families {
                                      "Sequences evicted from the KV cache, to be recomputed.");
   std::array<Counter*, kFinished.size()> finished;
   std::array<Counter*, kRejected.size()> rejected;
-  Counter* interactions[kAttentionModeCount][kPhaseCount][kKinds.size()];
+  // By row of kCounters; null where it counts no interaction performed.
+  Counter* interactions[kAttentionModeCount][kPhaseCount][std::size(kCounters)] = {};
   Counter* dense_equivalent[kAttentionModeCount][kPhaseCount];
   Counter* queries[kAttentionModeCount];
   Counter* near_queries[kAttentionModeCount];
@@ -222,8 +212,11 @@ struct Metrics::Families {
         dense_equivalent[mode][phase] = &MakeCounter(
             "alcca_attention_dense_equivalent_total",
             "Interactions that dense attention would have done, causal, QK and PV.", labels);
-        for (size_t kind = 0; kind < kKinds.size(); ++kind) {
-          labels["kind"] = kKinds[kind].name;
+        for (size_t kind = 0; kind < std::size(kCounters); ++kind) {
+          if (!kCounters[kind].is_performed) {
+            continue;
+          }
+          labels["kind"] = kCounters[kind].name;
           interactions[mode][phase][kind] = &MakeCounter(
               "alcca_attention_interactions_total",
               "Interactions performed: one d-vector product, distance or accumulation.", labels);
@@ -350,24 +343,23 @@ void Metrics::GeneratedTokens(int64_t tokens) {
   f_->generation_tokens.Increment(static_cast<double>(tokens));
 }
 
-void Metrics::SequenceDone(const Event& event) {
-  f_->prompt_tokens.Increment(event.prompt_tokens);
-  f_->request_prompt.Observe(event.prompt_tokens);
-  f_->request_generation.Observe(event.completion_tokens);
-  f_->queue.Observe(event.timings.queue_seconds);
-  if (event.completion_tokens > 0) {
-    f_->prefill.Observe(event.timings.prefill_seconds);
-    f_->decode.Observe(event.timings.decode_seconds);
-    f_->inference.Observe(event.timings.prefill_seconds + event.timings.decode_seconds);
+void Metrics::SequenceDone(int32_t prompt_tokens, int32_t completion_tokens, const Ending& ending) {
+  f_->prompt_tokens.Increment(prompt_tokens);
+  f_->request_prompt.Observe(prompt_tokens);
+  f_->request_generation.Observe(completion_tokens);
+  f_->queue.Observe(ending.timings.queue_seconds);
+  if (completion_tokens > 0) {
+    f_->prefill.Observe(ending.timings.prefill_seconds);
+    f_->decode.Observe(ending.timings.decode_seconds);
+    f_->inference.Observe(ending.timings.prefill_seconds + ending.timings.decode_seconds);
   }
-  if (event.completion_tokens > 1) {
-    f_->tpot.Observe(event.timings.decode_seconds / (event.completion_tokens - 1));
+  if (completion_tokens > 1) {
+    f_->tpot.Observe(ending.timings.decode_seconds / (completion_tokens - 1));
   }
-  if (event.attention.mode == AttentionMode::kAlcca ||
-      event.attention.mode == AttentionMode::kMultipole) {
-    f_->index_build.Observe(event.timings.index_build_seconds);
+  if (TraitsOf(ending.attention.mode).keeps_state) {
+    f_->index_build.Observe(ending.timings.index_build_seconds);
   }
-  f_->fallbacks.Increment(event.fell_back ? 1 : 0);
+  f_->fallbacks.Increment(ending.fell_back ? 1 : 0);
 }
 
 void Metrics::Step(const StepStats& s) {
@@ -387,8 +379,10 @@ void Metrics::Step(const StepStats& s) {
       if (c.queries == 0) {
         continue;
       }
-      for (size_t kind = 0; kind < kKinds.size(); ++kind) {
-        f_->interactions[mode][phase][kind]->Increment(static_cast<double>(c.*kKinds[kind].field));
+      for (size_t kind = 0; kind < std::size(kCounters); ++kind) {
+        if (Counter* interactions = f_->interactions[mode][phase][kind]; interactions != nullptr) {
+          interactions->Increment(static_cast<double>(c.*kCounters[kind].field));
+        }
       }
       f_->dense_equivalent[mode][phase]->Increment(static_cast<double>(c.dense_equivalent()));
       f_->queries[mode]->Increment(static_cast<double>(c.queries));

@@ -1,6 +1,7 @@
 #pragma once
 
-// Prometheus, and only here. Names are the contract of docs/metrics.md; all base units.
+// The only user of Prometheus' library. docs/metrics.md is the contract of the names. All units are
+// base units.
 
 #include <cstdint>
 #include <memory>
@@ -10,19 +11,9 @@
 #include "absl/status/statusor.h"
 #include "engine/event.h"
 #include "server/metrics/device_telemetry.h"
+#include "server/metrics/serving_facts.h"
 
 namespace alcca {
-
-// What stays the same from the moment the model is loaded: limits, and what is served.
-struct ServingFacts {
-  double load_seconds = 0;
-  int64_t weight_bytes = 0, kv_bytes = 0;
-  int64_t kv_pages = 0, page_tokens = 0;
-  int64_t max_context = 0, max_num_seqs = 0, max_batch_tokens = 0;
-  int64_t max_queued_requests = 0, max_queued_tokens = 0;
-  double recall_bar = 0;  // attention.recall_bar
-  std::string model, device, weight_dtype, attention;
-};
 
 // Why a call never reached the engine's queue: label `reason` of alcca_requests_rejected_total.
 enum class RejectReason { kInvalid, kUnimplemented, kQueueFull, kUnavailable, kDuplicateId };
@@ -55,13 +46,13 @@ class Metrics {
   void Rejected(RejectReason reason);
   // The whole request ended: its worst sequence's reason, its longest sequence's tokens.
   void Finished(FinishReason reason, double e2e_seconds, int32_t longest_completion);
-  // One sequence's first token, also one that only ends its text / later ones; seconds since
-  // arrival / since the last one.
+  // A sequence's first token, in seconds since arrival (an end-of-text token counts); a later
+  // token, in seconds since the previous one.
   void FirstToken(double seconds);
   void NextTokens(double seconds);
   void GeneratedTokens(int64_t tokens);  // those of the answer
   // One sequence ended.
-  void SequenceDone(const Event& event);
+  void SequenceDone(int32_t prompt_tokens, int32_t completion_tokens, const Ending& ending);
   void Step(const StepStats& stats);
 
  private:

@@ -8,7 +8,7 @@
 
 #include <memory>
 
-#include "server/metrics/metrics.h"
+#include "server/metrics/serving_facts.h"
 
 namespace alcca {
 

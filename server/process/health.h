@@ -22,12 +22,14 @@ class HealthService final : public grpc::health::v1::Health::CallbackService {
   // Takes requests, from loaded to draining: "", "alcca.v1.Inference" and, while it also admits
   // them, "readiness".
   void SetReady(bool ready);
-  // The queue has room (true at first). Heard in "readiness" alone: who has a connection is better
-  // off with RESOURCE_EXHAUSTED and its retry delay than with a channel that reports failure.
+  // The queue has room (true at first). Only "readiness" reports it. A client that has a connection
+  // is better served by RESOURCE_EXHAUSTED with its retry delay than by a channel that reports
+  // failure.
   void SetAdmitting(bool admitting);
   // The step loop makes progress: "liveness".
   void SetLive(bool live);
-  // Hears the state of every service now and whenever states may have changed; must not call back.
+  // The listener is told the state of every service now, and whenever a state may have changed. It
+  // must not call back.
   using Listener = std::function<void(const std::string& service, bool serving)>;
   void SetListener(Listener listener);
   // Ends all watches, as a server must before it shuts down.

@@ -1,6 +1,6 @@
 #pragma once
 
-// What the probes hear of a loaded server, decided from a snapshot of its load. Pure: time is an
+// Decides what the probes of a loaded server answer, from a snapshot of its load. Pure: time is an
 // argument.
 
 #include <cstdint>
@@ -25,7 +25,7 @@ class ProbeJudge {
     bool live = true;    // the step loop makes progress
     bool admits = true;  // the queue has, or lately had, room
   };
-  // To be asked with a time that does not go back.
+  // The time of a call must not be earlier than that of the call before.
   Verdict Judge(const EngineLoad& load, TimePoint now);
 
  private:

@@ -1,7 +1,8 @@
 #pragma once
 
-// What a service manager is told: systemd's notification protocol (sd_notify(3)), which is a
-// datagram of assignments to the Unix socket in NOTIFY_SOCKET. Without such a socket all is silent.
+// Tells the service manager the state of the daemon by systemd's notification protocol
+// (sd_notify(3)): a datagram of assignments to the Unix socket in NOTIFY_SOCKET. Without such a
+// socket nothing is sent.
 
 #include <string>
 #include <string_view>

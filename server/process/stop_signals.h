@@ -1,8 +1,8 @@
-// SIGTERM and SIGINT. The process's first thread does nothing but take them while the daemon works
-// on another: the kernel hands a signal sent to the process to its first thread whenever that one
-// has not blocked it, so the handler never runs inside a thread of gRPC, of the engine or of a
-// library that started threads before main (OpenBLAS does, which is why sigwait behind a mask would
-// not do: such a thread blocks nothing).
+// SIGTERM and SIGINT. The first thread of the process only takes these signals, and the daemon runs
+// on another thread. The kernel delivers a signal of the process to its first thread if that thread
+// has not blocked it. The handler therefore never runs inside a thread of gRPC, of the engine, or
+// of a library that started threads before main. OpenBLAS starts such threads, and they block no
+// signal, so sigwait behind a mask would not work.
 #pragma once
 
 #include <functional>

@@ -7,13 +7,12 @@
 #include <openssl/x509.h>
 
 #include <ctime>
-#include <fstream>
 #include <mutex>
 #include <optional>
-#include <sstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/files.h"
 #include "base/status_macros.h"
 
 namespace alcca {
@@ -27,20 +26,13 @@ struct Free {
 template <typename T>
 using Owned = std::unique_ptr<T, Free>;
 
-constexpr size_t kMaxFileBytes = 1 << 20;  // a chain is a few KiB
+constexpr uint64_t kMaxFileBytes = 1 << 20;  // a chain is a few KiB
 
-absl::StatusOr<std::string> ReadFile(const char* name, const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::string text(kMaxFileBytes + 1, '\0');
-  if (in) {
-    in.read(text.data(), static_cast<std::streamsize>(text.size()));
-    text.resize(static_cast<size_t>(in.gcount()));
-  }
-  if (!in.is_open() || in.bad() || (text.empty() && !in.eof())) {
-    return absl::NotFoundError(absl::StrCat(name, ": ", path, ": cannot be read"));
-  }
-  if (text.size() > kMaxFileBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(name, ": ", path, ": is above 1 MiB"));
+// `name` is the configuration's key.
+absl::StatusOr<std::string> ReadPem(const char* name, const std::string& path) {
+  absl::StatusOr<std::string> text = ReadTextFile(path, kMaxFileBytes, FileKind::kAny);
+  if (!text.ok()) {
+    return absl::Status(text.status().code(), absl::StrCat(name, ": ", text.status().message()));
   }
   return text;
 }
@@ -156,8 +148,8 @@ class ReloadingCredentials final : public grpc::ServerCredentials {
 
 absl::StatusOr<TlsMaterial> ReadTls(const TlsFiles& files) {
   TlsMaterial material;
-  ASSIGN_OR_RETURN(material.cert, ReadFile("tls_cert", files.cert));
-  ASSIGN_OR_RETURN(material.key, ReadFile("tls_key", files.key));
+  ASSIGN_OR_RETURN(material.cert, ReadPem("tls_cert", files.cert));
+  ASSIGN_OR_RETURN(material.key, ReadPem("tls_key", files.key));
   ASSIGN_OR_RETURN(const Owned<X509> x509,
                    ParseCertificates("tls_cert", files.cert, material.cert));
   const Owned<BIO> bio = Memory(material.key);
@@ -174,7 +166,7 @@ absl::StatusOr<TlsMaterial> ReadTls(const TlsFiles& files) {
         "tls_key: ", files.key, ": does not belong to the certificate in ", files.cert));
   }
   if (!files.client_ca.empty()) {
-    ASSIGN_OR_RETURN(material.client_ca, ReadFile("tls_client_ca", files.client_ca));
+    ASSIGN_OR_RETURN(material.client_ca, ReadPem("tls_client_ca", files.client_ca));
     RETURN_IF_ERROR(
         ParseCertificates("tls_client_ca", files.client_ca, material.client_ca).status());
   }

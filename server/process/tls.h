@@ -35,8 +35,8 @@ struct TlsMaterial {
 // the key, the file and the rule.
 absl::StatusOr<TlsMaterial> ReadTls(const TlsFiles& files);
 
-// Told of the first reading and of every later one that differs: the new material, or why the old
-// one stays in use. Called from gRPC's threads, one call at a time.
+// Receives the first reading and every later one that differs: the new material, or the reason why
+// the old one stays in use. Called from gRPC's threads, one call at a time.
 using TlsObserver = std::function<void(const absl::StatusOr<TlsMaterial>&)>;
 
 // Credentials that read the files again at every handshake (TLS 1.2 and 1.3; with client_ca a

@@ -86,7 +86,7 @@ TEST_P(AttentionBf16, SearchesFindTheSameKeys) {
 TEST_P(AttentionBf16, MultipoleOpensTheSameClusters) {
   Geometry geometry = MakeGeometry(4, 2, 64);
   geometry.page_tokens = 64;
-  AttentionParams params{.mode = AttentionMode::kMultipole};
+  AttentionParams params{{.mode = AttentionMode::kMultipole}};
   params.dense_below = 0;
   params.max_keys = 96;
   params.mass = 0.9f;

@@ -30,10 +30,10 @@ inline Geometry MakeGeometry(int32_t heads, int32_t kv_heads, int32_t head_dim) 
 }
 
 inline AttentionParams Dense() {
-  return {.mode = AttentionMode::kDense};
+  return {{.mode = AttentionMode::kDense}};
 }
 inline AttentionParams Alcca(int32_t k, float theta = 0.0f, float epsilon = 1e-8f) {
-  return {.mode = AttentionMode::kAlcca, .theta = theta, .k = k, .epsilon = epsilon};
+  return {{.mode = AttentionMode::kAlcca, .theta = theta, .k = k, .epsilon = epsilon}};
 }
 inline AttentionParams Tree(int32_t k, int32_t distances, int32_t recent, float theta = 0.0f) {
   AttentionParams params = Alcca(k, theta);
@@ -44,10 +44,10 @@ inline AttentionParams Tree(int32_t k, int32_t distances, int32_t recent, float 
   return params;
 }
 inline AttentionParams Window(int32_t window) {
-  return {.mode = AttentionMode::kWindow, .window = window};
+  return {{.mode = AttentionMode::kWindow, .window = window}};
 }
 inline AttentionParams TopK(float sparsity) {
-  return {.mode = AttentionMode::kTopK, .sparsity = sparsity};
+  return {{.mode = AttentionMode::kTopK, .sparsity = sparsity}};
 }
 
 inline Tokens RandomTokens(const Geometry& geometry, int32_t count, uint64_t seed) {
@@ -89,6 +89,7 @@ class Rig {
                  .page_tokens = geometry.page_tokens,
                  .pages = pages};
     kv_ = backend.MakeKvCache(kv_shape_).value();
+    no_frequencies_ = backend.MakeVector(Host(1, shape.head_dim / 2).tensor()).value();
     // What no token has written must not be read.
     if (auto* host = dynamic_cast<KvCacheHost*>(kv_.get())) {
       std::fill_n(host->Keys(0, 0, 0), host->bytes() / sizeof(float),
@@ -157,12 +158,12 @@ class Rig {
                                  .query_count = piece.count,
                                  .kv_len = kv_len,
                                  .pages = s.pages.data(),
-                                 .attention = s.params,
+                                 .attention = &s.params,
                                  .state = s.state.get(),
                                  .counters = &s.counters[static_cast<size_t>(phase)]});
       batch.token_ids.resize(batch.token_ids.size() + piece.count, 0);
     }
-    // At position 0 RoPE turns nothing: the cache gets the rows as they are.
+    // RoPE turns by nothing: the cache gets the rows as they are.
     batch.positions.assign(batch.token_ids.size(), 0);
     backend_.BeginStep(batch);
     for (int32_t layer = 0; layer < geometry_.layers; ++layer) {
@@ -171,7 +172,7 @@ class Rig {
         std::copy_n(&s.tokens[layer].at(position, 0), rows.cols, &rows.at(row, 0));
       });
       const auto qkv = Upload(backend_, rows);
-      backend_.RopeAndStore(qkv->view(), *kv_, layer, batch, geometry_.shape, {});
+      backend_.RopeAndStore(qkv->view(), *kv_, layer, batch, geometry_.shape, *no_frequencies_);
       if (attend) {
         const int32_t cols = geometry_.shape.heads * geometry_.shape.head_dim;
         const auto out = Upload(backend_, Poison(rows.rows, cols));
@@ -204,6 +205,7 @@ class Rig {
   const int32_t pages_;
   KvShape kv_shape_;
   std::unique_ptr<KvCache> kv_;
+  std::unique_ptr<Buffer> no_frequencies_;  // zeros
   int32_t used_pages_ = 0;
   std::vector<Sequence> sequences_;
 };

@@ -26,7 +26,8 @@ std::string Name(const Geometry& g, int32_t count, const AttentionParams& params
          std::to_string(params.window) + " sparsity " + std::to_string(params.sparsity);
 }
 
-// What also holds whoever searches exactly; other modes in these tests are the searches' company.
+// Properties of exact search that must hold for every implementation of it (our kernels and FAISS).
+// Sequences in other modes appear in these batches only as neighbours.
 class AlccaAttention : public AttentionConformance {};
 class AlccaAttentionCounting : public AttentionCounting {};
 

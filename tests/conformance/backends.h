@@ -16,6 +16,7 @@
 #include "gtest/gtest.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/device_words/emulated/backend_emulated.h"
+#include "kernels/make_backend.h"
 
 namespace alcca {
 
@@ -59,7 +60,7 @@ inline std::vector<BackendCase> ExactCases() {
   return cases;
 }
 
-// Where exact search is all that is tested: the choice of who searches concerns nothing else.
+// For tests of exact search alone, because the choice of the searcher concerns nothing else.
 inline std::vector<BackendCase> ExactSearchCases() {
   std::vector<BackendCase> cases = ExactCases();
   for (const char* isa : {"cuda_emulated_faiss", "cuda_faiss"}) {
@@ -129,6 +130,16 @@ inline Host RandomHost(int32_t rows, int32_t cols, uint64_t seed, float deviatio
   return host;
 }
 
+// RoPE's: 1 / theta^(2i / head_dim).
+inline std::unique_ptr<Buffer> Frequencies(Backend& backend, int32_t head_dim, float theta) {
+  Host frequencies(1, head_dim / 2);
+  for (int32_t i = 0; i < head_dim / 2; ++i) {
+    frequencies.at(0, i) =
+        1.0f / std::pow(theta, static_cast<float>(2 * i) / static_cast<float>(head_dim));
+  }
+  return backend.MakeVector(frequencies.tensor()).value();
+}
+
 // Outputs start as NaN, so that an element an op forgets is seen.
 inline Host Poison(int32_t rows, int32_t cols) {
   return Host(rows, cols, std::numeric_limits<float>::quiet_NaN());
@@ -172,8 +183,7 @@ inline void ExpectNear(const Host& actual, const Host& expected, const Host& mag
   }
 }
 
-// One backend and the reference. Skips where the machine lacks the backend's instruction set or
-// card.
+// One backend and the reference. Skips if the machine lacks the backend's instruction set or card.
 class ConformanceTest : public ::testing::TestWithParam<BackendCase> {
  protected:
   explicit ConformanceTest(SamplingLimits sampling = {}) : sampling_(sampling) {}

@@ -12,9 +12,11 @@ namespace alcca {
 namespace {
 
 std::vector<WeightDType> DTypes(const BackendCase& backend) {
-  std::vector<WeightDType> dtypes = {WeightDType::kF32, WeightDType::kBF16, WeightDType::kInt8};
-  if (backend.is_cuda()) {
-    dtypes.push_back(WeightDType::kFp8);
+  std::vector<WeightDType> dtypes;
+  for (const WeightFormat& format : kWeightFormats) {
+    if (backend.is_cuda() ? format.on_cuda : format.on_cpu) {
+      dtypes.push_back(format.dtype);
+    }
   }
   return dtypes;
 }
@@ -61,7 +63,7 @@ constexpr Shape kShapes[] = {{1, 1, 1},     {1, 8, 7},      {2, 33, 16},   {3, 9
                              {129, 5, 1},   {1, 4099, 129}, {7, 130, 513}, {99, 131, 48}};
 
 std::string Name(WeightDType dtype, const Shape& s) {
-  return std::string(WeightDTypeName(dtype)) + " rows " + std::to_string(s.rows) + " cols " +
+  return std::string(FormatOf(dtype).name) + " rows " + std::to_string(s.rows) + " cols " +
          std::to_string(s.cols) + " features " + std::to_string(s.features);
 }
 
@@ -166,7 +168,7 @@ TEST_P(MatMulConformance, ZeroRowsAndExtremes) {
     x.at(5, k) = -0.0f;
   }
   for (const WeightDType dtype : DTypes(GetParam())) {
-    Compare(x, w, dtype, std::string("extremes ") + WeightDTypeName(dtype));
+    Compare(x, w, dtype, std::string("extremes ") + FormatOf(dtype).name);
   }
 }
 
@@ -180,7 +182,7 @@ TEST_P(MatMulConformance, NonFiniteActivationsStayInTheirRow) {
       const auto matrix = MakeMatrix(*backend_, w, dtype);
       const Host y = MatMul(*backend_, x, *matrix), expected = MatMul(*backend_, clean, *matrix);
       for (const int32_t row : {0, 2, 4}) {
-        ExpectSameBits(y.RowRange(row, 1), expected.RowRange(row, 1), WeightDTypeName(dtype));
+        ExpectSameBits(y.RowRange(row, 1), expected.RowRange(row, 1), FormatOf(dtype).name);
       }
       EXPECT_TRUE(std::isnan(y.at(1, 0)));
       EXPECT_FALSE(std::isfinite(y.at(3, 0)));
@@ -207,7 +209,7 @@ TEST_P(MatMulConformance, EightBitsStayCloseToFloat) {
       error += std::pow(double{y.values[i]} - exact.values[i], 2);
       power += std::pow(double{exact.values[i]}, 2);
     }
-    EXPECT_LT(std::sqrt(error / power), bound) << WeightDTypeName(dtype);
+    EXPECT_LT(std::sqrt(error / power), bound) << FormatOf(dtype).name;
   }
 }
 
@@ -249,7 +251,7 @@ TEST_P(MatMulConformance, RowsDoNotDependOnThreads) {
     for (const int32_t threads : {1, 2, 3, 5}) {
       const auto other = MakeBackend({GetParam().isa, threads}).value();
       ExpectSameBits(MatMul(*other, x, *MakeMatrix(*other, w, dtype)), expected,
-                     std::string(WeightDTypeName(dtype)) + " threads " + std::to_string(threads));
+                     std::string(FormatOf(dtype).name) + " threads " + std::to_string(threads));
     }
   }
 }
@@ -278,7 +280,92 @@ TEST_P(MatMulConformance, StacksPartsOfEverySourceType) {
   for (const WeightDType dtype : DTypes(GetParam())) {
     const Host stacked = MatMul(*backend_, x, *backend_->MakeMatrix(parts, dtype).value());
     ExpectSameBits(stacked, MatMul(*backend_, x, *MakeMatrix(*backend_, rounded, dtype)),
-                   WeightDTypeName(dtype));
+                   FormatOf(dtype).name);
+  }
+}
+
+std::unique_ptr<Matrix> MakeBiased(Backend& backend, const Host& w, WeightDType dtype,
+                                   const Host& bias) {
+  const HostTensor tensor = w.tensor(), vector = bias.tensor();
+  return backend.MakeMatrix({&tensor, 1}, dtype, {&vector, 1}).value();
+}
+
+// Every format, odd shapes, overwriting and adding: what the reference says, bias included.
+TEST_P(MatMulConformance, BiasIsAddedOnce) {
+  for (const WeightDType dtype : DTypes(GetParam())) {
+    for (const Shape& s : kShapes) {
+      const Host x = RandomHost(s.rows, s.cols, 31), w = RandomHost(s.features, s.cols, 32, 0.02f);
+      const Host bias = RandomHost(1, s.features, 33, 3.0f);
+      const auto tuned = MakeBiased(*backend_, w, dtype, bias);
+      const auto plain = MakeBiased(*reference_, w, dtype, bias);
+      EXPECT_GT(tuned->bytes(), MakeMatrix(*backend_, w, dtype)->bytes());
+      const bool fp8_sums = RoundsToFp8(GetParam(), dtype, x.rows, w.rows);
+      const Host read = fp8_sums ? RoundedToFp8(x) : x, before = RandomHost(s.rows, s.features, 34);
+      Host magnitude = MatMul(*reference_, Abs(x),
+                              *MakeBiased(*reference_, Abs(w), WeightDType::kF32, Abs(bias)),
+                              Abs(before), Accumulate::kAdd);
+      const double tolerance = Tolerance(GetParam(), dtype, fp8_sums);
+      ExpectNear(MatMul(*backend_, x, *tuned), MatMul(*reference_, read, *plain), magnitude,
+                 tolerance, 1e-30, Name(dtype, s));
+      ExpectNear(MatMul(*backend_, x, *tuned, before, Accumulate::kAdd),
+                 MatMul(*reference_, read, *plain, before, Accumulate::kAdd), magnitude, tolerance,
+                 1e-30, Name(dtype, s) + " add");
+    }
+  }
+}
+
+// A row's bits with a bias are as independent of the batch as without.
+TEST_P(MatMulConformance, BiasedRowsDoNotDependOnTheBatch) {
+  const Host w = RandomHost(70, 259, 35, 0.05f), bias = RandomHost(1, 70, 36);
+  const Host x = RandomHost(129, 259, 37);
+  for (const WeightDType dtype : DTypes(GetParam())) {
+    if (SumsDependOnRows(GetParam(), dtype)) {
+      continue;
+    }
+    const auto matrix = MakeBiased(*backend_, w, dtype, bias);
+    const Host all = MatMul(*backend_, x, *matrix);
+    for (const int32_t row : {0, 12, 95, 128}) {
+      ExpectSameBits(MatMul(*backend_, x.RowRange(row, 1), *matrix), all.RowRange(row, 1),
+                     FormatOf(dtype).name);
+    }
+  }
+}
+
+TEST_P(MatMulConformance, BiasesStackAsTheirPartsDo) {
+  const Host w = RandomHost(50, 37, 38), x = RandomHost(4, 37, 39), bias = RandomHost(1, 50, 40);
+  Host rounded = bias;
+  std::vector<uint16_t> bf16(20);
+  for (size_t i = 0; i < bf16.size(); ++i) {
+    bf16[i] = FloatToBFloat16(bias.values[i]);
+    rounded.values[i] = BFloat16ToFloat(bf16[i]);
+  }
+  const auto at = [](const Host& host, int32_t row) {
+    return reinterpret_cast<const std::byte*>(host.values.data() + row * host.cols);
+  };
+  const HostTensor parts[] = {{at(w, 0), DType::kF32, 20, 37}, {at(w, 20), DType::kF32, 30, 37}};
+  const HostTensor biases[] = {
+      {reinterpret_cast<const std::byte*>(bf16.data()), DType::kBF16, 1, 20},
+      {reinterpret_cast<const std::byte*>(bias.values.data() + 20), DType::kF32, 1, 30}};
+  for (const WeightDType dtype : DTypes(GetParam())) {
+    ExpectSameBits(MatMul(*backend_, x, *backend_->MakeMatrix(parts, dtype, biases).value()),
+                   MatMul(*backend_, x, *MakeBiased(*backend_, w, dtype, rounded)),
+                   FormatOf(dtype).name);
+  }
+}
+
+TEST_P(MatMulConformance, BadBiasesAreRefused) {
+  const Host w(3, 4, 1.0f), fits(1, 3, 1.0f), narrow(1, 2, 1.0f), tall(3, 1, 1.0f);
+  const HostTensor part = w.tensor();
+  for (Backend* backend : {backend_.get(), reference_.get()}) {
+    const auto refuses = [&](const std::vector<HostTensor>& biases) {
+      return absl::IsInvalidArgument(
+          backend->MakeMatrix({&part, 1}, WeightDType::kF32, biases).status());
+    };
+    EXPECT_TRUE(refuses({narrow.tensor()}));
+    EXPECT_TRUE(refuses({tall.tensor()}));
+    EXPECT_TRUE(refuses({fits.tensor(), fits.tensor()}));
+    EXPECT_TRUE(refuses({{nullptr, DType::kF32, 1, 3}}));
+    EXPECT_FALSE(refuses({fits.tensor()}));
   }
 }
 

@@ -8,7 +8,7 @@ namespace alcca {
 namespace {
 
 AttentionParams Multipole(float mass, int32_t max_keys, int32_t sinks = 16, int32_t recent = 64) {
-  AttentionParams params{.mode = AttentionMode::kMultipole};
+  AttentionParams params{{.mode = AttentionMode::kMultipole}};
   params.mass = mass;
   params.max_keys = max_keys;
   params.sinks = sinks;

@@ -105,6 +105,7 @@ TEST_P(OpsConformance, RopeAndStore) {
         .layers = 2, .kv_heads = 2, .head_dim = d, .page_tokens = 4, .pages = 8};
     const AttentionShape shape = {.heads = 4, .kv_heads = 2, .head_dim = d};
     const std::vector<int32_t> first_pages = {5, 2, 7}, second_pages = {1, 0};
+    const AttentionParams dense;
     Batch batch;
     batch.token_ids.resize(12);
     for (int32_t i = 0; i < 9; ++i) {
@@ -118,12 +119,12 @@ TEST_P(OpsConformance, RopeAndStore) {
                           .query_count = 9,
                           .kv_len = 11,
                           .pages = first_pages.data(),
-                          .attention = {}};
+                          .attention = &dense};
     batch.sequences[1] = {.query_start = 9,
                           .query_count = 3,
                           .kv_len = 7,
                           .pages = second_pages.data(),
-                          .attention = {}};
+                          .attention = &dense};
     const Host qkv = RandomHost(12, shape.qkv_cols(), 26);
     const size_t floats = kv_shape.PageBytes(1) * static_cast<size_t>(kv_shape.pages);
     std::vector<Host> rotated, caches;
@@ -133,9 +134,9 @@ TEST_P(OpsConformance, RopeAndStore) {
       if (host != nullptr) {
         std::fill_n(host->Keys(0, 0, 0), floats, -1.0f);
       }
-      const auto x = Upload(*backend, qkv);
+      const auto x = Upload(*backend, qkv), frequencies = Frequencies(*backend, d, 1e6f);
       backend->BeginStep(batch);
-      backend->RopeAndStore(x->view(), *kv, 1, batch, shape, {.theta = 1e6f});
+      backend->RopeAndStore(x->view(), *kv, 1, batch, shape, *frequencies);
       backend->EndStep(batch);
       rotated.push_back(Download(*backend, x->view()));
       if (host != nullptr) {
@@ -156,8 +157,9 @@ TEST_P(OpsConformance, RopeAndStore) {
     alone.sequences[0].query_start = 0;
     auto kv = backend_->MakeKvCache(kv_shape).value();
     const auto x = Upload(*backend_, qkv.RowRange(9, 3));
+    const auto frequencies = Frequencies(*backend_, d, 1e6f);
     backend_->BeginStep(alone);
-    backend_->RopeAndStore(x->view(), *kv, 1, alone, shape, {.theta = 1e6f});
+    backend_->RopeAndStore(x->view(), *kv, 1, alone, shape, *frequencies);
     backend_->EndStep(alone);
     ExpectSameBits(Download(*backend_, x->view()), rotated[0].RowRange(9, 3), what + " alone");
   }

@@ -41,14 +41,19 @@ void ExpectStored(DType dtype, float (*rounded)(float)) {
   const auto& cache = dynamic_cast<const KvCacheCuda&>(*kv);
   EXPECT_EQ(kv->bytes(), kv_shape.PageBytes(sizeof(E)) * 5);
   const std::vector<int32_t> pages = {3, 1};
+  const AttentionParams dense;
   Batch batch;
   batch.token_ids.resize(5);
   batch.positions = {2, 3, 4, 5, 6};
-  batch.sequences = {
-      {.query_start = 0, .query_count = 5, .kv_len = 7, .pages = pages.data(), .attention = {}}};
+  batch.sequences = {{.query_start = 0,
+                      .query_count = 5,
+                      .kv_len = 7,
+                      .pages = pages.data(),
+                      .attention = &dense}};
   const auto qkv = Upload(*backend, RandomHost(5, shape.qkv_cols(), 31));
+  const auto frequencies = Frequencies(*backend, 8, 1e4f);
   backend->BeginStep(batch);
-  backend->RopeAndStore(qkv->view(), *kv, 1, batch, shape, {});
+  backend->RopeAndStore(qkv->view(), *kv, 1, batch, shape, *frequencies);
   backend->EndStep(batch);
   const Host rows = Download(*backend, qkv->view());
   const size_t elements = kv_shape.PageBytes(1) * 5 / 4;  // of one layer's keys

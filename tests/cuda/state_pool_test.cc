@@ -37,7 +37,7 @@ TEST(StatePool, WhatASequenceHoldsGoesBackWithIt) {
   const auto pool = std::make_shared<StatePool>(budget.Allocate(size_t{2} << 20, "pool").value());
   const KvShape shape = {
       .layers = 2, .kv_heads = 2, .head_dim = 32, .page_tokens = 64, .pages = 16};
-  AttentionParams params = {.mode = AttentionMode::kAlcca, .search = KeySearch::kTree};
+  AttentionParams params = {{.mode = AttentionMode::kAlcca, .search = KeySearch::kTree}};
   {
     auto state = AttentionStateCuda::Make(pool, shape, params).value();
     EXPECT_TRUE(state->ReserveTokens(params, 4, 300));

@@ -40,7 +40,7 @@ TEST(Lifecycle, IdleDaemonEndsAtOnceOnSigterm) {
 }
 
 TEST(Lifecycle, DrainFinishesWhatRunsAndRefusesTheRest) {
-  DaemonProcess daemon;
+  DaemonProcess daemon({"--drain-timeout-seconds=300"});  // a sanitizer's daemon is slow
   ASSERT_TRUE(daemon.serving());
   Client client(daemon.grpc());
   const auto health = Health::NewStub(client.channel());

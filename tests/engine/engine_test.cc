@@ -32,10 +32,10 @@ using testing::SchedulerHarness;
 // Collects what comes out; any thread may wait for a state of it.
 class CollectingSink final : public EventSink {
  public:
-  void OnStep(std::vector<Event> events, const StepStats& stats) override {
+  void OnStep(std::vector<TokenNews> news, const StepStats& stats) override {
     {
       const std::lock_guard lock(mutex_);
-      completions_.Take(std::move(events));
+      completions_.Take(std::move(news));
       last_stats_ = stats;
       ++steps_;
     }
@@ -45,7 +45,7 @@ class CollectingSink final : public EventSink {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return completions_.finished() >= count; });
   }
-  // Until the report without events that follows the last finish.
+  // Until the report without news that follows the last finish.
   StepStats AwaitIdleReport() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] {
@@ -160,9 +160,9 @@ std::string OrderOfThings(bool asynchronous) {
   class Recorder final : public EventSink {
    public:
     explicit Recorder(std::string* order) : order_(order) {}
-    void OnStep(std::vector<Event> events, const StepStats&) override {
-      for (const Event& event : events) {
-        order_->append(event.token_ids.size(), 't');
+    void OnStep(std::vector<TokenNews> news, const StepStats&) override {
+      for (const TokenNews& one : news) {
+        order_->append(one.token_ids.size(), 't');
       }
     }
 
@@ -438,24 +438,6 @@ TEST(Engine, SubmitRacesWithStop) {
     EXPECT_EQ(sink.completions().finished(), accepted);
     EXPECT_TRUE(engine->Idle());
   }
-}
-
-TEST(TokenRate, IsTheMeanOfTheLastWholeSeconds) {
-  const auto at = [](double seconds) {
-    return TimePoint() + std::chrono::duration_cast<Clock::duration>(
-                             std::chrono::duration<double>(100 + seconds));
-  };
-  TokenRate rate;
-  EXPECT_EQ(rate.PerSecond(at(0)), 0);
-  for (int i = 0; i < 20; ++i) {
-    rate.Add(5, at(i * 0.5));  // 10 a second from 0 to 10
-  }
-  EXPECT_DOUBLE_EQ(rate.PerSecond(at(10.1)), 10);
-  EXPECT_DOUBLE_EQ(rate.PerSecond(at(12.1)), 6);
-  EXPECT_DOUBLE_EQ(rate.PerSecond(at(15.1)), 0);
-  rate.Add(50, at(200));
-  EXPECT_DOUBLE_EQ(rate.PerSecond(at(200.5)), 0);
-  EXPECT_DOUBLE_EQ(rate.PerSecond(at(201)), 10);
 }
 
 }  // namespace

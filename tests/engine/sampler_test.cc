@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/make_backend.h"
 #include "tests/testing/scheduler_harness.h"
 
 namespace alcca {

@@ -26,7 +26,7 @@ constexpr int32_t kEos = 2;
 constexpr int32_t kVocab = 263;
 
 const Tokenizer& TestTokenizer() {
-  static const Tokenizer tokenizer = MakeByteTokenizer({"a", "b", "ab", "\xC3\xA9"});
+  static const SentencePieceTokenizer tokenizer = MakeByteTokenizer({"a", "b", "ab", "\xC3\xA9"});
   return tokenizer;
 }
 
@@ -86,12 +86,12 @@ void ExpectSamePrefix(const Completion& c, const Completion& alone) {
     EXPECT_EQ(c.finish(), alone.finish());
     EXPECT_EQ(c.tokens, alone.tokens);
     EXPECT_EQ(c.text, alone.text);
-    EXPECT_EQ(c.last.matched_stop, alone.last.matched_stop);
+    EXPECT_EQ(c.ending.matched_stop, alone.ending.matched_stop);
     EXPECT_EQ(c.logprobs.size(), alone.logprobs.size());
     EXPECT_EQ(c.prompt_logprobs.size(), alone.prompt_logprobs.size());
     EXPECT_EQ(c.first_tokens, 1);
-    if (c.last.timings.preemptions == 0) {
-      EXPECT_EQ(c.last.counters, alone.last.counters);
+    if (c.ending.timings.preemptions == 0) {
+      EXPECT_EQ(c.ending.counters, alone.ending.counters);
     }
   } else {
     ASSERT_LE(c.tokens.size(), alone.tokens.size());

@@ -122,15 +122,15 @@ TEST(Scheduler, PreemptsTheYoungestAndResumesItUnchanged) {
     preemptions += h.Step().preemptions;
   }
   EXPECT_GT(preemptions, 0);
-  EXPECT_EQ(h.completions().at(1).last.timings.preemptions, 0);
-  EXPECT_EQ(h.completions().at(2).last.timings.preemptions, preemptions);
+  EXPECT_EQ(h.completions().at(1).ending.timings.preemptions, 0);
+  EXPECT_EQ(h.completions().at(2).ending.timings.preemptions, preemptions);
   for (const uint64_t key : {1, 2}) {
     EXPECT_EQ(h.completions().at(key).tokens, solo(key).tokens);
     EXPECT_EQ(h.completions().at(key).first_tokens, 1);
   }
   // Computing again is work, and is counted as such.
-  EXPECT_GT(h.completions().at(2).last.counters[0].queries, solo(2).last.counters[0].queries);
-  EXPECT_EQ(h.completions().at(1).last.counters[0], solo(1).last.counters[0]);
+  EXPECT_GT(h.completions().at(2).ending.counters[0].queries, solo(2).ending.counters[0].queries);
+  EXPECT_EQ(h.completions().at(1).ending.counters[0], solo(1).ending.counters[0]);
 }
 
 TEST(Scheduler, CancelFreesEverythingWithinTheStep) {
@@ -152,7 +152,7 @@ TEST(Scheduler, CancelFreesEverythingWithinTheStep) {
   EXPECT_EQ(h.completions().finished(), 5);
   for (const auto& [key, completion] : h.completions().all()) {
     EXPECT_EQ(completion.finish(), FinishReason::kAbort);
-    EXPECT_EQ(completion.last.counters == PhaseCounters{}, key.first == 4);
+    EXPECT_EQ(completion.ending.counters == PhaseCounters{}, key.first == 4);
   }
   EXPECT_EQ(stats.running + stats.waiting + stats.batch_tokens + stats.index_bytes, 0);
   EXPECT_TRUE(h.scheduler().Empty());
@@ -180,7 +180,7 @@ TEST(Scheduler, DeadlinesEndQueuedAndRunning) {
   EXPECT_EQ(h.completions().at(1).tokens.size(), 4u);
   EXPECT_EQ(h.completions().at(2).finish(), FinishReason::kDeadline);
   EXPECT_EQ(h.completions().at(2).tokens.size(), 0u);
-  EXPECT_DOUBLE_EQ(h.completions().at(2).last.timings.queue_seconds, 0.003);
+  EXPECT_DOUBLE_EQ(h.completions().at(2).ending.timings.queue_seconds, 0.003);
   EXPECT_EQ(h.completions().at(3).tokens.size(), 2u);
   EXPECT_TRUE(h.scheduler().Empty());
   EXPECT_EQ(h.scheduler().Stats().kv_pages_used, 0);
@@ -222,9 +222,9 @@ TEST(Scheduler, ASequenceThatCannotGoOnEndsAlone) {
   h.Submit(MakeRequest(4, 4, 8));
   h.Finish();
   EXPECT_EQ(h.completions().at(1).finish(), FinishReason::kError);
-  EXPECT_EQ(h.completions().at(1).last.error.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(h.completions().at(1).ending.error.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(h.completions().at(2).finish(), FinishReason::kError);
-  EXPECT_EQ(h.completions().at(2).last.error.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(h.completions().at(2).ending.error.code(), absl::StatusCode::kInternal);
   EXPECT_EQ(h.completions().at(3).finish(), FinishReason::kError);
   EXPECT_EQ(h.completions().at(4).finish(), FinishReason::kLength);
   EXPECT_EQ(h.scheduler().Stats().kv_pages_used, 0);
@@ -283,7 +283,8 @@ TEST(Scheduler, StepCountersAddUpToThoseOfTheRequests) {
   }
   for (const auto& [key, completion] : h.completions().all()) {
     for (int phase = 0; phase < kPhaseCount; ++phase) {
-      requests[size_t(completion.last.attention.mode)][phase] += completion.last.counters[phase];
+      requests[size_t(completion.ending.attention.mode)][phase] +=
+          completion.ending.counters[phase];
     }
   }
   EXPECT_EQ(steps, requests);
@@ -298,12 +299,12 @@ TEST(Scheduler, TimingsAreThoseOfTheArguments) {
   h.Submit(MakeRequest(1, 4, 3));   // steps 1..3
   h.Submit(MakeRequest(2, 20, 5));  // prefill in steps 4, 5, 6; last token in step 10
   h.Finish();
-  const Timings& t = h.completions().at(2).last.timings;
+  const Timings& t = h.completions().at(2).ending.timings;
   EXPECT_DOUBLE_EQ(t.queue_seconds, 0.004);
   EXPECT_DOUBLE_EQ(t.prefill_seconds, 0.002);
   EXPECT_DOUBLE_EQ(t.decode_seconds, 0.004);
   EXPECT_DOUBLE_EQ(t.index_build_seconds, 24e-6);
-  EXPECT_EQ(h.completions().at(2).last.index_bytes, 8 * 24);
+  EXPECT_EQ(h.completions().at(2).ending.index_bytes, 8 * 24);
 }
 
 // As many steps as tokens after the first: the step of a token that only ends the text is not one.
@@ -317,7 +318,7 @@ TEST(Scheduler, DecodingEndsWithTheLastTokenOfTheAnswer) {
     const Completion& c = h.completions().at(1);
     EXPECT_EQ(c.finish(), FinishReason::kStop);
     EXPECT_EQ(std::ssize(c.tokens), answered);
-    EXPECT_NEAR(c.last.timings.decode_seconds, 1e-3 * std::max(0, answered - 1), 1e-9);
+    EXPECT_NEAR(c.ending.timings.decode_seconds, 1e-3 * std::max(0, answered - 1), 1e-9);
   }
 }
 

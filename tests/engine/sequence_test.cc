@@ -24,10 +24,10 @@ constexpr int32_t kEos = 2;
 constexpr int32_t Byte(uint8_t byte) {
   return 3 + byte;
 }
-constexpr int32_t kHello = 259, kStop = 260, kAb = 261, kC = 262, kWorld = 263;
+constexpr int32_t kHello = 259, kAb = 261, kC = 262, kWorld = 263;  // 260: "STOP"
 
 const Tokenizer& TestTokenizer() {
-  static const Tokenizer tokenizer =
+  static const SentencePieceTokenizer tokenizer =
       MakeByteTokenizer({"hello", "STOP", "ab", "c", "\xE2\x96\x81world"});
   return tokenizer;
 }
@@ -58,7 +58,7 @@ TEST(Sequence, RunsToMaxTokens) {
   EXPECT_EQ(c.finish(), FinishReason::kLength);
   EXPECT_EQ(c.tokens, (std::vector<int32_t>{kHello, kWorld, kC}));
   EXPECT_EQ(c.text, "hello worldc");
-  EXPECT_EQ(c.last.prompt_tokens, 1);
+  EXPECT_EQ(c.prompt_tokens, 1);
 }
 
 TEST(Sequence, AnEndTokenIsNotPartOfTheOutput) {
@@ -67,7 +67,7 @@ TEST(Sequence, AnEndTokenIsNotPartOfTheOutput) {
     params.stop_token_ids = {eos};  // an end token first of all
     const Completion c = Complete({kHello, eos}, params);
     EXPECT_EQ(c.finish(), FinishReason::kStop);
-    EXPECT_TRUE(std::holds_alternative<std::monostate>(c.last.matched_stop));
+    EXPECT_TRUE(std::holds_alternative<std::monostate>(c.ending.matched_stop));
     EXPECT_EQ(c.tokens, (std::vector<int32_t>{kHello}));
     EXPECT_EQ(c.text, "hello");
   }
@@ -96,7 +96,7 @@ TEST(Sequence, StopTokenIds) {
   params.stop_token_ids = {kC};
   const Completion c = Complete({kHello, kAb, kC}, params);
   EXPECT_EQ(c.finish(), FinishReason::kStop);
-  EXPECT_EQ(std::get<int32_t>(c.last.matched_stop), kC);
+  EXPECT_EQ(std::get<int32_t>(c.ending.matched_stop), kC);
   EXPECT_EQ(c.tokens, (std::vector<int32_t>{kHello, kAb}));
   EXPECT_EQ(c.text, "helloab");
 }
@@ -106,7 +106,7 @@ TEST(Sequence, StopStringAcrossTokens) {
   params.stop = {"never", "oabc"};
   Completion c = Complete({kHello, kAb, kC, kC}, params);
   EXPECT_EQ(c.finish(), FinishReason::kStop);
-  EXPECT_EQ(std::get<std::string>(c.last.matched_stop), "oabc");
+  EXPECT_EQ(std::get<std::string>(c.ending.matched_stop), "oabc");
   EXPECT_EQ(c.text, "hell");
   EXPECT_EQ(c.tokens, (std::vector<int32_t>{kHello, kAb, kC}));  // all that were drawn
   params.include_stop_str_in_output = true;
@@ -155,7 +155,7 @@ TEST(Sequence, AStopStringMayEndInTheFlush) {
   const Completion c = Complete({kHello, kC, Byte(0xC3)}, params);
   EXPECT_EQ(c.text, "hello");
   EXPECT_EQ(c.finish(), FinishReason::kStop);
-  EXPECT_EQ(std::get<std::string>(c.last.matched_stop), params.stop[0]);
+  EXPECT_EQ(std::get<std::string>(c.ending.matched_stop), params.stop[0]);
 }
 
 TEST(Sequence, TextFollowsThePrompt) {

@@ -45,7 +45,7 @@ TEST(WarmUp, DamagedWeightsAreFoundBeforeTheFirstRequest) {
 
 TEST(WarmUp, AStateThatDoesNotFitIsSaid) {
   FakeModel model({.stateless_k = 8});
-  EXPECT_EQ(WarmUp(model, {.k = 8}, 512).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(WarmUp(model, {{.k = 8}}, 512).code(), absl::StatusCode::kResourceExhausted);
 }
 
 // What it writes to the cache is nobody's: the same tokens come after it as before it.

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "engine/text/chat_template.h"
-#include "engine/text/tokenizer.h"
+#include "engine/text/sentencepiece_tokenizer.h"
 
 namespace alcca {
 namespace {
@@ -32,7 +32,7 @@ std::string Piece(std::string_view text, char type) {
 }
 
 // Control pieces of V3, bytes, and nothing else: small, so that the fuzzer's time goes to the chat.
-Tokenizer MakeTokenizer() {
+SentencePieceTokenizer MakeTokenizer() {
   std::string model = Piece("<unk>", 2);
   for (const char* name : {"<s>", "</s>", "[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]",
                            "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]"}) {
@@ -44,7 +44,8 @@ Tokenizer MakeTokenizer() {
     model += Piece(name, 6);
   }
   const std::string trainer = {3 << 3, 2, static_cast<char>(0x98), 0x02, 1};  // BPE, byte_fallback
-  absl::StatusOr<Tokenizer> tokenizer = Tokenizer::FromBytes(model + Field(2, trainer), "fuzz");
+  absl::StatusOr<SentencePieceTokenizer> tokenizer =
+      SentencePieceTokenizer::FromBytes(model + Field(2, trainer), "fuzz");
   if (!tokenizer.ok()) {
     std::abort();
   }
@@ -78,7 +79,7 @@ ChatMessage MakeMessage(std::string_view field) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using alcca::ChatFormat;
-  static const alcca::Tokenizer tokenizer = alcca::MakeTokenizer();
+  static const alcca::SentencePieceTokenizer tokenizer = alcca::MakeTokenizer();
   if (size == 0) {
     return 0;
   }

@@ -7,8 +7,9 @@
 #include <string>
 #include <string_view>
 
-#include "engine/checkpoint/checkpoint.h"
+#include "engine/model/attention_file.h"
 #include "engine/model/model_config.h"
+#include "engine/model/tensor_table.h"
 
 namespace {
 
@@ -33,7 +34,8 @@ void CheckModel(const alcca::ModelConfig& config) {
   // text; the writer replaces what is not UTF-8, which a parsed text cannot hold.)
   const auto again = alcca::ParseModelConfig(alcca::ModelConfigToJson(config), "f");
   Require(again.ok() && *again == config);
-  for (const alcca::TensorSpec& spec : alcca::MistralTensors(config)) {
+  const alcca::TensorTable table(config);
+  for (const alcca::TensorSpec& spec : table.tensors()) {
     int64_t count = 1;
     for (const int64_t dim : spec.shape) {
       Require(!__builtin_mul_overflow(count, dim, &count));
@@ -53,8 +55,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto generation = alcca::ParseGenerationConfig(text, "f");
   Require(!generation.ok() || !generation->temperature || *generation->temperature >= 0.0f);
   CheckLine(generation.status());
-  const auto alcca_config = alcca::ParseAlccaConfig(text, "f");
-  Require(!alcca_config.ok() || !alcca_config->epsilon || *alcca_config->epsilon > 0.0f);
-  CheckLine(alcca_config.status());
+  alcca::ModelConfig one_head;
+  one_head.num_layers = one_head.num_heads = 1;
+  const auto attention = alcca::ParseAttentionFile(text, "f", one_head);
+  CheckLine(attention.status());
+  if (attention.ok()) {
+    const alcca::AttentionParams params = alcca::Resolve({&*attention});
+    for (const alcca::Knob& knob : alcca::kKnobs) {
+      Require(alcca::RuleBrokenBy(knob, alcca::Get(knob, params)).empty());
+    }
+  }
   return 0;
 }

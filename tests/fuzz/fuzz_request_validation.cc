@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "engine/text/load_tokenizer.h"
 #include "server/api/request_validation.h"
 
 namespace {
@@ -17,9 +18,9 @@ void Require(bool condition) {
 
 const alcca::RequestRules& Rules() {
   static const alcca::Tokenizer* const tokenizer = [] {
-    auto loaded = alcca::Tokenizer::Load(ALCCA_MODEL_DIR "/tokenizer.model");
+    auto loaded = alcca::LoadTokenizer(ALCCA_MODEL_DIR);
     Require(loaded.ok());
-    return new alcca::Tokenizer(*std::move(loaded));
+    return loaded->release();
   }();
   static const alcca::RequestRules* const rules = new alcca::RequestRules{.tokenizer = tokenizer,
                                                                           .vocab_size = 4096,
@@ -75,12 +76,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (data[0] % 2 == 0) {
     alcca::v1::GenerateRequest request;
     if (request.ParseFromArray(data + 1, length)) {
-      CheckRequest(alcca::ValidateGenerate(request, Rules()));
+      CheckRequest(alcca::ValidateGenerate(request, Rules(), {}));
     }
   } else {
     alcca::v1::ChatRequest request;
     if (request.ParseFromArray(data + 1, length)) {
-      CheckRequest(alcca::ValidateChat(request, Rules()));
+      CheckRequest(alcca::ValidateChat(request, Rules(), {}));
     }
   }
   return 0;

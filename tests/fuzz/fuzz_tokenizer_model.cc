@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/text/detokenizer.h"
-#include "engine/text/tokenizer.h"
+#include "base/utf8.h"
+#include "engine/text/sentencepiece_tokenizer.h"
 
 namespace alcca {
 namespace {
@@ -21,7 +21,7 @@ void Expect(bool condition) {
   }
 }
 
-void CheckText(const Tokenizer& tokenizer, std::string_view text) {
+void CheckText(const SentencePieceTokenizer& tokenizer, std::string_view text) {
   const std::vector<int32_t> ids = tokenizer.Encode(text, {.bos = true, .eos = true});
   // Each byte of the text is at most a U+FFFD in bytes, or a space of three; and the dummy prefix.
   Expect(ids.size() <= 3 * text.size() + 3 + 2);
@@ -31,17 +31,16 @@ void CheckText(const Tokenizer& tokenizer, std::string_view text) {
   }
   const std::string whole = tokenizer.Decode(ids);
   Expect(IsValidUtf8(whole));
-  Expect(whole.size() <= ids.size() * (kMaxPieceBytes + tokenizer.unk_surface().size()));
+  Expect(whole.size() <= ids.size() * (kMaxPieceBytes + tokenizer.model().unk_surface().size()));
   for (const size_t cut : {size_t{0}, ids.size() / 2}) {
-    Detokenizer detokenizer(&tokenizer);
-    detokenizer.Prime(std::span(ids).first(cut));
+    const auto stream = tokenizer.NewText(std::span(ids).first(cut), true);
     std::string streamed;
     for (size_t i = cut; i < ids.size(); ++i) {
-      const std::string part = detokenizer.Push(ids[i]);
+      const std::string part = stream->Push(ids[i]);
       Expect(IsValidUtf8(part));
       streamed += part;
     }
-    streamed += detokenizer.Flush();
+    streamed += stream->Flush();
     Expect(cut > 0 || streamed == whole);
   }
 }
@@ -51,7 +50,8 @@ void CheckText(const Tokenizer& tokenizer, std::string_view text) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);
-  const absl::StatusOr<alcca::Tokenizer> tokenizer = alcca::Tokenizer::FromBytes(input, "fuzz");
+  const absl::StatusOr<alcca::SentencePieceTokenizer> tokenizer =
+      alcca::SentencePieceTokenizer::FromBytes(input, "fuzz");
   if (!tokenizer.ok()) {
     alcca::Expect(tokenizer.status().message().find('\n') == std::string_view::npos);
     return 0;

@@ -11,11 +11,14 @@ import sys
 # Where errors that reach a client are made.
 SOURCES = [
     "server/api/service.cc",
-    "server/api/call.h",
-    "server/api/call.cc",
+    "server/api/intake.cc",
+    "server/api/answer.cc",
+    "server/api/grpc_call.cc",
     "server/api/delivery.cc",
     "server/process/health.cc",
     "server/api/request_validation.cc",
+    "server/api/wire.cc",
+    "attention/modes.cc",
     "server/daemon.cc",
     "engine/engine.cc",
     "engine/scheduler.cc",

@@ -25,7 +25,7 @@ namespace {
 constexpr KvShape kKvShape = {
     .layers = 3, .kv_heads = 2, .head_dim = 24, .page_tokens = 8, .pages = 16};
 constexpr AttentionShape kShape = {.heads = 4, .kv_heads = 2, .head_dim = 24};
-const AttentionParams kAlcca = {.mode = AttentionMode::kAlcca, .k = 4};
+const AttentionParams kAlcca = {{.mode = AttentionMode::kAlcca, .k = 4}};
 
 // A sequence with random keys and values in every page, and the op that advances its state.
 class AttentionStateTest : public ::testing::Test {
@@ -57,7 +57,7 @@ class AttentionStateTest : public ::testing::Test {
                                .query_count = count,
                                .kv_len = length_ + count,
                                .pages = pages_.data(),
-                               .attention = params,
+                               .attention = &params,
                                .state = &state,
                                .counters = &counters_});
     for (int32_t layer = 0; layer < layers; ++layer) {
@@ -146,7 +146,7 @@ TEST_F(AttentionStateTest, LayersAreApart) {
 }
 
 TEST_F(AttentionStateTest, DenseRemembersNothing) {
-  const AttentionParams dense = {.mode = AttentionMode::kDense};
+  const AttentionParams dense = {{.mode = AttentionMode::kDense}};
   const auto state = Make(dense);
   const size_t before = state->bytes();
   EXPECT_LT(before, 256u);

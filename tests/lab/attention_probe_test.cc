@@ -11,6 +11,8 @@
 #include <random>
 #include <vector>
 
+#include "kernels/make_backend.h"
+
 namespace alcca::lab {
 namespace {
 
@@ -125,7 +127,7 @@ class AttentionProbeTest : public ::testing::Test {
 };
 
 TEST_F(AttentionProbeTest, DenseWeightsAreTheSoftmax) {
-  const auto weights = Weights({.mode = AttentionMode::kDense});
+  const auto weights = Weights({{.mode = AttentionMode::kDense}});
   for (int32_t h = 0; h < shape_.heads; ++h) {
     for (int32_t i = 0; i < kTokens; ++i) {
       std::vector<int32_t> keys(i + 1);
@@ -136,7 +138,7 @@ TEST_F(AttentionProbeTest, DenseWeightsAreTheSoftmax) {
 }
 
 TEST_F(AttentionProbeTest, WindowWeightsAreASoftmaxOverTheLastKeys) {
-  const auto weights = Weights({.mode = AttentionMode::kWindow, .window = 5});
+  const auto weights = Weights({{.mode = AttentionMode::kWindow, .window = 5}});
   for (int32_t h = 0; h < shape_.heads; ++h) {
     for (int32_t i = 0; i < kTokens; ++i) {
       std::vector<int32_t> keys;
@@ -149,7 +151,7 @@ TEST_F(AttentionProbeTest, WindowWeightsAreASoftmaxOverTheLastKeys) {
 }
 
 TEST_F(AttentionProbeTest, TopKWeightsAreASoftmaxOverTheBestKeys) {
-  const auto weights = Weights({.mode = AttentionMode::kTopK, .sparsity = 0.25f});
+  const auto weights = Weights({{.mode = AttentionMode::kTopK, .sparsity = 0.25f}});
   for (int32_t h = 0; h < shape_.heads; ++h) {
     for (int32_t i = 0; i < kTokens; ++i) {
       std::vector<int32_t> keys(i + 1);
@@ -164,7 +166,7 @@ TEST_F(AttentionProbeTest, TopKWeightsAreASoftmaxOverTheBestKeys) {
 
 TEST_F(AttentionProbeTest, AlccaWeightsAreUniformNearAndInverseDistancesFar) {
   const AttentionParams params = {
-      .mode = AttentionMode::kAlcca, .theta = 2.7f, .k = 4, .epsilon = 0.05f};
+      {.mode = AttentionMode::kAlcca, .theta = 2.7f, .k = 4, .epsilon = 0.05f}};
   const auto weights = Weights(params);
   int32_t near = 0;
   for (int32_t h = 0; h < shape_.heads; ++h) {
@@ -185,13 +187,13 @@ TEST_F(AttentionProbeTest, AlccaWeightsAreUniformNearAndInverseDistancesFar) {
 
 // The definition of the weights, for every mode: they reproduce the output.
 TEST_F(AttentionProbeTest, WeightsTimesValuesAreTheOutput) {
-  AttentionParams tree = {.mode = AttentionMode::kAlcca, .theta = 2.0f, .k = 3, .epsilon = 0.05f};
+  AttentionParams tree = {{.mode = AttentionMode::kAlcca, .theta = 2.0f, .k = 3, .epsilon = 0.05f}};
   tree.search = KeySearch::kTree;
   tree.recall_sample = 0;
   for (const AttentionParams& params :
-       {AttentionParams{.mode = AttentionMode::kDense}, tree,
-        AttentionParams{.mode = AttentionMode::kWindow, .window = 7},
-        AttentionParams{.mode = AttentionMode::kTopK, .sparsity = 0.3f}}) {
+       {AttentionParams{{.mode = AttentionMode::kDense}}, tree,
+        AttentionParams{{.mode = AttentionMode::kWindow, .window = 7}},
+        AttentionParams{{.mode = AttentionMode::kTopK, .sparsity = 0.3f}}}) {
     const auto weights = Weights(params);
     const auto output = Run(params).output;
     for (int32_t h = 0; h < shape_.heads; ++h) {
@@ -222,7 +224,7 @@ TEST_F(AttentionProbeTest, WeightsFindTheTokensThatClustersMoved) {
   std::vector<float> qkv(size_t(n) * shape.qkv_cols());
   std::generate(qkv.begin(), qkv.end(), [&] { return normal(random); });
   const ProbeInput input = {.shape = shape, .layer = 0, .layers = 1, .tokens = n, .qkv = qkv};
-  AttentionParams params = {.mode = AttentionMode::kMultipole, .mass = 0.5f, .max_keys = 64};
+  AttentionParams params = {{.mode = AttentionMode::kMultipole, .mass = 0.5f, .max_keys = 64}};
   params.recent = 64;
   params.dense_below = 0;
   AttentionProbe probe(backend_.get());
@@ -246,8 +248,8 @@ TEST_F(AttentionProbeTest, WeightsFindTheTokensThatClustersMoved) {
 
 TEST_F(AttentionProbeTest, SampledPositionsHaveTheWeightsOfAFullRun) {
   for (const AttentionParams& params :
-       {AttentionParams{.mode = AttentionMode::kDense},
-        AttentionParams{.mode = AttentionMode::kAlcca, .theta = 2.0f, .k = 3}}) {
+       {AttentionParams{{.mode = AttentionMode::kDense}},
+        AttentionParams{{.mode = AttentionMode::kAlcca, .theta = 2.0f, .k = 3}}}) {
     const auto all = Weights(params);
     const std::vector<int32_t> positions = {0, 3, 4, 5, 20, 41};
     const auto sampled = AttentionProbe(backend_.get()).Weights(Input(), params, positions);
@@ -264,12 +266,12 @@ TEST_F(AttentionProbeTest, SampledPositionsHaveTheWeightsOfAFullRun) {
 }
 
 TEST_F(AttentionProbeTest, RowsAreTheSameOneByOneAndTogether) {
-  const AttentionParams params = {.mode = AttentionMode::kAlcca, .theta = 2.0f, .k = 3};
+  const AttentionParams params = {{.mode = AttentionMode::kAlcca, .theta = 2.0f, .k = 3}};
   EXPECT_EQ(Run(params, true).output, Run(params, false).output);
 }
 
 TEST_F(AttentionProbeTest, CountersFollowTheFormulas) {
-  const ProbeRun run = Run({.mode = AttentionMode::kAlcca, .theta = 0, .k = 4});
+  const ProbeRun run = Run({{.mode = AttentionMode::kAlcca, .theta = 0, .k = 4}});
   for (int32_t i = 0; i < kTokens; ++i) {
     const AttentionCounters& c = run.counters[i];
     EXPECT_EQ(c.qk_exact, shape_.heads * (i + 1));
@@ -280,7 +282,7 @@ TEST_F(AttentionProbeTest, CountersFollowTheFormulas) {
 }
 
 TEST_F(AttentionProbeTest, AHeadAloneAnswersAsInItsLayer) {
-  const AttentionParams params = {.mode = AttentionMode::kAlcca, .theta = 2.0f, .k = 3};
+  const AttentionParams params = {{.mode = AttentionMode::kAlcca, .theta = 2.0f, .k = 3}};
   const auto output = Run(params).output;
   for (int32_t h = 0; h < shape_.heads; ++h) {
     const std::vector<float> rows = SliceHeads(Input(), h, 1);

@@ -9,7 +9,8 @@
 #include <set>
 #include <string>
 
-#include "engine/model/model_config.h"
+#include "base/files.h"
+#include "engine/model/attention_file.h"
 #include "tests/testing/model_runner.h"
 #include "tools/lab/log_softmax.h"
 
@@ -20,7 +21,7 @@ using ::testing::HasSubstr;
 
 constexpr CalibrationOptions kOptions = {.length = 96, .windows = 6, .rounds = 9};
 const AttentionParams kBase = {
-    .mode = AttentionMode::kAlcca, .k = 8, .epsilon = 0.05f};  // exact search
+    {.mode = AttentionMode::kAlcca, .k = 8, .epsilon = 0.05f}};  // exact search
 
 TEST(CalibrationTarget, Parses) {
   const auto near = ParseCalibrationTarget("near=0.5");
@@ -163,9 +164,8 @@ TEST_F(CalibrateTest, TheFileLoadsAgainAndKeepsWhatItSaidBesides) {
   EXPECT_EQ(parsed["_source"], "here");
   EXPECT_EQ(parsed["_calibrated"]["achieved"]["near_share"], 0.5);
   EXPECT_THAT(*json, HasSubstr("\n    [2,8,8,8,8,8,8,8]"));
-  const auto config = ParseAlccaConfig(*json, "alcca.json");
+  const auto config = ParseAttentionFile(*json, "alcca.json", lab_.config);
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_TRUE(CheckAlccaConfig(*config, lab_.config, "alcca.json").ok());
   EXPECT_FALSE(CalibratedAlccaJson("[]", "near=0.5", "t", lab_, result).ok());
 }
 

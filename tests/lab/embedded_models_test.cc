@@ -53,9 +53,9 @@ TEST_P(EmbeddedModels, LossIsPyTorchs) {
   const auto golden = nlohmann::json::parse(file);
   auto lab = LoadLabModel({.dir = kModels / GetParam(), .threads = 1}, {.kv_tokens = 1024});
   ASSERT_TRUE(lab.ok()) << lab.status();
-  const AttentionParams dense = {.mode = AttentionMode::kDense};
+  const AttentionParams dense = {{.mode = AttentionMode::kDense}};
   const AttentionParams alcca = {
-      .mode = AttentionMode::kAlcca, .k = golden["k"], .epsilon = golden["epsilon"]};
+      {.mode = AttentionMode::kAlcca, .k = golden["k"], .epsilon = golden["epsilon"]}};
   ASSERT_FALSE(golden["rows"].empty());
   for (const auto& row : golden["rows"]) {
     const std::vector<int32_t> ids = row["tokens"];

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "tests/testing/model_runner.h"
-#include "tools/lab/attention_options.h"
+#include "tools/lab/attention_probe.h"
 
 namespace alcca::lab {
 namespace {
@@ -30,15 +30,15 @@ LabModel Load(int32_t tokens) {
 }
 
 std::vector<AttentionParams> Modes() {
-  AttentionParams tree = {.mode = AttentionMode::kAlcca, .k = 4, .epsilon = 0.05f};
+  AttentionParams tree = {{.mode = AttentionMode::kAlcca, .k = 4, .epsilon = 0.05f}};
   tree.search = KeySearch::kTree;
   tree.tree_distances = 6;
   tree.tree_recent = 2;
-  return {{.mode = AttentionMode::kDense},
-          {.mode = AttentionMode::kAlcca, .theta = 4.6f, .k = 8, .epsilon = 0.05f},
+  return {{{.mode = AttentionMode::kDense}},
+          {{.mode = AttentionMode::kAlcca, .theta = 4.6f, .k = 8, .epsilon = 0.05f}},
           tree,
-          {.mode = AttentionMode::kWindow, .window = 5},
-          {.mode = AttentionMode::kTopK, .sparsity = 0.2f}};
+          {{.mode = AttentionMode::kWindow, .window = 5}},
+          {{.mode = AttentionMode::kTopK, .sparsity = 0.2f}}};
 }
 
 // The text inside the page's data element, as a browser hands it to the script.
@@ -201,63 +201,50 @@ TEST_F(ExplainTest, RefusesWhatIsTooLong) {
   EXPECT_FALSE(Explain(&lab_, {}, Modes()[0], {}).ok());
 }
 
-TEST(AttentionOptionsTest, FlagsGoBeforeTheModelAndRangesAreKept) {
-  AlccaConfig model;
-  model.mode = "alcca";
-  model.theta = 1.5f;
-  model.k = 4;
-  auto params = AttentionOptions{}.Resolve(model);
+TEST_F(ExplainTest, WhatIsAskedGoesBeforeTheModelsFile) {
+  ASSERT_TRUE(Add("alcca:theta=1.5:k=4", &(lab_.attention = {})).ok());
+  AttentionSettings asked;
+  auto params = ResolveAttention(lab_, asked);
   ASSERT_TRUE(params.ok());
   EXPECT_EQ(params->mode, AttentionMode::kAlcca);
   EXPECT_EQ(params->theta, 1.5f);
   EXPECT_EQ(params->k, 4);
-  AttentionOptions options;
-  options.mode = "window";
-  options.k = 6;
-  params = options.Resolve(model);
+  ASSERT_TRUE(Add("window:k=6", &asked).ok());
+  params = ResolveAttention(lab_, asked);
   ASSERT_TRUE(params.ok());
   EXPECT_EQ(params->mode, AttentionMode::kWindow);
   EXPECT_EQ(params->k, 6);
-  options.k = 0;
-  EXPECT_THAT(std::string(options.Resolve(model).status().message()), HasSubstr("--k"));
-  options = {};
-  options.sparsity = 0.0f;
-  EXPECT_THAT(std::string(options.Resolve(model).status().message()), HasSubstr("--sparsity"));
-  options = {};
-  options.mode = "no such mode";
-  EXPECT_EQ(options.Resolve(model).status().code(), absl::StatusCode::kUnimplemented);
 }
 
-TEST(AttentionOptionsTest, AFlagReplacesTheModelsTable) {
-  AlccaConfig model;
-  model.head_theta = {{1, 2, 3}, {4, 5, 6}};
-  model.head_k = {{1, 2, 3}, {4, 5, 6}};
-  model.near_share = 0.5f;
-  AttentionOptions options;
-  options.mode = "alcca";
-  auto params = options.Resolve(model);
-  ASSERT_TRUE(params.ok());
-  const AttentionParams part = SliceHeadParams(*params, 2, 3, 1, 2);
+TEST_F(ExplainTest, NewestKeysDoNotExceedDistances) {
+  AttentionSettings asked;
+  ASSERT_TRUE(Add("tree:tree_distances=3:tree_recent=4", &asked).ok());
+  EXPECT_THAT(std::string(ResolveAttention(lab_, asked).status().message()),
+              HasSubstr("tree_recent: must be from 0 to 3"));
+}
+
+TEST_F(ExplainTest, ASlidingWindowRefusesMultipoleInTheWordsOfARequest) {
+  lab_.config.sliding_window = 4096;
+  for (const bool by_the_file : {false, true}) {
+    AttentionSettings asked;
+    lab_.attention = {};
+    ASSERT_TRUE(Add("multipole", by_the_file ? &lab_.attention : &asked).ok());
+    const absl::Status status = ResolveAttention(lab_, asked).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(status.message(), CheckSlidingWindow(AttentionMode::kMultipole, 4096).message());
+  }
+}
+
+TEST(SliceHeadParams, TakesTheColumnsOfTables) {
+  AttentionParams params = {{.mode = AttentionMode::kAlcca}};
+  params.head_theta =
+      std::make_shared<const std::vector<float>>(std::vector<float>{1, 2, 3, 4, 5, 6});
+  params.head_k =
+      std::make_shared<const std::vector<int32_t>>(std::vector<int32_t>{1, 2, 3, 4, 5, 6});
+  const AttentionParams part = SliceHeadParams(params, 2, 3, 1, 2);
   EXPECT_EQ(*part.head_theta, (std::vector<float>{2, 3, 5, 6}));
   EXPECT_EQ(*part.head_k, (std::vector<int32_t>{2, 3, 5, 6}));
-  EXPECT_EQ(DescribeAttention(*params), "alcca k=per-head near-share=0.5 epsilon=1e-08");
-  options.theta = 7.0f;
-  options.k = 9;
-  params = options.Resolve(model);
-  ASSERT_TRUE(params.ok());
-  EXPECT_EQ(DescribeAttention(*params), "alcca k=9 theta=7 epsilon=1e-08");
-  EXPECT_EQ(params->head_theta, nullptr);
-  EXPECT_EQ(SliceHeadParams(*params, 2, 3, 1, 2).head_k, nullptr);
-}
-
-TEST(AttentionOptionsTest, MultipoleInAListOfModes) {
-  const auto params =
-      ParseAttentionMode("multipole:mass=0.5:max-keys=0:dense-below=1:sinks=2:recent=3", {}, {});
-  ASSERT_TRUE(params.ok()) << params.status();
-  EXPECT_EQ(DescribeAttention(*params),
-            "multipole mass=0.5 max-keys=0 dense-below=1 sinks=2 recent=3");
-  EXPECT_THAT(std::string(ParseAttentionMode("multipole:recent=0", {}, {}).status().message()),
-              HasSubstr("--recent"));
+  EXPECT_EQ(SliceHeadParams({}, 2, 3, 1, 2).head_k, nullptr);
 }
 
 }  // namespace

@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "base/files.h"
 #include "tests/testing/model_runner.h"
-#include "tools/lab/attention_options.h"
 #include "tools/lab/attention_probe.h"
 
 namespace alcca::lab {
@@ -45,8 +45,8 @@ class FidelityTest : public ::testing::Test {
 };
 
 TEST_F(FidelityTest, DenseAndAWindowOfEverythingAreExactlyDense) {
-  const Fidelity f = Measure({{"dense", {.mode = AttentionMode::kDense}},
-                              {"window", {.mode = AttentionMode::kWindow, .window = 70}}});
+  const Fidelity f = Measure({{"dense", {{.mode = AttentionMode::kDense}}},
+                              {"window", {{.mode = AttentionMode::kWindow, .window = 70}}}});
   ASSERT_EQ(f.windows, 2);
   for (const ModeFidelity& m : f.modes) {
     EXPECT_EQ(m.kl, 0);
@@ -72,13 +72,13 @@ TEST_F(FidelityTest, OverlapIsDensesMassOnTheKeptKeys) {
   text_.bytes.resize(1);
   FidelityOptions options = kOptions;
   options.samples = 1000;
-  const AttentionParams window = {.mode = AttentionMode::kWindow, .window = 9};
-  const AttentionParams topk = {.mode = AttentionMode::kTopK, .sparsity = 0.2f};
+  const AttentionParams window = {{.mode = AttentionMode::kWindow, .window = 9}};
+  const AttentionParams topk = {{.mode = AttentionMode::kTopK, .sparsity = 0.2f}};
   const Fidelity f = Measure({{"window", window}, {"topk", topk}}, options);
   ASSERT_EQ(f.positions.size(), 70u);
 
   QkvRecorder recorder(lab_.backend);
-  auto sequence = LabSequence::Make(&lab_, {.mode = AttentionMode::kDense}, 0, 70);
+  auto sequence = LabSequence::Make(&lab_, {{.mode = AttentionMode::kDense}}, 0, 70);
   ASSERT_TRUE(sequence.ok());
   lab_.backend->set_observer(&recorder);
   sequence->Feed(std::span(text_.windows[0]).first(70), 0, Phase::kPrefill);
@@ -88,7 +88,7 @@ TEST_F(FidelityTest, OverlapIsDensesMassOnTheKeptKeys) {
       .shape = recorder.shape(), .layer = 4, .layers = 6, .tokens = 70, .qkv = recorder.qkv(4)};
   std::vector<int32_t> all(70);
   std::iota(all.begin(), all.end(), 0);
-  const auto dense = *probe.Weights(input, {.mode = AttentionMode::kDense}, all);
+  const auto dense = *probe.Weights(input, {{.mode = AttentionMode::kDense}}, all);
   const auto kept = *probe.Weights(input, topk, all);
   for (int32_t h = 0; h < 8; ++h) {
     double in_window = 0, in_topk = 0;
@@ -105,7 +105,7 @@ TEST_F(FidelityTest, OverlapIsDensesMassOnTheKeptKeys) {
 }
 
 TEST_F(FidelityTest, LossIsThatOfTheModelAndRepeatsExactly) {
-  const AttentionParams params = {.mode = AttentionMode::kAlcca, .k = 8, .epsilon = 0.05f};
+  const AttentionParams params = {{.mode = AttentionMode::kAlcca, .k = 8, .epsilon = 0.05f}};
   const Fidelity f = Measure({{"alcca", params}});
   const auto model = testing::LoadModel(ALCCA_MODEL_DIR, WeightDType::kBF16);
   double nats = 0, bytes = 0;
@@ -134,7 +134,7 @@ TEST_F(FidelityTest, LossIsThatOfTheModelAndRepeatsExactly) {
 }
 
 TEST_F(FidelityTest, KvBytesFollowTheFormula) {
-  const Fidelity f = Measure({{"window", {.mode = AttentionMode::kWindow, .window = 10}}});
+  const Fidelity f = Measure({{"window", {{.mode = AttentionMode::kWindow, .window = 10}}}});
   double read = 0, all = 0;
   for (int i = 1; i <= 70; ++i) {
     read += std::min(10, i);
@@ -165,7 +165,7 @@ TEST_F(FidelityTest, BytesOfTheWindowsAreThoseOfTheirText) {
 }
 
 TEST_F(FidelityTest, JsonHasEveryHead) {
-  const Fidelity f = Measure({{"topk", {.mode = AttentionMode::kTopK, .sparsity = 0.2f}}});
+  const Fidelity f = Measure({{"topk", {{.mode = AttentionMode::kTopK, .sparsity = 0.2f}}}});
   const auto json = nlohmann::json::parse(FidelityJson(lab_, "heldout.txt", f));
   EXPECT_EQ(json["schema"], "alcca.fidelity");
   EXPECT_EQ(json["sampled_positions"], 20);
@@ -181,25 +181,6 @@ TEST_F(FidelityTest, RefusesTextsThatAreTooShortAndWindowsThatAreTooLong) {
   EXPECT_THAT(std::string(CutText(*lab_.tokenizer, "short", "|", 70, 2).status().message()),
               HasSubstr("one window needs 71"));
   EXPECT_FALSE(CutText(*lab_.tokenizer, "\xFF", "|", 70, 2).ok());
-}
-
-TEST(AttentionModeList, FlagsOfAnEntryGoFirst) {
-  AttentionOptions common;
-  common.window = 50;
-  const auto params = ParseAttentionMode("window:window=32", common, {});
-  ASSERT_TRUE(params.ok());
-  EXPECT_EQ(params->window, 32);
-  EXPECT_EQ(ParseAttentionMode("window", common, {})->window, 50);
-  const auto tree = ParseAttentionMode("tree:tree-distances=20:tree-recent=3:k=4", common, {});
-  ASSERT_TRUE(tree.ok());
-  EXPECT_EQ(tree->search, KeySearch::kTree);
-  EXPECT_EQ(tree->tree_distances, 20);
-  EXPECT_EQ(tree->k, 4);
-  EXPECT_EQ(ParseAttentionMode("alcca", common, {})->search, KeySearch::kExact);
-  for (const char* bad :
-       {"", "window:", "window:32", "window:width=3", "window:window=x", "alca"}) {
-    EXPECT_FALSE(ParseAttentionMode(bad, common, {}).ok()) << bad;
-  }
 }
 
 }  // namespace

@@ -47,7 +47,7 @@ TEST(LabCli, AMissingModelAndAWrongFlagAreNamed) {
   EXPECT_EQ(result.exit_code, 5);
   EXPECT_THAT(result.err, HasSubstr("/nowhere"));
   result = RunProgram(ALCCA_CLI_PATH, {"explain", kModel, "--prompt=x", "--k=0"});
-  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_EQ(result.exit_code, 64);
   EXPECT_THAT(result.err, HasSubstr("--k"));
   EXPECT_EQ(RunProgram(ALCCA_CLI_PATH, {"explain", "--prompt=x"}).exit_code, 64);
 }

@@ -1,5 +1,5 @@
 """A real alccad under load of its real client, scraped by a real Prometheus with the shipped configuration
-and rules. For tests, and for the pictures of the dashboards."""
+and rules."""
 
 import json
 import pathlib
@@ -63,7 +63,7 @@ class Child:
 
 
 class Stack:
-    def __init__(self, root, bin_dir, daemon_flags, scrape="500ms", evaluate="1s"):
+    def __init__(self, root, bin_dir, daemon_flags):
         self.bin = pathlib.Path(bin_dir)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="alcca-stack-"))
         self.prometheus = None
@@ -71,7 +71,7 @@ class Stack:
                              "127.0.0.1:0", *daemon_flags], self.folder / "alccad.log")
         try:
             self.grpc, self.metrics = self.daemon.await_line(r"listening grpc=(\S+) metrics=(\S+)\n")
-            config = self._configure(root / "deploy/prometheus", scrape, evaluate)
+            config = self._configure(root / "deploy/prometheus")
             self.prometheus = Child(
                 ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={self.folder / 'tsdb'}",
                  "--web.listen-address=127.0.0.1:0"], self.folder / "prometheus.log")
@@ -83,13 +83,13 @@ class Stack:
             self.close()
             raise
 
-    def _configure(self, shipped, scrape, evaluate):
+    def _configure(self, shipped):
         """The shipped file with our intervals and the daemon's address."""
         for path in shipped.glob("*.rules.yml"):
             shutil.copy(path, self.folder)
         text = (shipped / "prometheus.yml").read_text()
-        for old, new in (("scrape_interval: 15s", f"scrape_interval: {scrape}"),
-                         ("evaluation_interval: 15s", f"evaluation_interval: {evaluate}"),
+        for old, new in (("scrape_interval: 15s", "scrape_interval: 500ms"),
+                         ("evaluation_interval: 15s", "evaluation_interval: 1s"),
                          ('"127.0.0.1:9090"', f'"{self.metrics}"')):
             if old not in text:
                 raise ValueError(f"prometheus.yml has no '{old}'")
@@ -117,9 +117,9 @@ class Stack:
     def query(self, expression):
         return self._api("query", query=expression)["result"]
 
-    def query_range(self, expression, step=1.0, begin=None, end=None):
-        return self._api("query_range", query=expression, start=begin or self.begin,
-                         end=end or time.time(), step=step)["result"]
+    def query_range(self, expression):
+        return self._api("query_range", query=expression, start=self.begin, end=time.time(),
+                         step=1.0)["result"]
 
     def rules(self):
         return [rule for group in self._api("rules")["groups"] for rule in group["rules"]]
@@ -192,19 +192,13 @@ def misbehave(stack):
     stack.client("generate", "Once upon a time", "--seed", "1", "--stop", "a")
 
 
-def load(stack, more=lambda rounds: rounds < 1, prompt=700, requests=4, concurrency=3, at_once=24):
-    """Every mode in turn on one thread, disturbances on another, as long as more(rounds done)."""
+def load(stack):
+    """Every mode in turn on one thread, disturbances on another."""
     def disturb():
-        rounds = 0
-        while more(rounds):
-            misbehave(stack)
-            burst(stack, at_once)
-            rounds += 1
+        misbehave(stack)
+        burst(stack, requests=24)
     other = threading.Thread(target=disturb)
     other.start()
-    rounds = 0
-    while more(rounds):
-        for mode in MODES:
-            served(stack, mode, requests, concurrency, prompt, 48)
-        rounds += 1
+    for mode in MODES:
+        served(stack, mode, requests=4, concurrency=3, prompt=700, output=48)
     other.join()

@@ -22,6 +22,13 @@ absl::StatusOr<ServerConfig> Parse(const std::vector<std::string>& args) {
   return command->config;
 }
 
+absl::Status Apply(const std::string& yaml, const std::string& name, ServerConfig* config) {
+  std::vector<std::string> warnings;
+  const absl::Status status = ApplyYaml(yaml, name, config, &warnings);
+  EXPECT_THAT(warnings, ::testing::IsEmpty());
+  return status;
+}
+
 std::string ReadFile(const std::string& path) {
   std::ifstream file(path);
   std::ostringstream text;
@@ -37,7 +44,7 @@ TEST(Config, FlagOverFileOverDefault) {
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->max_num_seqs, 9);
   EXPECT_EQ(config->max_n, 3);
-  EXPECT_EQ(config->attention_k, 5);
+  EXPECT_EQ(TextOf("k", config->attention), "5");
   EXPECT_EQ(config->model, "/m");
   EXPECT_EQ(config->page_tokens, ServerConfig().page_tokens);
 }
@@ -101,28 +108,28 @@ TEST(Config, BadTextNamesFileKeyAndRule) {
            {"\t x: {", {"f.yaml"}},
        }) {
     ServerConfig config;
-    const absl::Status status = ApplyYaml(row.yaml, "f.yaml", &config);
+    const absl::Status status = Apply(row.yaml, "f.yaml", &config);
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << row.yaml;
     for (const char* part : row.says) {
       EXPECT_THAT(std::string(status.message()), HasSubstr(part)) << row.yaml;
     }
   }
   ServerConfig config;
-  EXPECT_TRUE(ApplyYaml("", "f", &config).ok());
-  EXPECT_TRUE(ApplyYaml("# only a comment\n", "f", &config).ok());
+  EXPECT_TRUE(Apply("", "f", &config).ok());
+  EXPECT_TRUE(Apply("# only a comment\n", "f", &config).ok());
 }
 
 TEST(Config, NestedKeysReadWholeMaps) {
   ServerConfig config;
-  const absl::Status status = ApplyYaml(
+  const absl::Status status = Apply(
       "attention:\n  mode: alcca\n  theta: 0.25\n  k: 2048\n  epsilon: 0.05\n"
       "threads: 2\n",
       "f", &config);
   ASSERT_TRUE(status.ok()) << status;
-  EXPECT_EQ(config.attention_mode, "alcca");
-  EXPECT_EQ(config.attention_theta, 0.25);
-  EXPECT_EQ(config.attention_k, 2048);
-  EXPECT_EQ(config.attention_epsilon, 0.05);
+  EXPECT_EQ(config.attention.mode, AttentionMode::kAlcca);
+  EXPECT_EQ(TextOf("theta", config.attention), "0.25");
+  EXPECT_EQ(TextOf("k", config.attention), "2048");
+  EXPECT_EQ(TextOf("epsilon", config.attention), "0.05");
   EXPECT_EQ(config.threads, 2);
 }
 
@@ -137,7 +144,7 @@ TEST(Config, Actions) {
   EXPECT_EQ(action({"--check"}), CommandLine::Action::kCheck);
   EXPECT_EQ(action({"--print-config"}), CommandLine::Action::kPrintConfig);
   EXPECT_EQ(action({"--version"}), CommandLine::Action::kExit);
-  EXPECT_EQ(Parse({"--attention-k", "5"})->attention_k, 5);
+  EXPECT_EQ(TextOf("k", Parse({"--attention-k", "5"})->attention), "5");
   EXPECT_EQ(Parse({"--reflection=false"})->reflection, false);
 }
 
@@ -161,16 +168,28 @@ TEST(Config, PrintConfigReadsBack) {
   config.model = "/a folder/with \"quotes\" and \\";
   config.max_num_seqs = 3;
   config.reflection = false;
-  config.attention_mode = "alcca";
-  config.attention_theta = 2.5;
+  config.attention.mode = AttentionMode::kAlcca;
+  ASSERT_TRUE(Set("theta", "2.5", &config.attention).ok());
   config.log_level = "debug";
   config.metrics_listen = "";
   ServerConfig read;
-  const absl::Status status = ApplyYaml(PrintConfig(config), "printed", &read);
+  const absl::Status status = Apply(PrintConfig(config), "printed", &read);
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(PrintConfig(read), PrintConfig(config));
   EXPECT_EQ(read.model, config.model);
-  EXPECT_EQ(read.attention_theta, 2.5);
+  EXPECT_EQ(TextOf("theta", read.attention), "2.5");
+}
+
+// Every key of attention set, to another value than its default.
+AttentionSettings EveryAttentionKey() {
+  AttentionSettings settings;
+  settings.mode = AttentionMode::kAlcca;
+  settings.search = KeySearch::kTree;
+  for (const Knob& knob : kKnobs) {
+    EXPECT_TRUE(
+        Set(knob, IsInteger(knob) ? Default(knob) + 1 : 0.123456789012345678, &settings).ok());
+  }
+  return settings;
 }
 
 // Every field away from its default, in values that are hard to print.
@@ -211,39 +230,22 @@ TEST(Config, PrintConfigReadsBackEveryField) {
                                .max_stop_strings = 17,
                                .max_stop_bytes = 18,
                                .max_logit_bias = 19,
-                               .attention_mode = "alcca",
-                               .attention_theta = 0.123456789012345678,
-                               .attention_k = 21,
-                               .attention_epsilon = 1.2345678901234567e-8,
-                               .attention_search = "tree",
-                               .attention_tree_distances = 22,
-                               .attention_tree_recent = 23,
-                               .attention_near_share = 0.235,
-                               .attention_recall_sample = 0.24,
+                               .attention = EveryAttentionKey(),
                                .attention_recall_bar = 0.245,
-                               .attention_error_sample = 0.246,
-                               .attention_window = 25,
-                               .attention_sparsity = 0.26,
-                               .attention_mass = 0.27,
-                               .attention_max_keys = 28,
-                               .attention_dense_below = 29,
-                               .attention_sinks = 30,
-                               .attention_recent = 31,
-                               .attention_index_bytes_max = 32,
                                .drain_timeout_seconds = 1.0 / 3,
                                .watchdog_seconds = 12345.678901234,
                                .unready_after_full_seconds = 0.5,
                                .log_level = "debug",
                                .log_format = "json"};
   ServerConfig read;
-  const absl::Status status = ApplyYaml(PrintConfig(config), "printed", &read);
+  const absl::Status status = Apply(PrintConfig(config), "printed", &read);
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(PrintConfig(read), PrintConfig(config));
   EXPECT_EQ(read.model, config.model);
   EXPECT_EQ(read.served_model_name, config.served_model_name);
   EXPECT_EQ(read.kv_cache_bytes, config.kv_cache_bytes);
-  EXPECT_EQ(read.attention_theta, config.attention_theta);
-  EXPECT_EQ(read.attention_epsilon, config.attention_epsilon);
+  EXPECT_EQ(read.attention.values, config.attention.values);
+  EXPECT_EQ(read.attention.search, config.attention.search);
   EXPECT_EQ(read.drain_timeout_seconds, config.drain_timeout_seconds);
   EXPECT_EQ(read.watchdog_seconds, config.watchdog_seconds);
   // Each line that sets a key differs from the default's: no key is printed from elsewhere.
@@ -252,6 +254,57 @@ TEST(Config, PrintConfigReadsBackEveryField) {
     if (!a.empty() && !a.ends_with(':') && a.find("# ") == std::string::npos) {
       EXPECT_NE(a, b);
     }
+  }
+}
+
+// What is not set is a comment, with the value that holds if the model's alcca.json has none.
+TEST(Config, PrintConfigCommentsWhatSaysNothing) {
+  ServerConfig config;
+  ASSERT_TRUE(Set("max_keys", "0", &config.attention).ok());
+  const std::string text = PrintConfig(config);
+  for (const char* line : {"\n  # mode: \"dense\"\n", "\n  # k: 8\n", "\n  # epsilon: 1e-08\n",
+                           "\n  max_keys: 0\n", "\n  # recall_sample: 0.001\n"}) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
+  ServerConfig read;
+  ASSERT_TRUE(Apply(text, "printed", &read).ok());
+  EXPECT_EQ(read.attention.values, config.attention.values);
+  EXPECT_FALSE(read.attention.mode || read.attention.search);
+}
+
+// Until version 0.1 a negative number, 0 or "" said that a key is not set. One version more.
+TEST(Config, TheOldSilenceIsReadWithAWarning) {
+  ServerConfig config;
+  config.attention = EveryAttentionKey();
+  std::vector<std::string> warnings;
+  const absl::Status status = ApplyYaml(
+      "attention: {mode: '', search: , theta: -1, k: 0, epsilon: 0, tree_distances: 0, "
+      "tree_recent: -1, near_share: -0.5, window: 0, sparsity: 0, mass: -1, max_keys: -1, "
+      "dense_below: -1, sinks: -1, recent: -1}",
+      "f.yaml", &config, &warnings);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_FALSE(config.attention.mode || config.attention.search);
+  for (const Knob& knob : RequestKnobs()) {
+    EXPECT_FALSE(config.attention[knob]) << knob.name;
+  }
+  EXPECT_EQ(warnings.size(), 15u);
+  EXPECT_THAT(warnings, ::testing::Contains(HasSubstr("f.yaml: attention.k: '0' says nothing")));
+
+  const auto command = ParseCommandLine({"--attention-sinks=-1", "--attention-mode="});
+  ASSERT_TRUE(command.ok()) << command.status();
+  EXPECT_EQ(command->warnings.size(), 2u);
+  // 0 is a zero where it is a value, and nothing else ever was silence.
+  for (const char* yaml :
+       {"theta: 0", "tree_recent: 0", "near_share: 0", "mass: 0", "max_keys: 0", "dense_below: 0",
+        "sinks: 0", "recall_sample: 0", "index_bytes_max: 0"}) {
+    ServerConfig zero;
+    EXPECT_TRUE(Apply("attention: {" + std::string(yaml) + "}", "f", &zero).ok()) << yaml;
+    const std::string name = std::string(yaml).substr(0, std::string(yaml).find(':'));
+    EXPECT_EQ(TextOf(name, zero.attention), "0") << yaml;
+  }
+  for (const char* yaml : {"recent: 0", "k: -1", "theta: -2", "epsilon: -1", "window: -1",
+                           "recall_sample: -1", "index_bytes_max: -1", "error_sample: ''"}) {
+    EXPECT_FALSE(Apply("attention: {" + std::string(yaml) + "}", "f", &config).ok()) << yaml;
   }
 }
 
@@ -271,22 +324,12 @@ TEST(Config, HelpNamesEveryKey) {
   const auto help = ParseCommandLine({"--help"});
   ASSERT_TRUE(help.ok());
   EXPECT_EQ(help->action, CommandLine::Action::kExit);
-  std::istringstream yaml(PrintConfig({}));
   int keys = 0;
-  for (std::string line; std::getline(yaml, line);) {
-    const size_t colon = line.find(':');
-    if (line.empty() || line[0] == '#' || line.find("# ") != std::string::npos ||
-        colon == line.size() - 1) {
-      continue;
-    }
-    const bool nested = line[0] == ' ';
-    std::string flag =
-        (nested ? "--attention-" : "--") + line.substr(nested ? 2 : 0, colon - (nested ? 2 : 0));
-    std::replace(flag.begin(), flag.end(), '_', '-');
-    EXPECT_THAT(help->text, HasSubstr(flag));
+  for (const KeyDescription& key : DescribeKeys()) {
+    EXPECT_THAT(help->text, HasSubstr(key.flag));
     ++keys;
   }
-  EXPECT_GT(keys, 30);
+  EXPECT_GT(keys, 50);
 }
 
 // What we ship as config/ must be what the program says and accepts.
@@ -297,11 +340,11 @@ TEST(Config, ShippedFiles) {
   EXPECT_EQ(text.substr(text.find("# ---")), PrintConfig({}))
       << "config/default.yaml: write the output of alccad --print-config below its header";
   ServerConfig read;
-  ASSERT_TRUE(ApplyYaml(text, "default.yaml", &read).ok());
+  ASSERT_TRUE(Apply(text, "default.yaml", &read).ok());
   EXPECT_EQ(PrintConfig(read), PrintConfig({}));
   ServerConfig mistral;
   const absl::Status status =
-      ApplyYaml(ReadFile(folder + "mistral-7b.yaml"), "mistral-7b.yaml", &mistral);
+      Apply(ReadFile(folder + "mistral-7b.yaml"), "mistral-7b.yaml", &mistral);
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(mistral.weight_dtype, "int8");
 }
@@ -332,18 +375,22 @@ TEST(Config, BoundsOfTheReferenceAreThoseThatHold) {
     }
     const size_t to = key.bounds.find(" to ");
     ASSERT_NE(to, std::string::npos) << key.name;
-    const std::string low = key.bounds.substr(0, to), high = key.bounds.substr(to + 4);
+    const bool above = key.bounds.starts_with("above ");
+    const std::string low = key.bounds.substr(above ? 6 : 0, to - (above ? 6 : 0));
+    const std::string high = key.bounds.substr(to + 4);
     ServerConfig config;
     const auto set = [&](const std::string& value) {
       const size_t dot = key.name.find('.');
-      return ApplyYaml(dot == std::string::npos ? key.name + ": " + value
-                                                : key.name.substr(0, dot) + ":\n  " +
-                                                      key.name.substr(dot + 1) + ": " + value,
-                       "f.yaml", &config);
+      return Apply(dot == std::string::npos ? key.name + ": " + value
+                                            : key.name.substr(0, dot) + ":\n  " +
+                                                  key.name.substr(dot + 1) + ": " + value,
+                   "f.yaml", &config);
     };
-    EXPECT_TRUE(set(low).ok()) << key.name << " " << low;
+    if (!above) {
+      EXPECT_TRUE(set(low).ok()) << key.name << " " << low;
+    }
     EXPECT_TRUE(set(high).ok()) << key.name << " " << high;
-    EXPECT_FALSE(set(std::to_string(std::stod(low) - 1)).ok()) << key.name;
+    EXPECT_FALSE(set(std::to_string(std::stod(low) - 3)).ok()) << key.name;  // -1 was silence
     EXPECT_FALSE(set("1e300").ok()) << key.name;
     EXPECT_FALSE(set("many").ok()) << key.name;
   }

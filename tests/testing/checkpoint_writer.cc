@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <system_error>
 
+#include "absl/strings/str_cat.h"
+#include "base/files.h"
 #include "gtest/gtest.h"
 
 namespace alcca::testing {
@@ -43,6 +45,25 @@ std::string LittleEndian64(uint64_t value) {
 
 std::string SafetensorsBytes(const std::string& header, size_t data_bytes) {
   return LittleEndian64(header.size()) + header + std::string(data_bytes, '\0');
+}
+
+std::string ByteTensors(const std::vector<std::string>& names) {
+  std::string header = "{";
+  for (size_t i = 0; i < names.size(); ++i) {
+    absl::StrAppend(&header, i == 0 ? "" : ",", "\"", names[i],
+                    "\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[", i, ",", i + 1, "]}");
+  }
+  return SafetensorsBytes(header + "}", names.size());
+}
+
+void ExpectError(const absl::Status& status, absl::StatusCode code,
+                 const std::vector<std::string>& parts) {
+  EXPECT_EQ(status.code(), code) << status;
+  const std::string message(status.message());
+  EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+  for (const std::string& part : parts) {
+    EXPECT_NE(message.find(part), std::string::npos) << "no " << part << " in: " << message;
+  }
 }
 
 ModelConfig TinyModelConfig() {

@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "engine/model/model_config.h"
 #include "tools/checkpoint/safetensors_writer.h"
 
@@ -34,6 +36,13 @@ std::string LittleEndian64(uint64_t value);
 
 // A safetensors file from its parts: length of the header, header, `data_bytes` zero bytes.
 std::string SafetensorsBytes(const std::string& header, size_t data_bytes = 0);
+
+// A safetensors file that holds one-byte tensors of these names.
+std::string ByteTensors(const std::vector<std::string>& names);
+
+// That `status` has this code, and a message of one line with each of `parts`.
+void ExpectError(const absl::Status& status, absl::StatusCode code,
+                 const std::vector<std::string>& parts);
 
 // A valid model of under 100k weights in which all dimensions differ: hidden 64 in 4 query and 2
 // KV heads of 16, intermediate 176, 2 layers, 512 tokens.

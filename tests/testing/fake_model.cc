@@ -122,6 +122,19 @@ std::span<SampledRow> FakeModel::Forward(const Batch& batch, std::span<const Sam
   if (!options_.asynchronous) {
     meanwhile();
   }
+  Logits(batch);
+  ALCCA_CHECK(sampling.size() == batch.logit_rows.size());
+  sampled_.resize(sampling.size());
+  const TensorView logits = {logits_.data(), DType::kF32, static_cast<int32_t>(sampling.size()),
+                             options_.vocab_size};
+  backend_->Sample(sampled_, logits, sampling);
+  if (options_.asynchronous) {
+    meanwhile();
+  }
+  return sampled_;
+}
+
+std::span<const float> FakeModel::Logits(const Batch& batch) {
   if (options_.on_forward) {
     options_.on_forward(batch);
   }
@@ -145,18 +158,10 @@ std::span<SampledRow> FakeModel::Forward(const Batch& batch, std::span<const Sam
     RowLogits(batch, batch.sequences[i], row, out);
     out += options_.vocab_size;
   }
-  ALCCA_CHECK(sampling.size() == batch.logit_rows.size());
-  sampled_.resize(sampling.size());
-  const TensorView logits = {logits_.data(), DType::kF32, static_cast<int32_t>(sampling.size()),
-                             options_.vocab_size};
-  backend_->Sample(sampled_, logits, sampling);
-  if (options_.asynchronous) {
-    meanwhile();
-  }
-  return sampled_;
+  return logits_;
 }
 
-Tokenizer MakeByteTokenizer(const std::vector<std::string>& pieces) {
+SentencePieceTokenizer MakeByteTokenizer(const std::vector<std::string>& pieces) {
   std::string model = Piece("<unk>", kUnknown) + Piece("<s>", kControl) + Piece("</s>", kControl);
   for (int byte = 0; byte < 256; ++byte) {
     char name[8];
@@ -168,7 +173,8 @@ Tokenizer MakeByteTokenizer(const std::vector<std::string>& pieces) {
   }
   model += Bytes(2, Varint(3, 2) + Varint(35, 1));  // trainer: BPE, byte_fallback
   model += Bytes(3, Bytes(1, "identity") + Varint(3, 0) + Varint(4, 0) + Varint(5, 1));
-  absl::StatusOr<Tokenizer> tokenizer = Tokenizer::FromBytes(model, "byte tokenizer");
+  absl::StatusOr<SentencePieceTokenizer> tokenizer =
+      SentencePieceTokenizer::FromBytes(model, "byte tokenizer");
   if (!tokenizer.ok()) {
     std::fprintf(stderr, "%s\n", tokenizer.status().ToString().c_str());
   }

@@ -13,7 +13,8 @@
 #include <vector>
 
 #include "engine/model.h"
-#include "engine/text/tokenizer.h"
+#include "engine/text/sentencepiece_tokenizer.h"
+#include "kernels/make_backend.h"
 
 namespace alcca::testing {
 
@@ -40,6 +41,10 @@ class FakeModel final : public Model {
                                 absl::FunctionRef<void()> meanwhile) override;
   absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
       const AttentionParams& params) override;
+  std::span<const float> Logits(const Batch& batch) override;
+  size_t weight_bytes() const override { return 0; }
+  size_t kv_bytes() const override { return memory_.size() * sizeof(memory_[0]); }
+  std::string Describe() const override { return "fake"; }
 
   // Attention states alive in all models of this process.
   static int64_t live_states();
@@ -58,6 +63,6 @@ class FakeModel final : public Model {
 };
 
 // Ids 0 <unk>, 1 <s>, 2 </s>, 3 + b for each byte b, then `pieces`.
-Tokenizer MakeByteTokenizer(const std::vector<std::string>& pieces);
+SentencePieceTokenizer MakeByteTokenizer(const std::vector<std::string>& pieces);
 
 }  // namespace alcca::testing

@@ -6,8 +6,9 @@
 #include <cstdlib>
 #include <utility>
 
-#include "base/check.h"
+#include "engine/model/model_folder.h"
 #include "kernels/cuda/device_words/emulated/backend_emulated.h"
+#include "kernels/make_backend.h"
 
 namespace alcca::testing {
 namespace {
@@ -42,22 +43,18 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const std::string& isa, int
 
 }  // namespace
 
-std::unique_ptr<MistralModel> LoadModel(const std::string& dir, WeightDType dtype,
-                                        const std::string& isa, int32_t threads) {
-  const ModelConfig config = Must(LoadModelConfig(dir));
-  const auto checkpoint = Must(Checkpoint::Open(dir));
-  ALCCA_CHECK(checkpoint->Validate(config).ok());
-  auto backend = Must(MakeBackend(isa, threads));
-  return Must(MistralModel::Load(*checkpoint, config, std::move(backend),
-                                 {.weight_dtype = dtype,
-                                  .max_batch_tokens = kContext,
-                                  .max_logit_rows = kContext,
-                                  .page_tokens = kPageTokens,
-                                  .kv_pages = kContext / kPageTokens},
-                                 nullptr));
+std::unique_ptr<Model> LoadModel(const std::string& dir, WeightDType dtype, const std::string& isa,
+                                 int32_t threads) {
+  return Must(alcca::LoadModel(Must(ModelFolder::OpenWeights(dir)), Must(MakeBackend(isa, threads)),
+                               {.weight_dtype = dtype,
+                                .max_batch_tokens = kContext,
+                                .max_logit_rows = kContext,
+                                .page_tokens = kPageTokens,
+                                .kv_pages = kContext / kPageTokens},
+                               nullptr));
 }
 
-ModelRunner::ModelRunner(MistralModel& model, const AttentionParams& attention)
+ModelRunner::ModelRunner(Model& model, const AttentionParams& attention)
     : model_(model), attention_(attention), state_(Must(model.MakeAttentionState(attention))) {
   const int32_t count = model.kv_shape().pages;
   for (int32_t i = 0; i < count; ++i) {
@@ -71,7 +68,7 @@ std::vector<float> ModelRunner::Feed(std::span<const int32_t> tokens, int32_t ch
   for (size_t begin = 0; begin < tokens.size(); begin += chunk) {
     const auto part = tokens.subspan(begin, std::min<size_t>(chunk, tokens.size() - begin));
     batch.Clear();
-    batch.Append(part, length_, pages_.data(), attention_, state_.get(),
+    batch.Append(part, length_, pages_.data(), &attention_, state_.get(),
                  &counters_[static_cast<int>(Phase::kPrefill)]);
     for (int32_t row = 0; row < batch.tokens(); ++row) {
       batch.logit_rows.push_back(row);
@@ -102,7 +99,7 @@ int32_t ArgMax(std::span<const float> row) {
   return static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin());
 }
 
-std::vector<int32_t> Greedy(MistralModel& model, const AttentionParams& attention,
+std::vector<int32_t> Greedy(Model& model, const AttentionParams& attention,
                             const std::vector<int32_t>& prompt, int32_t count, int32_t chunk) {
   ModelRunner runner(model, attention);
   const size_t vocab = model.vocab_size();

@@ -8,27 +8,27 @@
 #include <string>
 #include <vector>
 
-#include "engine/model/mistral_model.h"
+#include "engine/model.h"
 
 namespace alcca::testing {
 
 // Loads a Hugging Face folder on the CPU backend ("auto", "avx2", "portable", ...) or the emulated
 // CUDA one ("cuda_emulated", "cuda_emulated_exact": tests/conformance/backends.h; the latter with
 // "_unrecorded": without CUDA graphs), 512 tokens.
-std::unique_ptr<MistralModel> LoadModel(const std::string& dir, WeightDType dtype,
-                                        const std::string& isa = "auto", int32_t threads = 1);
+std::unique_ptr<Model> LoadModel(const std::string& dir, WeightDType dtype,
+                                 const std::string& isa = "auto", int32_t threads = 1);
 
 class ModelRunner {
  public:
   // Pages are taken in a scattered order, so that a backend that ignores page ids fails.
-  ModelRunner(MistralModel& model, const AttentionParams& attention);
+  ModelRunner(Model& model, const AttentionParams& attention);
 
   // Logits of every token fed, in chunks of at most `chunk`: [tokens, vocab].
   std::vector<float> Feed(std::span<const int32_t> tokens, int32_t chunk);
   const PhaseCounters& counters() const { return counters_; }
 
  private:
-  MistralModel& model_;
+  Model& model_;
   AttentionParams attention_;
   std::unique_ptr<AttentionState> state_;
   PhaseCounters counters_{};
@@ -40,7 +40,7 @@ class ModelRunner {
 std::vector<float> LogSoftmax(std::span<const float> logits, int32_t vocab);
 int32_t ArgMax(std::span<const float> row);
 // The `count` tokens that greedy decoding continues `prompt` with.
-std::vector<int32_t> Greedy(MistralModel& model, const AttentionParams& attention,
+std::vector<int32_t> Greedy(Model& model, const AttentionParams& attention,
                             const std::vector<int32_t>& prompt, int32_t count, int32_t chunk);
 
 }  // namespace alcca::testing

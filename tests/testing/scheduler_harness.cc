@@ -8,22 +8,24 @@
 
 namespace alcca::testing {
 
-void Completions::Take(std::vector<Event> events) {
-  for (Event& event : events) {
-    Completion& c = all_[{event.request_key, event.index}];
+void Completions::Take(std::vector<TokenNews> news) {
+  for (TokenNews& one : news) {
+    Completion& c = all_[{one.key, one.index}];
     ALCCA_CHECK(c.finishes == 0);  // nothing follows the end
-    c.tokens.insert(c.tokens.end(), event.token_ids.begin(), event.token_ids.end());
-    c.text += event.text;
-    std::move(event.logprobs.begin(), event.logprobs.end(), std::back_inserter(c.logprobs));
-    std::move(event.prompt_logprobs.begin(), event.prompt_logprobs.end(),
+    c.tokens.insert(c.tokens.end(), one.token_ids.begin(), one.token_ids.end());
+    c.text += one.text;
+    std::move(one.logprobs.begin(), one.logprobs.end(), std::back_inserter(c.logprobs));
+    std::move(one.prompt_logprobs.begin(), one.prompt_logprobs.end(),
               std::back_inserter(c.prompt_logprobs));
-    c.first_tokens += event.first_token ? 1 : 0;
-    ALCCA_CHECK(event.completion_tokens == std::ssize(c.tokens));
-    if (event.finish != FinishReason::kNone) {
+    c.first_tokens += one.first_token ? 1 : 0;
+    c.prompt_tokens = one.prompt_tokens;
+    ALCCA_CHECK(one.completion_tokens == std::ssize(c.tokens));
+    if (one.ending != nullptr) {
+      ALCCA_CHECK(one.ending->reason != FinishReason::kNone);
       ++c.finishes;
       ++finished_;
+      c.ending = *std::move(one.ending);
     }
-    c.last = std::move(event);
   }
 }
 
@@ -47,15 +49,17 @@ void SchedulerHarness::Submit(Request request) {
 
 StepStats SchedulerHarness::Step(const std::function<void(const Plan&)>& inspect) {
   now_ += std::chrono::milliseconds(1);
-  Plan& plan = scheduler_.MakePlan(now_);
+  const Plan& plan = scheduler_.MakePlan(now_);
   if (inspect) {
     inspect(plan);
   }
+  const std::span<const SamplingRow> asked = sampler_.Rows(plan);
+  std::span<StepAnswer> answers;
   if (plan.batch.tokens() > 0) {
-    Sampler::Take(model_.Forward(plan.batch, sampler_.Rows(plan), [] {}), plan);
+    answers = sampler_.Answers(plan, model_.Forward(plan.batch, asked, [] {}));
   }
-  Scheduler::Outcome outcome = scheduler_.Commit(plan, now_);
-  completions_.Take(std::move(outcome.events));
+  Scheduler::Outcome outcome = scheduler_.Commit(plan, answers, now_);
+  completions_.Take(std::move(outcome.news));
   return outcome.stats;
 }
 

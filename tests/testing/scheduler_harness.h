@@ -21,17 +21,18 @@ struct Completion {
   std::string text;
   std::vector<TokenLogprob> logprobs;
   std::vector<TokenLogprob> prompt_logprobs;
-  int first_tokens = 0;  // events that claim to carry the first token
+  int first_tokens = 0;  // news that claim to carry the first token
+  int32_t prompt_tokens = 0;
   int finishes = 0;
-  Event last;
-  FinishReason finish() const { return last.finish; }
+  Ending ending;
+  FinishReason finish() const { return ending.reason; }
 };
 
-// Checks on the way what holds for every stream of events.
+// Checks on the way what holds for every stream of news.
 class Completions {
  public:
   using Key = std::pair<uint64_t, int32_t>;  // request, index
-  void Take(std::vector<Event> events);
+  void Take(std::vector<TokenNews> news);
   const Completion& at(uint64_t key, int32_t index = 0) const { return all_.at({key, index}); }
   const std::map<Key, Completion>& all() const { return all_; }
   int finished() const { return finished_; }

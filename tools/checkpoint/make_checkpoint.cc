@@ -17,6 +17,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
+#include "base/files.h"
 #include "base/status_macros.h"
 #include "engine/model/model_config.h"
 #include "tools/checkpoint/safetensors_writer.h"

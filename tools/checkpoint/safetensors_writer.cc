@@ -8,11 +8,14 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <span>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/files.h"
 #include "base/status_macros.h"
 #include "engine/checkpoint/checkpoint.h"
+#include "engine/model/tensor_table.h"
 #include "nlohmann/json.hpp"
 
 namespace alcca {
@@ -125,7 +128,7 @@ absl::Status AppendRandom(const TensorSpec& spec, const RandomCheckpointOptions&
 
 // The shard of each tensor, in order: a shard is closed when it has its part of the bytes, or when
 // the shards to come need the tensors that are left.
-std::vector<int> AssignShards(const std::vector<TensorSpec>& specs, int shards) {
+std::vector<int> AssignShards(std::span<const TensorSpec> specs, int shards) {
   uint64_t total = 0;
   for (const TensorSpec& spec : specs) {
     total += Elements(spec.shape);
@@ -247,7 +250,8 @@ absl::Status SafetensorsWriter::Finish() {
 absl::Status WriteRandomCheckpoint(const std::string& dir, const RandomCheckpointOptions& options,
                                    const std::function<void(uint64_t, uint64_t)>& progress) {
   RETURN_IF_ERROR(CheckModelConfig(options.config, dir));
-  const std::vector<TensorSpec> specs = MistralTensors(options.config);
+  const TensorTable table(options.config);
+  const std::span<const TensorSpec> specs = table.tensors();
   if (options.shards < 1 ||
       static_cast<size_t>(options.shards) > std::min(specs.size(), kMaxShards)) {
     return absl::InvalidArgumentError(
@@ -293,28 +297,6 @@ absl::Status WriteRandomCheckpoint(const std::string& dir, const RandomCheckpoin
   config.torch_dtype = TorchDType(options.dtype);
   RETURN_IF_ERROR(WriteTextFile(dir + "/generation_config.json", GenerationConfigJson(config)));
   return WriteTextFile(dir + "/config.json", ModelConfigToJson(config));
-}
-
-absl::Status WriteTextFile(const std::string& path, const std::string& text) {
-  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot create"));
-  }
-  size_t done = 0;
-  absl::Status status;
-  while (status.ok() && done < text.size()) {
-    const ssize_t count = write(fd, text.data() + done, text.size() - done);
-    if (count > 0) {
-      done += static_cast<size_t>(count);
-    }
-    if (count < 0 && errno != EINTR) {
-      status = absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot write"));
-    }
-  }
-  if (close(fd) != 0 && status.ok()) {
-    status = absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot close"));
-  }
-  return status;
 }
 
 }  // namespace alcca

@@ -58,7 +58,4 @@ struct RandomCheckpointOptions {
 absl::Status WriteRandomCheckpoint(const std::string& dir, const RandomCheckpointOptions& options,
                                    const std::function<void(uint64_t, uint64_t)>& progress = {});
 
-// Replaces the file's content.
-absl::Status WriteTextFile(const std::string& path, const std::string& text);
-
 }  // namespace alcca

@@ -13,8 +13,8 @@ struct Checksum {
   std::string file;  // relative to the folder
 };
 
-// Empty on an error, which then says line and rule. A list names at least one file, each once, by a
-// path that stays inside the folder.
+// The result is empty on an error, and the error then names line and rule. A list names at least
+// one file, each once, by a path that stays inside the folder.
 std::vector<Checksum> ParseChecksums(const std::string& text, std::string* error);
 
 // SHA-256 of a file in hex; empty with `error` set if it cannot be read.

@@ -1,7 +1,7 @@
 #pragma once
 
-// One function a command: adds its subcommand to `app`; parsing it sets `*run`, which main calls
-// and whose result is the exit code.
+// One function per command. It adds its subcommand to `app`. Parsing the subcommand sets `*run`;
+// main calls it, and its result is the exit code.
 
 #include <functional>
 

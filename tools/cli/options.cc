@@ -1,10 +1,10 @@
 #include "tools/cli/options.h"
 
+#include <google/protobuf/descriptor.h>
 #include <grpcpp/create_channel.h>
 
 #include <chrono>
 #include <cstdio>
-#include <fstream>
 #include <iostream>
 #include <iterator>
 
@@ -12,6 +12,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "base/files.h"
+#include "tools/attention_flags.h"
 
 namespace alcca::cli {
 namespace {
@@ -37,9 +39,10 @@ const char* CodeName(grpc::StatusCode code) {
   return code >= 0 && code <= 16 ? kNames[code] : "UNKNOWN";
 }
 
-std::string FileText(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+// Empty if it cannot be read: the flag has checked that it is there.
+std::string Pem(const std::string& path) {
+  constexpr uint64_t kMaxPemBytes = uint64_t{1} << 20;
+  return ReadTextFile(path, kMaxPemBytes, FileKind::kAny).value_or("");
 }
 
 std::string CheckLogitBias(const std::string& text) {
@@ -88,9 +91,9 @@ std::shared_ptr<grpc::Channel> ConnectionOptions::Channel() const {
   if (!tls_server_name.empty()) {
     arguments.SetSslTargetNameOverride(tls_server_name);
   }
-  const grpc::SslCredentialsOptions tls = {.pem_root_certs = FileText(tls_ca),
-                                           .pem_private_key = FileText(tls_key),
-                                           .pem_cert_chain = FileText(tls_cert)};
+  const grpc::SslCredentialsOptions tls = {.pem_root_certs = Pem(tls_ca),
+                                           .pem_private_key = Pem(tls_key),
+                                           .pem_cert_chain = Pem(tls_cert)};
   return grpc::CreateCustomChannel(target, grpc::SslCredentials(tls), arguments);
 }
 
@@ -187,93 +190,37 @@ v1::SamplingParams SamplingOptions::Params() const {
   return out;
 }
 
-v1::AttentionMode ParseMode(const std::string& name) {
-  v1::AttentionMode mode = v1::ATTENTION_MODE_UNSPECIFIED;
-  (void)v1::AttentionMode_Parse("ATTENTION_MODE_" + absl::AsciiStrToUpper(name), &mode);
-  return mode;
-}
-
 std::string ModeName(v1::AttentionMode mode) {
   return absl::AsciiStrToLower(v1::AttentionMode_Name(mode).substr(15));  // ATTENTION_MODE_
 }
 
 void AttentionOptions::AddTo(CLI::App* app) {
-  const std::string group = "Attention";
-  app->add_option("--mode", mode, "default: the server's choice")
-      ->check(CLI::IsMember({"dense", "alcca", "multipole", "window", "topk"}))
-      ->group(group);
-  app->add_option("--theta", theta, "alcca: radius of the near gate")->group(group);
-  app->add_option("--near-share", near_share, "alcca: share of queries that theta lets in")
-      ->group(group);
-  app->add_option("--k", k, "alcca: nearest keys of a query")->group(group);
-  app->add_option("--epsilon", epsilon, "alcca: added to distances")->group(group);
-  app->add_option("--search", search, "alcca: how neighbours are found")
-      ->check(CLI::IsMember({"exact", "tree"}))
-      ->group(group);
-  app->add_option("--tree-distances", tree_distances, "tree: distances of a query at most")
-      ->group(group);
-  app->add_option("--tree-recent", tree_recent, "tree: of these, the newest keys")->group(group);
-  app->add_option("--max-keys", max_keys, "multipole: rows read of old keys; 0: no bound")
-      ->group(group);
-  app->add_option("--mass", mass, "multipole: mass by estimate that ends reading; 1: never")
-      ->group(group);
-  app->add_option("--dense-below", dense_below, "multipole: contexts answered by dense")
-      ->group(group);
-  app->add_option("--sinks", sinks, "multipole: first keys, always read")->group(group);
-  app->add_option("--recent", recent, "multipole: newest keys, always read")->group(group);
-  app->add_option("--window", window, "window: newest keys, all that is read")->group(group);
-  app->add_option("--sparsity", sparsity, "topk: share of the keys that is kept")->group(group);
+  AddModeFlags(app, &settings);
+  AddKnobFlags(app, &settings);
 }
 
 v1::AttentionParams AttentionOptions::Params() const {
   v1::AttentionParams out;
-  out.set_mode(ParseMode(mode));
-  if (search == "exact") {
-    out.set_search(v1::ATTENTION_SEARCH_EXACT);
-  }
-  if (search == "tree") {
-    out.set_search(v1::ATTENTION_SEARCH_TREE);
-  }
-  if (theta) {
-    out.set_theta(*theta);
-  }
-  if (near_share) {
-    out.set_near_share(*near_share);
-  }
-  if (k) {
-    out.set_k(*k);
-  }
-  if (epsilon) {
-    out.set_epsilon(*epsilon);
-  }
-  if (tree_distances) {
-    out.set_tree_distances(*tree_distances);
-  }
-  if (tree_recent) {
-    out.set_tree_recent(*tree_recent);
-  }
-  if (mass) {
-    out.set_mass(*mass);
-  }
-  if (max_keys) {
-    out.set_max_keys(*max_keys);
-  }
-  if (dense_below) {
-    out.set_dense_below(*dense_below);
-  }
-  if (sinks) {
-    out.set_sinks(*sinks);
-  }
-  if (recent) {
-    out.set_recent(*recent);
-  }
-  if (window) {
-    out.set_window(*window);
-  }
-  if (sparsity) {
-    out.set_sparsity(*sparsity);
-  }
+  SetAttention(settings, &out);
   return out;
+}
+
+void SetAttention(const AttentionSettings& from, v1::AttentionParams* to) {
+  if (from.mode) {
+    to->set_mode(static_cast<v1::AttentionMode>(TraitsOf(*from.mode).wire));
+  }
+  if (from.search) {
+    to->set_search(static_cast<v1::AttentionSearch>(TraitsOf(*from.search).wire));
+  }
+  const google::protobuf::Reflection& fields = *to->GetReflection();
+  for (const Knob& knob : RequestKnobs()) {
+    const auto* field = v1::AttentionParams::descriptor()->FindFieldByName(knob.name);
+    if (from[knob] && IsInteger(knob)) {
+      fields.SetUInt32(to, field, static_cast<uint32_t>(*from[knob]));
+    } else if (from[knob]) {
+      fields.SetFloat(to, field, static_cast<float>(*from[knob]));
+    }
+  }
 }
 
 std::string TextOrStdin(const std::string& argument) {

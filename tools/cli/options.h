@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "alcca/v1/inference.grpc.pb.h"
+#include "attention/settings.h"
 
 namespace CLI {
 class App;
@@ -48,18 +49,15 @@ struct SamplingOptions {
 };
 
 struct AttentionOptions {
-  std::string mode;  // empty: the server's choice
-  std::string search;
-  std::optional<float> theta, near_share, epsilon, mass, sparsity;
-  std::optional<uint32_t> k, tree_distances, tree_recent, max_keys, dense_below, sinks, recent;
-  std::optional<uint32_t> window;
+  AttentionSettings settings;
 
   void AddTo(CLI::App* app);
   v1::AttentionParams Params() const;
 };
 
-// "alcca", "dense", ... to the wire's enum and back; UNSPECIFIED for "".
-v1::AttentionMode ParseMode(const std::string& name);
+// Writes what the settings say over what `to` said before.
+void SetAttention(const AttentionSettings& from, v1::AttentionParams* to);
+// "alcca", "dense", ...; "unspecified" for the value that says nothing.
 std::string ModeName(v1::AttentionMode mode);
 
 // Reads all of stdin for "-", else returns the argument.

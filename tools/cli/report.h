@@ -21,7 +21,8 @@ std::string Grouped(int64_t value);
 // `share` of 1 in percent, with as many decimals as small shares need.
 std::string Percent(double share);
 
-// --json: alone, JSON on stdout and the text on stderr; with a file, JSON in the file besides.
+// The flag --json. Alone it writes JSON to stdout and sends the text to stderr. With a file it
+// writes JSON to the file and leaves the text on stdout.
 class JsonOption {
  public:
   void AddTo(CLI::App* app);

@@ -1,19 +1,20 @@
 #include "tools/cli/stream.h"
 
+#include <google/protobuf/descriptor.h>
 #include <google/protobuf/util/json_util.h>
 
-#include <chrono>
 #include <cstdio>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "attention/knobs.h"
+#include "base/clock.h"
+#include "tools/cli/measure/cost.h"
 #include "tools/cli/options.h"
+#include "tools/cli/report.h"
 
 namespace alcca::cli {
 namespace {
-
-double SecondsSince(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 void Put(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
@@ -29,46 +30,40 @@ std::string Grouped(int64_t value) {
   return digits;
 }
 
-void PrintAttention(const v1::AttentionReport& report) {
-  const v1::AttentionParams& applied = report.applied();
+// "multipole mass=1 max_keys=1024 ...": what the reply says of each knob.
+std::string Describe(const v1::AttentionParams& applied) {
   std::string line = ModeName(applied.mode());
-  if (applied.mode() == v1::ATTENTION_MODE_ALCCA) {
-    absl::StrAppend(&line, " k=", applied.k_per_head() ? "per head" : std::to_string(applied.k()));
-    if (applied.has_near_share()) {
-      absl::StrAppend(&line, " near_share=", applied.near_share());
-    } else if (applied.theta_per_head()) {
-      absl::StrAppend(&line, " theta=per head");
-    } else {
-      absl::StrAppend(&line, " theta=", applied.theta());
-    }
-    absl::StrAppend(&line, " epsilon=", applied.epsilon());
-    if (applied.search() == v1::ATTENTION_SEARCH_TREE) {
-      absl::StrAppend(&line, ", tree search of ", applied.tree_distances(), " distances, ",
-                      applied.tree_recent(), " recent");
-    }
-  } else if (applied.mode() == v1::ATTENTION_MODE_MULTIPOLE) {
-    absl::StrAppend(&line, " mass=", applied.mass(), " max_keys=", applied.max_keys(),
-                    " sinks=", applied.sinks(), " recent=", applied.recent(), ", dense below ",
-                    applied.dense_below());
-  } else if (applied.mode() == v1::ATTENTION_MODE_WINDOW) {
-    absl::StrAppend(&line, " of ", applied.window(), " keys");
-  } else if (applied.mode() == v1::ATTENTION_MODE_TOPK) {
-    absl::StrAppend(&line, " sparsity=", applied.sparsity());
+  if (applied.search() == v1::ATTENTION_SEARCH_TREE) {
+    absl::StrAppend(&line, " search=tree");
   }
-  std::printf("  attention  %s\n", line.c_str());
-  const int64_t performed = Performed(report.prefill()) + Performed(report.decode());
-  int64_t dense = 0, queries = 0;
-  for (const v1::AttentionCounters* c : {&report.prefill(), &report.decode()}) {
-    dense += c->dense_equivalent_qk() + c->dense_equivalent_pv();
-    queries += c->queries();
+  const google::protobuf::Descriptor& type = *v1::AttentionParams::descriptor();
+  const google::protobuf::Reflection& fields = *applied.GetReflection();
+  for (const Knob& knob : RequestKnobs()) {
+    const auto* field = type.FindFieldByName(knob.name);
+    const auto* table = type.FindFieldByName(absl::StrCat(knob.name, "_per_head"));
+    if (table != nullptr && fields.GetBool(applied, table)) {
+      absl::StrAppend(&line, " ", knob.name, "=per-head");
+    } else if (fields.HasField(applied, field)) {
+      const double value = IsInteger(knob) ? static_cast<double>(fields.GetUInt32(applied, field))
+                                           : static_cast<double>(fields.GetFloat(applied, field));
+      absl::StrAppend(&line, " ", knob.name, "=", Digits(knob, value));
+    }
   }
+  return line;
+}
+
+void PrintAttention(const v1::AttentionReport& report) {
+  std::printf("  attention  %s\n", Describe(report.applied()).c_str());
+  AttentionCounters all = CountersOf(report.prefill());
+  all += CountersOf(report.decode());
   std::printf(
       "  cost       %s interactions of causal dense's %s: %.1f %% (query-key side %.1f %%)\n",
-      Grouped(performed).c_str(), Grouped(dense).c_str(),
+      Grouped(all.performed()).c_str(), Grouped(all.dense_equivalent()).c_str(),
       100 * report.performed_over_dense_causal(), 100 * report.qk_performed_over_dense_causal());
-  if (applied.mode() == v1::ATTENTION_MODE_ALCCA) {
+  const std::optional<AttentionMode> mode = ModeOfWire(report.applied().mode());
+  if (mode && TraitsOf(*mode).has_near_gate) {
     std::printf("  near       %.2f %% of %s queries answered by the mean value\n",
-                100 * report.near_share(), Grouped(queries).c_str());
+                100 * report.near_share(), Grouped(all.queries).c_str());
   }
   if (report.index_bytes() > 0) {
     std::printf("  index      %s bytes beside the cache, %.2f ms to build\n",
@@ -113,17 +108,12 @@ void PrintJson(const v1::GenerateResponse& message) {
 
 }  // namespace
 
-int64_t Performed(const v1::AttentionCounters& c) {
-  return c.qk_exact() + c.qk_centroid() + c.com_test() + c.index_build() + c.pv_exact() +
-         c.pv_centroid() + c.running_sums();
-}
-
 StreamResult PrintStream(const std::function<std::unique_ptr<Reader>()>& send, int completions,
                          const StreamStyle& style) {
   StreamResult result;
   result.completions.resize(completions);
   const bool live = completions == 1 && !style.json;
-  const auto start = std::chrono::steady_clock::now();
+  const TimePoint start = Clock::now();
   const std::unique_ptr<Reader> reader = send();
   v1::GenerateResponse message;
   while (reader->Read(&message)) {
@@ -132,7 +122,7 @@ StreamResult PrintStream(const std::function<std::unique_ptr<Reader>()>& send, i
     }
     if (message.has_chunk()) {
       if (result.first_token_seconds == 0) {
-        result.first_token_seconds = SecondsSince(start);
+        result.first_token_seconds = Seconds(start, Clock::now());
       }
       if (live) {
         Put(message.chunk().text());

@@ -29,7 +29,4 @@ struct StreamStyle {
 StreamResult PrintStream(const std::function<std::unique_ptr<Reader>()>& send, int completions,
                          const StreamStyle& style);
 
-// Sum of all interactions of a phase.
-int64_t Performed(const v1::AttentionCounters& counters);
-
 }  // namespace alcca::cli

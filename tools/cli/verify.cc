@@ -3,12 +3,11 @@
 
 #include <chrono>
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "base/files.h"
 #include "tools/cli/checksums.h"
 #include "tools/cli/commands.h"
 
@@ -18,14 +17,14 @@ namespace {
 constexpr int kExitDataError = 65, kExitNoInput = 66;
 
 int Verify(const std::string& folder, const std::string& list) {
-  std::ifstream in(list, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-  if (!in.is_open() || in.bad()) {
-    std::fprintf(stderr, "alcca: %s: cannot be read\n", list.c_str());
+  constexpr uint64_t kMaxListBytes = uint64_t{16} << 20;
+  const absl::StatusOr<std::string> text = ReadTextFile(list, kMaxListBytes, FileKind::kAny);
+  if (!text.ok()) {
+    std::fprintf(stderr, "alcca: %s\n", std::string(text.status().message()).c_str());
     return kExitNoInput;
   }
   std::string error;
-  const std::vector<Checksum> sums = ParseChecksums(text, &error);
+  const std::vector<Checksum> sums = ParseChecksums(*text, &error);
   if (sums.empty()) {
     std::fprintf(stderr, "alcca: %s: %s\n", list.c_str(), error.c_str());
     return kExitDataError;

@@ -4,11 +4,12 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "attention/counters.h"
 #include "attention/params.h"
 
 namespace alcca::lab {
 
-// The mode, its description and the parameters that shape its result.
+// The mode, its description and the value of every knob, whether it shapes the result or not.
 nlohmann::ordered_json AttentionJson(const AttentionParams& params);
 // By the names of docs/counting.md.
 nlohmann::ordered_json CountersJson(const AttentionCounters& counters);

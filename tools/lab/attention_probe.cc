@@ -30,16 +30,21 @@ class ProbeSequence {
     ASSIGN_OR_RETURN(s.qkv_, backend->Allocate(input.tokens, shape.qkv_cols()));
     ASSIGN_OR_RETURN(s.out_, backend->Allocate(input.tokens, shape.heads * shape.head_dim));
     std::copy(input.qkv.begin(), input.qkv.end(), s.qkv_->view().f32());
+    const std::vector<float> zeros(static_cast<size_t>(shape.head_dim / 2));
+    ASSIGN_OR_RETURN(s.no_frequencies_,
+                     backend->MakeVector({.data = reinterpret_cast<const std::byte*>(zeros.data()),
+                                          .dtype = DType::kF32,
+                                          .rows = 1,
+                                          .cols = shape.head_dim / 2}));
     return s;
   }
 
   // Writes keys and values of all tokens to the pages and forgets what attention remembered.
-  // RopeAndStore at position 0 rotates by nothing, so it stores the rows as they are.
+  // RopeAndStore with frequencies of 0 rotates by nothing, so it stores the rows as they are.
   absl::Status Restart() {
     ASSIGN_OR_RETURN(state_, backend_->MakeAttentionState(kv_shape_, params_));
-    Batch batch = Rows({{0, input_.tokens}}, nullptr);
-    std::fill(batch.positions.begin(), batch.positions.end(), 0);
-    backend_->RopeAndStore(qkv_->view(), *kv_, input_.layer, batch, input_.shape, {});
+    const Batch batch = Rows({{0, input_.tokens}}, nullptr);
+    backend_->RopeAndStore(qkv_->view(), *kv_, input_.layer, batch, input_.shape, *no_frequencies_);
     return absl::OkStatus();
   }
 
@@ -90,7 +95,7 @@ class ProbeSequence {
                                  .query_count = range.count,
                                  .kv_len = range.begin + range.count,
                                  .pages = pages_.data(),
-                                 .attention = params_,
+                                 .attention = &params_,
                                  .state = state_.get(),
                                  .counters = counters != nullptr ? counters : &unread_});
       for (int32_t i = 0; i < range.count; ++i) {
@@ -108,16 +113,15 @@ class ProbeSequence {
   std::vector<int32_t> pages_;
   std::unique_ptr<KvCache> kv_;
   std::unique_ptr<AttentionState> state_;
-  std::unique_ptr<Buffer> qkv_, out_;  // [n, qkv_cols], [n, heads * head_dim]
-  std::vector<float> packed_;          // rows of one call
+  std::unique_ptr<Buffer> qkv_, out_;       // [n, qkv_cols], [n, heads * head_dim]
+  std::unique_ptr<Buffer> no_frequencies_;  // [1, head_dim / 2], zeros
+  std::vector<float> packed_;               // rows of one call
   AttentionCounters unread_;
 };
 
-// Whether a row's result depends on which rows were answered before it. A mode that is not known
-// here is taken to.
+// Whether a row's result depends on which rows were answered before it.
 bool NeedsHistory(AttentionMode mode) {
-  return mode != AttentionMode::kDense && mode != AttentionMode::kWindow &&
-         mode != AttentionMode::kTopK;
+  return TraitsOf(mode).keeps_state;
 }
 
 void CheckInput(const ProbeInput& input) {
@@ -126,6 +130,23 @@ void CheckInput(const ProbeInput& input) {
 }
 
 }  // namespace
+
+AttentionParams SliceHeadParams(const AttentionParams& params, int32_t layers, int32_t heads,
+                                int32_t first, int32_t count) {
+  AttentionParams out = params;
+  const auto slice = [&](const auto& table) {
+    using Table = std::decay_t<decltype(*table)>;
+    Table columns;
+    for (int32_t layer = 0; table != nullptr && layer < layers; ++layer) {
+      const auto from = table->begin() + layer * heads + first;
+      columns.insert(columns.end(), from, from + count);
+    }
+    return table == nullptr ? nullptr : std::make_shared<const Table>(std::move(columns));
+  };
+  out.head_theta = slice(params.head_theta);
+  out.head_k = slice(params.head_k);
+  return out;
+}
 
 std::vector<float> SliceHeads(const ProbeInput& input, int32_t first, int32_t count) {
   CheckInput(input);

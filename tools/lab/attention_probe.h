@@ -1,11 +1,11 @@
 #pragma once
 
-// What a backend's attention did with recorded queries, keys and values: its output, its counters
-// query by query, and the weight that every query gave every token.
+// Replays recorded queries, keys and values through a backend's attention: its output, its counters
+// per query, and the weight that every query gave every token.
 //
-// Weights need no hook in the kernels: given q and K, attention is linear in V, and which keys are
-// chosen does not depend on V. So it is run with unit vectors as values, head_dim tokens at a time,
-// and its output read as weights. That holds for every mode, means and clusters included.
+// Weights need no hook in the kernels. Given q and K, attention is linear in V, and the choice of
+// keys does not depend on V. If the values are unit vectors, for head_dim tokens at a time, the
+// output is the weights. That holds for every mode, means and clusters included.
 
 #include <cstdint>
 #include <memory>
@@ -25,6 +25,11 @@ struct ProbeInput {
   int32_t tokens = 0;          // n
   std::span<const float> qkv;  // [n, shape.qkv_cols()], after RoPE
 };
+
+// The parameters of query heads [first, first + count) in `layers` layers of `heads`: where they
+// have tables, those columns.
+AttentionParams SliceHeadParams(const AttentionParams& params, int32_t layers, int32_t heads,
+                                int32_t first, int32_t count);
 
 // Query heads [first, first + count) of one KV head, with that KV head, as rows of their own:
 // [n, (count + 2) * head_dim]. A mode that chooses keys for a whole group of query heads may choose

@@ -11,10 +11,10 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "attention/knobs.h"
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "tools/lab/attention_json.h"
-#include "tools/lab/attention_options.h"
 #include "tools/lab/attention_probe.h"
 #include "tools/lab/log_softmax.h"
 
@@ -24,9 +24,9 @@ namespace {
 using Kind = CalibrationTarget::Kind;
 
 constexpr int32_t kLogitRows = 256;
-constexpr int32_t kCuts = 64;     // thetas tried for a head: quantiles of its distances
-constexpr float kAllNear = 1e9f;  // the largest theta that a server takes
-const AttentionParams kDense = {.mode = AttentionMode::kDense};
+constexpr int32_t kCuts = 64;  // thetas tried for a head: quantiles of its distances
+constexpr auto kAllNear = static_cast<float>(KnobOf(&AttentionScalars::theta).most);
+const AttentionParams kDense = {{.mode = AttentionMode::kDense}};
 
 // One query of one head.
 struct Query {
@@ -102,9 +102,9 @@ class Fitter final : public AttentionObserver {
     if (status_.ok()) {
       status_ = FitLayer(layer, qkv, batch, shape);
     }
-    const AttentionParams params = Params();
+    applied_ = Params();
     for (BatchSequence& sequence : batch.sequences) {
-      sequence.attention = params;
+      sequence.attention = &applied_;
     }
   }
 
@@ -209,7 +209,7 @@ class Fitter final : public AttentionObserver {
   }
 
   AttentionProbe probe_;
-  AttentionParams base_;
+  AttentionParams base_, applied_;  // applied_: to the layer that runs now
   const Kind kind_;
   const double price_;
   std::vector<int32_t> choices_;
@@ -237,7 +237,7 @@ absl::StatusOr<AttentionParams> Fit(LabModel* lab, std::span<const std::vector<i
     }
     ASSIGN_OR_RETURN(auto state, lab->model->MakeAttentionState(base));
     states.push_back(std::move(state));
-    batch.Append(std::span(ids).first(count), 0, pages.back().data(), base, states.back().get(),
+    batch.Append(std::span(ids).first(count), 0, pages.back().data(), &base, states.back().get(),
                  &unread);
   }
   lab->backend->set_observer(&fitter);
@@ -445,18 +445,19 @@ absl::StatusOr<std::string> CalibratedAlccaJson(const std::string& existing,
     }
     return rows;
   };
-  json["mode"] = "alcca";
+  json["mode"] = AttentionModeName(p.mode);
   json["theta"] = table(*p.head_theta, [](float x) { return Rounded(x, 6); });
   json["k"] = p.k;
   if (p.head_k != nullptr) {
     json["k"] = table(*p.head_k, [](int32_t x) { return x; });
   }
   json.erase("near_share");
-  json["epsilon"] = Rounded(p.epsilon, 6);
-  json["search"] = p.search == KeySearch::kTree ? "tree" : "exact";
-  if (p.search == KeySearch::kTree) {
-    json["tree_distances"] = p.tree_distances;
-    json["tree_recent"] = p.tree_recent;
+  json["search"] = TraitsOf(p.search).name;
+  for (const Knob& knob : RequestKnobs()) {
+    if (!knob.has_table && Applies(knob, p)) {
+      json[knob.name] = IsInteger(knob) ? nlohmann::ordered_json(static_cast<int64_t>(Get(knob, p)))
+                                        : nlohmann::ordered_json(Rounded(Get(knob, p), 6));
+    }
   }
   const auto figures = [](const CalibrationFigures& f) {
     return nlohmann::ordered_json{{"near_share", Rounded(f.near_share, 4)},

@@ -5,8 +5,9 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
+#include "base/files.h"
 #include "base/status_macros.h"
-#include "tools/lab/attention_options.h"
+#include "tools/attention_flags.h"
 #include "tools/lab/calibrate.h"
 #include "tools/lab/commands.h"
 #include "tools/lab/output.h"
@@ -18,7 +19,7 @@ constexpr uint64_t kMaxTextBytes = uint64_t{1} << 30;
 
 struct Options {
   ModelOptions model;
-  AttentionOptions attention;
+  AttentionSettings attention;
   CalibrationOptions calibration;
   std::string text_file, separator = "<|endoftext|>", target, out;
 };
@@ -33,9 +34,9 @@ absl::Status RunCalibrate(const Options& options) {
   ASSIGN_OR_RETURN(const std::string text, ReadTextFile(options.text_file, kMaxTextBytes));
   ASSIGN_OR_RETURN(LabModel lab,
                    LoadLabModel(options.model, CalibrationLimits(options.calibration)));
-  AttentionOptions attention = options.attention;
-  attention.mode = "alcca";
-  ASSIGN_OR_RETURN(const AttentionParams base, attention.Resolve(lab.alcca));
+  AttentionSettings attention = options.attention;
+  attention.mode = AttentionMode::kAlcca;
+  ASSIGN_OR_RETURN(const AttentionParams base, ResolveAttention(lab, attention));
   ASSIGN_OR_RETURN(const TextWindows windows,
                    CutText(*lab.tokenizer, text, options.separator, options.calibration.length,
                            options.calibration.windows));
@@ -70,17 +71,15 @@ void AddCalibrate(CLI::App* app, Run* run) {
       "calibrate", "Finds theta and k of alcca for each layer and head, and writes alcca.json");
   auto options = std::make_shared<Options>();
   options->model.AddTo(command);
-  AttentionOptions& a = options->attention;
-  const std::string group = "Attention";
-  command->add_option("--k", a.k, "nearest keys of a query, at most")->group(group);
-  command->add_option("--epsilon", a.epsilon, "added to distances")->group(group);
-  command->add_option("--search", a.search, "how neighbours are found")
-      ->check(CLI::IsMember({"exact", "tree"}))
-      ->group(group);
-  command->add_option("--tree-distances", a.tree_distances, "tree: distances of a query at most")
-      ->group(group);
-  command->add_option("--tree-recent", a.tree_recent, "tree: of these, the newest keys")
-      ->group(group);
+  // What it finds itself is no flag.
+  for (const Knob& knob : RequestKnobs()) {
+    const bool is_found = &knob == &KnobOf(&AttentionScalars::theta) ||
+                          &knob == &KnobOf(&AttentionScalars::near_share);
+    if (knob.modes.Has(AttentionMode::kAlcca) && !is_found) {
+      AddKnobFlag(command, knob, &options->attention);
+    }
+  }
+  AddSearchFlag(command, &options->attention);
   command->add_option("--text", options->text_file, "UTF-8 text")->required();
   command
       ->add_option("--target", options->target,

@@ -9,7 +9,6 @@
 #include "absl/strings/str_replace.h"
 #include "base/check.h"
 #include "base/status_macros.h"
-#include "tools/lab/attention_options.h"
 #include "tools/lab/attention_probe.h"
 
 namespace alcca::lab {
@@ -187,7 +186,7 @@ absl::StatusOr<Explanation> Explain(LabModel* lab, std::span<const int32_t> prom
   }
   Explanation out;
   out.model = lab->name;
-  out.weight_dtype = WeightDTypeName(lab->weight_dtype);
+  out.weight_dtype = FormatOf(lab->weight_dtype).name;
   out.kv_heads = static_cast<int32_t>(lab->config.num_kv_heads);
   out.head_dim = static_cast<int32_t>(lab->config.head_dim);
   out.attention = params;

@@ -5,8 +5,8 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "engine/text/detokenizer.h"
-#include "tools/lab/attention_options.h"
+#include "base/utf8.h"
+#include "tools/attention_flags.h"
 #include "tools/lab/commands.h"
 #include "tools/lab/explain.h"
 #include "tools/lab/lab_model.h"
@@ -17,7 +17,7 @@ namespace {
 
 struct Options {
   ModelOptions model;
-  AttentionOptions attention;
+  AttentionSettings attention;
   ExplainOptions explain;
   std::string prompt, json, html;
 };
@@ -51,7 +51,7 @@ absl::Status RunExplain(const Options& options) {
                    LoadLabModel(options.model, {.batch_tokens = 512,
                                                 .logit_rows = 1,
                                                 .kv_tokens = options.explain.max_tokens}));
-  ASSIGN_OR_RETURN(const AttentionParams params, options.attention.Resolve(lab.alcca));
+  ASSIGN_OR_RETURN(const AttentionParams params, ResolveAttention(lab, options.attention));
   const auto prompt = lab.tokenizer->Encode(options.prompt, {.bos = true});
   ASSIGN_OR_RETURN(const Explanation e, Explain(&lab, prompt, params, options.explain));
   const std::string json = ExplanationJson(e);
@@ -74,7 +74,8 @@ void AddExplain(CLI::App* app, Run* run) {
       "explain", "Which tokens each layer and head attended for a text, and what it cost");
   auto options = std::make_shared<Options>();
   options->model.AddTo(command);
-  options->attention.AddTo(command, true);
+  AddModeFlags(command, &options->attention);
+  AddKnobFlags(command, &options->attention);
   command->add_option("--prompt", options->prompt, "the text")->required();
   command->add_option("--max-new", options->explain.new_tokens, "tokens to generate, greedily")
       ->check(CLI::Range(0, 1 << 20))

@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
-#include "tools/lab/attention_options.h"
 #include "tools/lab/attention_probe.h"
 #include "tools/lab/log_softmax.h"
 
@@ -17,7 +16,7 @@ namespace alcca::lab {
 namespace {
 
 constexpr int32_t kLogitRows = 256;
-const AttentionParams kDense = {.mode = AttentionMode::kDense};
+const AttentionParams kDense = {{.mode = AttentionMode::kDense}};
 
 // Sums of one head over windows.
 struct HeadSums {

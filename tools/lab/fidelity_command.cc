@@ -6,8 +6,9 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "base/files.h"
 #include "base/status_macros.h"
-#include "tools/lab/attention_options.h"
+#include "tools/attention_flags.h"
 #include "tools/lab/commands.h"
 #include "tools/lab/fidelity.h"
 #include "tools/lab/output.h"
@@ -19,7 +20,7 @@ constexpr uint64_t kMaxTextBytes = uint64_t{1} << 30;
 
 struct Options {
   ModelOptions model;
-  AttentionOptions attention;
+  AttentionSettings attention;
   FidelityOptions fidelity;
   std::vector<std::string> modes = {"alcca", "tree", "window", "topk"};
   std::string text_file, separator = "<|endoftext|>", json;
@@ -76,8 +77,11 @@ absl::Status RunFidelity(const Options& options) {
   ASSIGN_OR_RETURN(LabModel lab, LoadLabModel(options.model, FidelityLimits(options.fidelity)));
   std::vector<FidelityMode> modes;
   for (const std::string& name : options.modes) {
-    ASSIGN_OR_RETURN(const AttentionParams params,
-                     ParseAttentionMode(name, options.attention, lab.alcca));
+    AttentionSettings settings = options.attention;
+    settings.search =
+        KeySearch::kExact;  // unless the entry says otherwise, whatever the model says
+    RETURN_IF_ERROR(Add(name, &settings));
+    ASSIGN_OR_RETURN(const AttentionParams params, ResolveAttention(lab, settings));
     modes.push_back({name, params});
   }
   ASSIGN_OR_RETURN(const TextWindows cut,
@@ -101,12 +105,12 @@ void AddFidelity(CLI::App* app, Run* run) {
       "fidelity", "How close attention modes come to dense, by head and in what is predicted");
   auto options = std::make_shared<Options>();
   options->model.AddTo(command);
-  options->attention.AddTo(command, false);
+  AddKnobFlags(command, &options->attention);
   FidelityOptions& f = options->fidelity;
   command->add_option("--text", options->text_file, "UTF-8 text")->required();
   command
       ->add_option("--modes", options->modes,
-                   "as alcca,tree,window:window=32; tree is alcca with tree search")
+                   "as alcca,tree,window:window=32; exact and tree are alcca with that search")
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--separator", options->separator, "between documents")

@@ -62,7 +62,7 @@ std::string FidelityJson(const LabModel& lab, const std::string& text_name, cons
   const Json out = {
       {"schema", "alcca.fidelity"},
       {"version", 1},
-      {"model", {{"name", lab.name}, {"weight_dtype", WeightDTypeName(lab.weight_dtype)}}},
+      {"model", {{"name", lab.name}, {"weight_dtype", FormatOf(lab.weight_dtype).name}}},
       {"text", text_name},
       {"length", f.options.length},
       {"windows", f.windows},

@@ -4,20 +4,16 @@
 #include <utility>
 
 #include "CLI/CLI.hpp"
-#include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
-#include "engine/checkpoint/checkpoint.h"
+#include "engine/model/memory_plan.h"
+#include "engine/model/model_folder.h"
+#include "kernels/make_backend.h"
 
 namespace alcca::lab {
 namespace {
 
 constexpr int32_t kPageTokens = 16;
-
-WeightDType ChooseWeights(const std::string& name, const ModelConfig& config) {
-  return WeightDTypeOf(name).value_or(config.torch_dtype == "float32" ? WeightDType::kF32
-                                                                      : WeightDType::kBF16);
-}
 
 int32_t Pages(int32_t tokens) {
   return (tokens + kPageTokens - 1) / kPageTokens;
@@ -28,7 +24,7 @@ int32_t Pages(int32_t tokens) {
 void ModelOptions::AddTo(CLI::App* app) {
   app->add_option("--model", dir, "Hugging Face folder of a Mistral model")->required();
   app->add_option("--weight-dtype", weight_dtype, "auto is as stored")
-      ->check(CLI::IsMember({"auto", "f32", "bf16", "int8"}))
+      ->check(CLI::IsMember(WeightFormatNames({"auto"}, /*cpu_only=*/true)))
       ->capture_default_str();
   app->add_option("--threads", threads, "0: one per core")->check(CLI::Range(0, 1024));
 }
@@ -37,33 +33,31 @@ absl::StatusOr<LabModel> LoadLabModel(const ModelOptions& options, const LabLimi
   LabModel lab;
   lab.limits = limits;
   lab.name = std::filesystem::path(options.dir + "/").lexically_normal().parent_path().filename();
-  ASSIGN_OR_RETURN(lab.config, LoadModelConfig(options.dir));
-  ASSIGN_OR_RETURN(lab.alcca, LoadAlccaConfig(options.dir));
-  RETURN_IF_ERROR(CheckAlccaConfig(lab.alcca, lab.config, options.dir + "/alcca.json"));
-  ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(options.dir + "/tokenizer.model"));
-  if (tokenizer.vocab_size() > lab.config.vocab_size) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(options.dir, "/tokenizer.model has ", tokenizer.vocab_size(),
-                     " pieces, config.json 'vocab_size' is ", lab.config.vocab_size));
-  }
-  lab.tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
-  ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.dir));
-  RETURN_IF_ERROR(checkpoint->Validate(lab.config));
-  lab.weight_dtype = ChooseWeights(options.weight_dtype, lab.config);
+  ASSIGN_OR_RETURN(ModelFolder folder, ModelFolder::Open(options.dir));
+  lab.weight_dtype = WeightDTypeOf(options.weight_dtype).value_or(StoredFormat(folder.config));
   ASSIGN_OR_RETURN(auto cpu, MakeCpuBackend({.threads = options.threads,
                                              .isa = "auto",
                                              .limits = {.batch_tokens = limits.batch_tokens}}));
   auto backend = std::make_unique<RecordingBackend>(std::move(cpu));
   lab.backend = backend.get();
   // A page more: of two sequences, the second begins on a page of its own.
-  const MistralOptions model{.weight_dtype = lab.weight_dtype,
-                             .max_batch_tokens = limits.batch_tokens,
-                             .max_logit_rows = limits.logit_rows,
-                             .page_tokens = kPageTokens,
-                             .kv_pages = Pages(limits.kv_tokens) + 1};
-  ASSIGN_OR_RETURN(lab.model,
-                   MistralModel::Load(*checkpoint, lab.config, std::move(backend), model, nullptr));
+  const alcca::ModelOptions model{.weight_dtype = lab.weight_dtype,
+                                  .max_batch_tokens = limits.batch_tokens,
+                                  .max_logit_rows = limits.logit_rows,
+                                  .page_tokens = kPageTokens,
+                                  .kv_pages = Pages(limits.kv_tokens) + 1};
+  ASSIGN_OR_RETURN(lab.model, LoadModel(folder, std::move(backend), model, nullptr));
+  lab.config = std::move(folder.config);
+  lab.attention = std::move(folder.attention);
+  lab.tokenizer = std::move(folder.tokenizer);
   return lab;
+}
+
+absl::StatusOr<AttentionParams> ResolveAttention(const LabModel& lab,
+                                                 const AttentionSettings& asked) {
+  const AttentionParams params = Resolve({&lab.attention, &asked});
+  RETURN_IF_ERROR(CheckAsked(asked, params, lab.config.sliding_window));
+  return params;
 }
 
 absl::StatusOr<LabSequence> LabSequence::Make(LabModel* lab, const AttentionParams& params,
@@ -87,7 +81,7 @@ std::span<const float> LabSequence::Feed(std::span<const int32_t> tokens, int32_
   ALCCA_CHECK(count > 0 && count <= lab_->limits.batch_tokens && logit_rows <= count);
   ALCCA_CHECK(Pages(length_ + count) <= static_cast<int32_t>(pages_.size()));
   Batch batch;
-  batch.Append(tokens, length_, pages_.data(), params_, state_.get(),
+  batch.Append(tokens, length_, pages_.data(), &params_, state_.get(),
                &(*counters_)[static_cast<int>(phase)]);
   for (int32_t i = count - logit_rows; i < count; ++i) {
     batch.logit_rows.push_back(i);

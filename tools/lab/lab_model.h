@@ -10,7 +10,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "engine/model/mistral_model.h"
+#include "attention/settings.h"
+#include "engine/model.h"
 #include "engine/model/model_config.h"
 #include "engine/text/tokenizer.h"
 #include "tools/lab/recording_backend.h"
@@ -23,7 +24,7 @@ namespace alcca::lab {
 
 struct ModelOptions {
   std::string dir;
-  std::string weight_dtype = "auto";  // auto (as stored) | f32 | bf16 | int8
+  std::string weight_dtype = "auto";  // auto (as stored), or a format that CPUs multiply
   int32_t threads = 0;                // 0: one per core
 
   void AddTo(CLI::App* app);
@@ -40,15 +41,19 @@ struct LabModel {
   std::string name;  // of the folder
   WeightDType weight_dtype = WeightDType::kF32;
   ModelConfig config;
-  AlccaConfig alcca;
+  AttentionSettings attention;  // of its alcca.json
   std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<MistralModel> model;
+  std::unique_ptr<Model> model;
   RecordingBackend* backend = nullptr;  // owned by `model`
   LabLimits limits;
 };
 
 // Codes are those of the files' readers; RESOURCE_EXHAUSTED where memory does not suffice.
 absl::StatusOr<LabModel> LoadLabModel(const ModelOptions& options, const LabLimits& limits);
+
+// What `asked` says, over the model's alcca.json. INVALID_ARGUMENT as CheckAsked says.
+absl::StatusOr<AttentionParams> ResolveAttention(const LabModel& lab,
+                                                 const AttentionSettings& asked);
 
 // One sequence. Two of a model at once share its cache: they must begin at different tokens.
 class LabSequence {

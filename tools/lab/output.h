@@ -9,8 +9,8 @@
 
 namespace alcca::lab {
 
-// "-" is stdout. A file is replaced whole: where writing fails, what was there stays. An error
-// names the path.
+// "-" is stdout. A file is replaced whole: if writing fails, the old content stays. An error names
+// the path.
 absl::Status WriteFile(const std::string& path, std::string_view text);
 
 // Prints a status that is not OK on stderr, as the client does; returns its code.

@@ -36,8 +36,9 @@ class RecordingBackend final : public Backend {
     return inner_->Allocate(rows, cols);
   }
   absl::StatusOr<std::unique_ptr<Matrix>> MakeMatrix(std::span<const HostTensor> parts,
-                                                     WeightDType dtype) override {
-    return inner_->MakeMatrix(parts, dtype);
+                                                     WeightDType dtype,
+                                                     std::span<const HostTensor> bias) override {
+    return inner_->MakeMatrix(parts, dtype, bias);
   }
   absl::StatusOr<std::unique_ptr<Matrix>> MakeEmbedding(const HostTensor& table) override {
     return inner_->MakeEmbedding(table);
@@ -64,8 +65,8 @@ class RecordingBackend final : public Backend {
     inner_->MatMul(out, x, weight, mode);
   }
   void RopeAndStore(TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
-                    const AttentionShape& shape, const RopeParams& rope) override {
-    inner_->RopeAndStore(qkv, kv, layer, batch, shape, rope);
+                    const AttentionShape& shape, const Buffer& frequencies) override {
+    inner_->RopeAndStore(qkv, kv, layer, batch, shape, frequencies);
   }
   void Attention(TensorView out, TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
                  const AttentionShape& shape) override;

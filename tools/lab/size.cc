@@ -5,13 +5,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "engine/model/tensor_table.h"
 
 namespace alcca::lab {
 namespace {
 
 // Elements of the matrices that one token passes through.
 double MatrixElements(const ModelConfig& c) {
-  return double(c.num_layers) * double(c.layer_elements()) + double(c.head_elements());
+  return double(c.num_layers) * double(LayerElements(c)) + double(HeadElements(c));
 }
 
 // A product and an accumulation of d elements, two operations each, per layer and query head.
@@ -48,7 +49,7 @@ absl::StatusOr<SizeAnswer> AnswerSize(const ModelConfig& model, SizeQuestion que
         pages * limits.page_tokens * limits.max_num_seqs * out.kv_bytes_per_token;
   }
   ASSIGN_OR_RETURN(out.plan, PlanMemory(model, limits));
-  const MistralFootprint& f = out.plan.footprint;
+  const ModelFootprint& f = out.plan.footprint;
   out.index_bytes_per_token = static_cast<int64_t>(f.index_bytes) / out.plan.kv_tokens();
   out.parameters = MatrixElements(model);
 
@@ -65,7 +66,7 @@ absl::StatusOr<SizeAnswer> AnswerSize(const ModelConfig& model, SizeQuestion que
   const double chunks = std::ceil(context / double(question.prefill_chunk));
   // Each chunk reads the weights, and the keys and values of the chunks before it. The output head
   // is computed for the last token alone.
-  const double head = double(model.head_elements());
+  const double head = double(HeadElements(model));
   out.prefill = {.bytes = chunks * weights + (chunks + 1) / 2 * context * kv,
                  .flops = context * 2 * (out.parameters - head) + 2 * head +
                           AttentionFlops(model, context * (context + 1) / 2)};

@@ -1,7 +1,7 @@
 #pragma once
 
-// How large a machine a model needs, and how fast one can be: the daemon's own memory plan, and the
-// two roofs (memory bandwidth and arithmetic) over a step. Formulas: docs/sizing.md.
+// The machine that a model needs, and the speed that it can reach: the daemon's own memory plan,
+// and two bounds of a step, memory bandwidth and arithmetic. Formulas: docs/sizing.md.
 
 #include <cstdint>
 #include <optional>

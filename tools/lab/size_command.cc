@@ -30,13 +30,13 @@ nlohmann::json StepJson(const StepRoof& step) {
 
 // "memory" has the daemon's log line "memory plan", word for word.
 nlohmann::json AnswerJson(const Options& options, const SizeAnswer& a) {
-  const MistralFootprint& f = a.plan.footprint;
+  const ModelFootprint& f = a.plan.footprint;
   const auto rate = [](const std::optional<double>& value) {
     return value ? nlohmann::json(*value) : nlohmann::json(nullptr);
   };
   return {{"memory",
            {{"weights", Gib(f.weight_bytes)},
-            {"weight_dtype", WeightDTypeName(a.plan.options.weight_dtype)},
+            {"weight_dtype", FormatOf(a.plan.options.weight_dtype).name},
             {"kv_cache", Gib(f.kv_bytes)},
             {"indices", Gib(f.index_bytes)},
             {"activations", Gib(f.activation_bytes)},
@@ -71,10 +71,10 @@ void PrintStep(const char* name, const StepRoof& step, std::optional<double> rat
 }
 
 void Print(const Options& options, const SizeAnswer& a) {
-  const MistralFootprint& f = a.plan.footprint;
+  const ModelFootprint& f = a.plan.footprint;
   const MemoryLimits& limits = options.question.limits;
   std::printf("%s, %s weights, %lld sequences of %lld tokens\n\n", options.dir.c_str(),
-              WeightDTypeName(a.plan.options.weight_dtype), (long long)limits.max_num_seqs,
+              FormatOf(a.plan.options.weight_dtype).name, (long long)limits.max_num_seqs,
               (long long)limits.max_context);
   std::printf("weights      %12s\n", Gib(double(f.weight_bytes)).c_str());
   std::printf("KV cache     %12s   %lld tokens, %lld bytes each\n", Gib(double(f.kv_bytes)).c_str(),
@@ -93,7 +93,7 @@ void Print(const Options& options, const SizeAnswer& a) {
   std::printf(
       "\nalccad --model %s --weight-dtype %s --max-context %lld --max-num-seqs %lld "
       "--kv-cache-bytes %lld\n",
-      options.dir.c_str(), WeightDTypeName(a.plan.options.weight_dtype),
+      options.dir.c_str(), FormatOf(a.plan.options.weight_dtype).name,
       (long long)limits.max_context, (long long)limits.max_num_seqs, (long long)f.kv_bytes);
 }
 
@@ -137,7 +137,7 @@ void AddSize(CLI::App* app, Run* run) {
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   command->add_option("--weight-dtype", q.limits.weight_dtype, "as alccad's")
-      ->check(CLI::IsMember({"auto", "f32", "bf16", "int8", "fp8"}))
+      ->check(CLI::IsMember(WeightFormatNames({"auto"})))
       ->capture_default_str();
   command->add_option("--kv-cache-bytes", q.limits.kv_cache_bytes, "0: what all the sequences take")
       ->check(CLI::Range(int64_t{0}, int64_t{1'000'000'000'000'000}));

@@ -5,29 +5,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "engine/text/detokenizer.h"
+#include "base/utf8.h"
 
 namespace alcca::lab {
-namespace {
-
-// Bytes that a token adds to the text.
-int64_t TokenBytes(const Tokenizer& tokenizer, int32_t id) {
-  if (tokenizer.IsControl(id)) {
-    return 0;
-  }
-  if (tokenizer.IsByte(id)) {
-    return 1;
-  }
-  const std::string_view piece = tokenizer.IdToPiece(id);
-  int64_t bytes = static_cast<int64_t>(piece.size());
-  for (size_t at = piece.find("\xE2\x96\x81"); at != std::string_view::npos;
-       at = piece.find("\xE2\x96\x81", at + 3)) {
-    bytes -= 2;  // U+2581 stands for one space
-  }
-  return bytes;
-}
-
-}  // namespace
 
 absl::StatusOr<TextWindows> CutText(const Tokenizer& tokenizer, const std::string& text,
                                     const std::string& separator, int32_t length, int32_t windows) {
@@ -53,7 +33,7 @@ absl::StatusOr<TextWindows> CutText(const Tokenizer& tokenizer, const std::strin
     const auto begin = ids.begin() + fit * w / count * size;
     out.windows.emplace_back(begin, begin + size);
     int64_t& bytes = out.bytes.emplace_back(0);
-    std::for_each(begin + 1, begin + size, [&](int32_t id) { bytes += TokenBytes(tokenizer, id); });
+    std::for_each(begin + 1, begin + size, [&](int32_t id) { bytes += tokenizer.TextBytes(id); });
   }
   return out;
 }

@@ -22,6 +22,7 @@ namespace {
 constexpr int D = HEAD_DIM;
 constexpr int kBlock = 16;  // keys at a time: one AVX-512 register
 constexpr int kMaxTop = 64;
+using Block = float __attribute__((vector_size(kBlock * sizeof(float))));
 
 using Nearest = std::array<alcca::NearestKey, kMaxTop>;  // ascending
 
@@ -29,54 +30,69 @@ using Nearest = std::array<alcca::NearestKey, kMaxTop>;  // ascending
 class Scan {
  public:
   Scan(const float* keys, int T)
-      : padded_((T + kBlock - 1) / kBlock * kBlock), keys_(size_t(D) * padded_), d2_(padded_) {
+      : keys_(size_t(T + kBlock - 1) / kBlock * D), d2_(keys_.size() / D) {
     for (int j = 0; j < T; ++j) {
       for (int i = 0; i < D; ++i) {
-        keys_[size_t(i) * padded_ + j] = keys[j * D + i];
+        keys_[size_t(j / kBlock) * D + i][j % kBlock] = keys[j * D + i];
       }
     }
   }
 
   int Search(const float* q, int visible, int K, Nearest& out) {
-    for (int b = 0; b < visible; b += kBlock) {
-      float sum[kBlock] = {};
-      for (int i = 0; i < D; ++i) {
-        for (int l = 0; l < kBlock; ++l) {
-          const float e = q[i] - keys_[size_t(i) * padded_ + b + l];
-          sum[l] += e * e;
-        }
-      }
-      std::copy(sum, sum + kBlock, &d2_[b]);
+    const int blocks = (visible + kBlock - 1) / kBlock;
+    for (int b = 0; b < blocks; ++b) {
+      d2_[b] = Compare(q, &keys_[size_t(b) * D]);
     }
     int count = 0;
     float worst = std::numeric_limits<float>::infinity();
-    for (int b = 0; b < visible; b += kBlock) {
-      const int end = std::min(b + kBlock, visible);
-      if (count == K && *std::min_element(&d2_[b], &d2_[b] + (end - b)) >= worst) {
+    for (int b = 0; b < blocks; ++b) {
+      if (count == K && !AnyBelow(d2_[b], worst)) {
         continue;
       }
-      for (int j = b; j < end; ++j) {
-        if (count == K && d2_[j] >= worst) {
+      for (int j = b * kBlock; j < std::min((b + 1) * kBlock, visible); ++j) {
+        const float d2 = d2_[b][j % kBlock];
+        if (count == K && d2 >= worst) {
           continue;
         }
-        int p = count < K ? count++ : K - 1;
-        for (; p > 0 && out[p - 1].squared_distance > d2_[j]; --p) {
-          out[p] = out[p - 1];
-        }
-        out[p] = {d2_[j], j};
-        if (count == K) {
-          worst = out[K - 1].squared_distance;
-        }
+      }
+      int p = count < K ? count++ : K - 1;
+      for (; p > 0 && out[p - 1].squared_distance > d2; --p) {
+        out[p] = out[p - 1];
+      }
+      out[p] = {d2, j};
+      if (count == K) {
+        worst = out[K - 1].squared_distance;
       }
     }
-    return count;
   }
+} return count;
+}
 
- private:
-  const int padded_;
-  std::vector<float> keys_;  // [D][T]: distances vectorise over keys
-  std::vector<float> d2_;
-};
+private:
+// Two sums, so that an addition need not wait for the one before it.
+static Block Compare(const float* q, const Block* keys) {
+  Block even = {}, odd = {};
+  for (int i = 0; i < D; i += 2) {
+    const Block a = q[i] - keys[i], b = q[i + 1] - keys[i + 1];
+    even += a * a;
+    odd += b * b;
+  }
+  return even + odd;
+}
+
+static bool AnyBelow(Block d2, float bound) {
+  const auto below = d2 < bound;
+  int any = 0;
+  for (int l = 0; l < kBlock; ++l) {
+    any |= below[l];
+  }
+  return any != 0;
+}
+
+std::vector<Block> keys_;  // [blocks][D]: distances vectorise over the keys of a block
+std::vector<Block> d2_;
+}
+;
 
 void SquaredDistances(float* out, const float* q, const float* keys, int n, int d) {
   for (int j = 0; j < n; ++j) {

@@ -7,13 +7,10 @@ questions are worded as in `alcca tasks`; names, things and the sentences betwee
 
 Few of such a row's tokens are answers, and a head that looks for what followed the same token before
 (an induction head, Olsson et al. 2022) is slow to form on them. So some rows tell a story twice, where
-every token of the second telling is an answer; and facts may be many and short.
-
-Two kinds have no language at all, for small models that are to learn far keys and nothing else: `pairs`
-is associative recall, `echo` random pieces repeated with a period of a few tokens up to half the row.
+every token of the second telling is an answer; and `pairs` keeps up what ladder.py taught: keys and
+values that mean nothing, with a story between the telling and the asking.
 """
 
-import collections
 import random
 import re
 
@@ -24,21 +21,16 @@ button carpet hammer kettle lantern marble nut pipe purse ribbon rope sack shell
 stool sword ticket towel trumpet umbrella vase violin wagon wallet""".split()
 
 
-KINDS = {"facts": 0.6, "twice": 0.4}  # Shares of the rows.
-LAST_CONTROL = 9     # Of the ids of prepare.py's tokenizer.
-POOL = 64            # Pieces that echo repeats, that are keys of pairs, that are their values.
-SHORTEST_PERIOD = 4  # Of an echo.
+KINDS = {"facts": 0.4, "twice": 0.3, "pairs": 0.3}  # Shares of the rows.
+FIRST_PIECE, NAMES_OF_PAIRS = 266, 1900  # Of prepare.py's tokenizer: keys are even pieces, values odd.
+PAIRS, ASKED = 24, 8
 
 
 class FarKeys:
     """Rows of exactly `length` tokens. encode: text -> ids; stories: ids of training documents."""
 
-    def __init__(self, encode, decode, stories, seed, kinds=None):
+    def __init__(self, encode, decode, stories, seed):
         self.encode, self.random = encode, random.Random(seed)
-        self.kinds = kinds or KINDS
-        common = collections.Counter(int(t) for s in stories for t in s if t > LAST_CONTROL)
-        pieces = [t for t, _ in common.most_common(2 * POOL)]
-        self.keys, self.values = pieces[::2], pieces[1::2]
         # Whole stories, sentence by sentence: shuffled sentences would teach to lose the thread.
         self.stories = []
         for story in stories:
@@ -46,27 +38,17 @@ class FarKeys:
             if len(sentences) > 3:
                 self.stories.append(sentences)
 
-    def echo(self, length):
-        """Random pieces, repeated until the row is full: all but the first period are answers."""
-        rng = self.random
-        period = int(SHORTEST_PERIOD * (length / 2 / SHORTEST_PERIOD) ** rng.random())
-        once = rng.choices(self.keys, k=period)
-        ids = [1] + once * (length // period + 1)
-        return ids[:length + 1], ([0.0] * (period + 1) + [2.0] * length)[:length]
-
     def pairs(self, length):
-        """Keys, each with its value behind it, and then the same keys in another order: the values are
-        the answers. Three eighths of the row are statements."""
+        """As many as ladder.py's last rungs have, somewhere in a story, and some of them asked behind it."""
         rng = self.random
-        count = min(POOL, length * 3 // 16)
-        keys, values = rng.sample(self.keys, count), rng.choices(self.values, k=count)
-        told = list(zip(keys, values))
-        asked = []
-        while 2 * len(asked) < length:
-            asked += rng.sample(told, count)
-        ids = [1] + [t for pair in told + asked for t in pair]
-        weights = [0.0] * (2 * count) + [0.0, 2.0] * length  # Of ids[1:]; a key cannot be known.
-        return ids[:length + 1], weights[:length]
+        keys = [FIRST_PIECE + 2 * n for n in rng.sample(range(NAMES_OF_PAIRS), PAIRS)]
+        told = [(key, FIRST_PIECE + 1 + 2 * rng.randrange(NAMES_OF_PAIRS)) for key in keys]
+        asked = rng.sample(told, ASKED)
+        room = length - 2 * (PAIRS + ASKED)
+        filler, lead = sum(self.sentences(room), []), rng.randrange(room + 1)
+        ids = [1] + filler[:lead] + sum(map(list, told), []) + filler[lead:] + sum(map(list, asked), [])
+        weights = [1.0] * lead + [0.0] * 2 * PAIRS + [1.0] * (room - lead) + [0.0, 2.0] * ASKED
+        return ids, weights  # A key cannot be known.
 
     def twice(self, length):
         """A passage, something between, and the passage again."""
@@ -109,7 +91,7 @@ class FarKeys:
 
     def row(self, length):
         """ids [length + 1], and weights [length] of the predictions: answers count more."""
-        kind = self.random.choices(list(self.kinds), list(self.kinds.values()))[0]
+        kind = self.random.choices(list(KINDS), list(KINDS.values()))[0]
         return getattr(self, kind)(length)
 
     def facts(self, length):

@@ -54,6 +54,7 @@ class Attention:
     tree_distances: int = 11
     tree_recent: int = 6
     window: int = 8  # Of mode "window": softmax over the most recent keys.
+    softmax: float = 0.0  # Share of softmax in what "alcca" says, while ladder.py teaches far keys.
     near: list = dataclasses.field(default_factory=list)  # Near share, an entry a layer and call.
 
     def gate(self, layer):
@@ -73,7 +74,8 @@ DELTA = 1e-3  # Training differentiates sqrt(d^2 + DELTA^2): d itself has no gra
 
 def dense_attention(q, k, v):
     """q [.., T, D], k and v the same: causal softmax(q.k / sqrt(D)) v."""
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    with torch.autocast("cpu", enabled=False):  # A CPU's bf16 kernel is up to twenty times slower.
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
 def window_attention(q, k, v, window):
@@ -214,18 +216,21 @@ class SelfAttention(nn.Module):
                    for p in (self.q_proj, self.k_proj, self.v_proj))
         q, k = rope(q, cos, sin), rope(k, cos, sin)
         theta = a.gate(self.layer) if a.mode == "alcca" else None
-        by_kernel = a.mode == "alcca" and fast and x.device.type == "cpu"
+        by_kernel = a.mode == "alcca" and fast and x.device.type == "cpu" and a.softmax < 1
         if by_kernel:
             out = FastAlcca.apply(q.reshape(-1, G, T, D), k.reshape(-1, T, D),
                                   v.reshape(-1, T, D), a).view(q.shape)
-        if not by_kernel or theta is not None:  # The others want a key head for each query head.
+        if not by_kernel or theta is not None or a.softmax > 0:
+            # The others want a key head for each query head.
             k, v = k.repeat_interleave(G, 1), v.repeat_interleave(G, 1)
-        if a.mode == "dense":
+        if a.mode == "dense" or a.softmax == 1:
             out = dense_attention(q, k, v)
         elif a.mode == "window":
             out = window_attention(q, k, v, a.window)
         elif not by_kernel:
             out = (gathered_attention if fast else alcca_attention)(q, k, v, a)
+        if 0 < a.softmax < 1:
+            out = (1 - a.softmax) * out + a.softmax * dense_attention(q, k, v)
         if theta is not None:
             out = near_gate(out, q, k, v, theta, a)
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
@@ -263,13 +268,11 @@ class Mistral(nn.Module):
             embed_tokens=nn.Embedding(c.vocab_size, c.hidden_size),
             layers=nn.ModuleList(Layer(c, i) for i in range(c.num_hidden_layers)),
             norm=RMSNorm(c.hidden_size, c.rms_norm_eps)))
-        for name, p in self.named_parameters():
-            if p.dim() == 2:
-                residual = "o_proj" in name or "down_proj" in name
-                nn.init.normal_(p, 0, 0.02 / math.sqrt(2 * c.num_hidden_layers if residual else 1))
+        nn.init.normal_(self.model.embed_tokens.weight, 0, 0.05)  # The matrices begin as torch begins them.
 
-    def forward(self, ids, a: Attention = Attention(), fast=False):
-        """ids [B, T] -> logits [B, T, vocab]. fast: the compiled kernel, or on a GPU the gathered keys."""
+    def forward(self, ids, a: Attention = Attention(), fast=False, at=None):
+        """ids [B, T] -> logits [B, T, vocab], or [n, vocab] at the n positions where `at` [B, T] is true.
+        fast: the compiled kernel, or on a GPU the gathered keys."""
         c, device = self.config, ids.device
         inv = c.rope_theta ** (-torch.arange(0, c.head_dim, 2, device=device).float() / c.head_dim)
         angle = torch.outer(torch.arange(ids.shape[1], device=device).float(), inv)
@@ -277,6 +280,8 @@ class Mistral(nn.Module):
         x = self.model.embed_tokens(ids)
         for layer in self.model.layers:
             x = layer(x, angle.cos(), angle.sin(), a, fast)
+        if at is not None:
+            x = x[at]
         return F.linear(self.model.norm(x), self.model.embed_tokens.weight)
 
     @torch.no_grad()

@@ -1,17 +1,19 @@
 """Plain text in, what train.py reads out: tokenizer.model, *.bin, split.json, heldout text.
 
-    python prepare.py --data DIR --out prepared
+    python prepare.py --data DIR --out prepared --tokenizer ../../models/afia-5m/tokenizer.model
 
 DIR holds UTF-8 text: collections of short stories with a line <|endoftext|> between stories, and
 whole books: pg-<title>-<number>.txt after their Project Gutenberg number, cb-* and chilit-* (two
-corpora of children's books). Held out are five stories in a hundred of the collections and the
-whole books of HELD_BOOKS; nothing of them reaches the tokenizer, a bin or the chat pairs.
+corpora of children's books). Held out are the stories that --split names, whatever resembles one of
+them, and the whole books of HELD_BOOKS; nothing of them reaches the tokenizer, a bin or the chat pairs.
 
-The books come twice: those simple enough to learn to tell stories from (SIMPLE, and `books.bin`),
-and all the others (`shelf.bin`), which keep a small model from learning the first by heart.
+Of the books those passages are taken that are as simple as a story for small children: short
+sentences, of words that the stories use, too. world.bin is story_world.py's.
 """
 
 import argparse
+import collections
+import hashlib
 import json
 import pathlib
 import random
@@ -21,19 +23,24 @@ import shutil
 import numpy as np
 import sentencepiece
 
+import story_world
+
 BOS, EOS, INST, END_INST = 1, 2, 3, 4
 CONTROL = ["[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]",
            "[TOOL_RESULTS]", "[/TOOL_RESULTS]"]  # Ids 3 to 9, as in Mistral's tokenizer v3.
-COLLECTIONS = ["tinystories-v1-sample", "tinystories-v2-gpt4-sample", "storyweaver-pratham-en",
+TINY_STORIES = ["tinystories-v1-sample", "tinystories-v2-gpt4-sample", "tinystories-part-c",
+                "tinystories-part-d", "tinystories-part-e"]
+COLLECTIONS = [*TINY_STORIES, "tinyfabulist-open-models", "bookdash-en", "storyweaver-pratham-en",
                "african-storybook-en"]
-SIMPLE = re.compile("the-tale-of|adventures-of|uncle-wig|bunny-brown|mother-west|happy-jack|fox|"
-                   "wood-mouse|pigg|bully|sammie|lulu|squinty|mappo|nero|sandman|raggedy|"
-                   "kindergarten|meadow-people")
+COMMON_WORDS, COMMON_SHARE, SENTENCE_WORDS = 6000, 0.93, 16  # Of a passage that is simple enough.
 HELD_BOOKS = ["the-bobbsey-twins-at-school", "four-little-blossoms-at-brookside-farm",
               "the-curlytops-snowed-in", "six-little-bunkers-at-grandma-bell-s",
               "among-the-farmyard-people", "sunny-boy-in-the-country", "chilit-willows",
               "cb-baum-the-marvelous-land-of-oz"]
-HELD_STORIES = 150
+BEGINNING = 60  # Characters of a story that split.json shows.
+SHINGLE, RESEMBLES = 8, 0.2  # Words in a row, and the share of them that two tellings of one story share.
+WORLD_KINDS = {"plain": 0.4, "questions": 0.2, "chat": 0.4}
+HELD_WORLD = 300
 FOLD = str.maketrans({"\u201c": '"', "\u201d": '"', "\u2018": "'", "\u2019": "'", "\u2014": "--",
                       "\u2013": "-", "\u2026": "...", "\ufeff": "", "_": "", "\r": ""})
 WHO = re.compile(r"(?:little|big|old|young|kind|small|brave) (girl|boy|dog|cat|bird|rabbit|bear|"
@@ -73,10 +80,58 @@ def read_book(path, size=6000):
     return documents
 
 
+def words(text):
+    return re.findall(r"[a-z']+", text.lower())
+
+
+def digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def shingles(text):
+    found = words(text)
+    return {" ".join(found[i:i + SHINGLE]) for i in range(len(found) - SHINGLE + 1)}
+
+
+def split_stories(stories, split):
+    """Those that split.json holds out, and of the others those that do not resemble one of them."""
+    names = [s["sha256"] for s in split["held_out"]["stories"]]
+    held = [(c, s) for c, s in stories if digest(s) in names]
+    held.sort(key=lambda story: names.index(digest(story[1])))
+    told = set().union(*(shingles(s) for _, s in held))
+    kept = [s for _, s in stories if digest(s) not in names
+            and len((mine := shingles(s)) & told) <= RESEMBLES * len(mine)]
+    print(f"stories: {len(held)} held out, {len(kept)} to train on, "
+          f"{len(stories) - len(held) - len(kept)} dropped that resemble a held-out one")
+    return held, kept
+
+
+def simple_passages(paths, stories):
+    """Documents of the books that are simple, by the words that the stories use."""
+    counts = collections.Counter(w for s in stories for w in words(s))
+    common = {w for w, _ in counts.most_common(COMMON_WORDS)}
+
+    def simple(passage):
+        said = words(passage)
+        return (len(said) <= SENTENCE_WORDS * len(re.findall(r"[.!?]+", passage))
+                and sum(w in common for w in said) >= COMMON_SHARE * len(said))
+
+    total, kept = 0, []
+    for path in paths:
+        passages = read_book(path)
+        good = [p for p in passages if simple(p)]
+        total += len(passages)
+        kept += good
+        if len(good) > len(passages) / 10:
+            print(f"{path.stem}: {len(good)} of {len(passages)} passages")
+    print(f"books: {len(kept)} of {total} passages are simple")
+    return kept
+
+
 def train_tokenizer(stories, books, out):
     """Mistral v3's conventions at 4096 pieces: BPE, byte fallback, nothing normalised."""
     corpus = out / "tokenizer.txt"
-    corpus.write_text("\n".join(s.replace("\n\n", "\n") for s in stories * 2 + books[:1200]))
+    corpus.write_text("\n".join(s.replace("\n\n", "\n") for s in stories + books[:1200]))
     sentencepiece.SentencePieceTrainer.train(
         input=str(corpus), model_prefix=str(out / "tokenizer"), vocab_size=4096, model_type="bpe",
         byte_fallback=True, normalization_rule_name="identity", add_dummy_prefix=True,
@@ -123,24 +178,51 @@ def book_entry(path):
     return {"work": pg.group(1).replace("-", " "), "gutenberg": int(pg.group(2))}
 
 
+def world_documents(encode, count):
+    """Token ids of stories of the story world."""
+    rng = random.Random(0)
+    for number in range(count):
+        kind = rng.choices(list(WORLD_KINDS), list(WORLD_KINDS.values()))[0]
+        story = story_world.make(0, number, kind)
+        yield chat(encode, story["turns"]) if kind == "chat" else [BOS] + encode(story["text"]) + [EOS]
+
+
+def chat(encode, turns):
+    """As Mistral v3 does it: control tokens by id, every text segment encoded on its own."""
+    return [BOS] + [t for prompt, answer in turns
+                    for t in [INST] + encode(prompt) + [END_INST] + encode(answer) + [EOS]]
+
+
+def write_held_out(out, held, held_paths):
+    separator = "\n\n<|endoftext|>\n\n"
+    texts = {"heldout": [s for c, s in held if c in TINY_STORIES],
+             "heldout_picture_books": [s for c, s in held if c not in TINY_STORIES]}
+    for p in held_paths:
+        texts[f"heldout_{book_entry(p).get('gutenberg', p.stem)}"] = read_book(p)
+    for name, documents in texts.items():
+        (out / f"{name}.txt").write_text(separator.join(documents) + "\n")
+    with (out / "heldout_world.jsonl").open("w") as f:
+        for number in range(HELD_WORLD):
+            f.write(json.dumps(story_world.make(0, number, "questions", held_out_story=True)) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--tokenizer", type=pathlib.Path, help="use this one instead of training")
+    parser.add_argument("--split", type=pathlib.Path, default=pathlib.Path(__file__).with_name("split.json"))
+    parser.add_argument("--world", type=int, default=60000, help="stories of story_world.py")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     rng = random.Random(0)
 
     stories = [(c, s) for c in COLLECTIONS for s in read_stories(args.data / f"{c}.txt")]
-    rng.shuffle(stories)
-    held, stories = stories[:HELD_STORIES], [s for _, s in stories[HELD_STORIES:]]
+    held, stories = split_stories(stories, json.loads(args.split.read_text()))
     paths = sorted(p for kind in ("pg", "cb", "chilit") for p in args.data.glob(f"{kind}-*.txt"))
     held_paths = [p for p in paths if any(h in p.name for h in HELD_BOOKS)]
     train_paths = [p for p in paths if p not in held_paths]
-    simple = [p for p in train_paths if p.name.startswith("pg-") and SIMPLE.search(p.name)]
-    books = [d for p in simple for d in read_book(p)]
-    shelf = [d for p in train_paths if p not in simple for d in read_book(p)]
+    books = simple_passages(train_paths, stories)
 
     model = args.out / "tokenizer.model"
     if args.tokenizer is None:
@@ -150,30 +232,23 @@ def main():
     encode = sentencepiece.SentencePieceProcessor(model_file=str(model)).encode
 
     def write(name, documents):
+        documents = list(documents)
         flat = np.array([t for d in documents for t in d], dtype=np.uint16)
         flat.tofile(args.out / f"{name}.bin")
-        print(f"{name}: {len(documents)} documents, {len(flat):,} tokens")
+        print(f"{name}: {len(documents)} documents, {len(flat):,} tokens", flush=True)
 
-    # As Mistral v3 does it: control tokens by id, every text segment encoded on its own.
-    write("stories", [[BOS] + encode(s) + [EOS] for s in stories])
-    write("books", [[BOS] + encode(s) + [EOS] for s in books])
-    write("shelf", [[BOS] + encode(s) + [EOS] for s in shelf])
+    write("stories", ([BOS] + encode(s) + [EOS] for s in stories))
+    write("books", ([BOS] + encode(s) + [EOS] for s in books))
     told = [s for s in stories if len(s) < 2500]
     pairs = [(chat_prompt(s, rng), s) for s in told]
     pairs += [pair for s in told if (pair := about_the_story(s, rng))]
-    write("chat", [[BOS, INST] + encode(prompt) + [END_INST] + encode(answer) + [EOS]
-                   for prompt, answer in pairs])
-
-    separator = "\n\n<|endoftext|>\n\n"
-    texts = {"heldout": [s for c, s in held if c.startswith("tinystories")],
-             "heldout_picture_books": [s for c, s in held if not c.startswith("tinystories")]}
-    for p in held_paths:
-        texts[f"heldout_{book_entry(p).get('gutenberg', p.stem)}"] = read_book(p)
-    for name, documents in texts.items():
-        (args.out / f"{name}.txt").write_text(separator.join(documents) + "\n")
+    write("chat", (chat(encode, [pair]) for pair in pairs))
+    write_held_out(args.out, held, held_paths)
+    write("world", world_documents(encode, args.world))
     split = {
         "held_out": {"books": [book_entry(p) for p in held_paths],
-                     "stories": [{"collection": c, "begins": s[:60]} for c, s in held]},
+                     "stories": [{"collection": c, "begins": s[:BEGINNING], "sha256": digest(s)}
+                                 for c, s in held]},
         "trained_on": {"books": [book_entry(p) for p in train_paths],
                        "collections": {c: "all but the held-out stories" for c in COLLECTIONS}},
     }

@@ -1,7 +1,7 @@
 """How well a model fetches far keys: rows of far_keys.py with another seed, and of their answers the
 share that the model says first, by the distance back to the same question's last answer.
 
-    python recall.py --model runs/far/checkpoint.pt --data prepared --kind pairs --length 128
+    python recall.py --model runs/afia/checkpoint.pt --data prepared --kind pairs --length 512
 
 Each --modes is scored on the same weights: `own` is the attention that the model was trained with,
 `newest` ALCCA's kernel over the tree's budget of newest keys alone.
@@ -16,11 +16,10 @@ import sentencepiece
 import torch
 
 import model as afia
-from far_keys import FarKeys
-from train import read_documents
+from far_keys import KINDS, FarKeys
+from train import RECALL_SEED, read_documents
 
-EDGES = (8, 16, 32, 64, 128, 256, 512)
-SEED = 1_000_003  # Not one that trains.
+EDGES = (64, 128, 256, 512, 1024)
 
 
 def attention_of(name, own):
@@ -61,16 +60,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=pathlib.Path, required=True)
     parser.add_argument("--data", type=pathlib.Path, required=True, help="of prepare.py")
-    parser.add_argument("--kind", default="pairs", choices=("pairs", "echo", "twice", "facts"))
-    parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--kind", default="pairs", choices=KINDS)
+    parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--rows", type=int, default=100)
     parser.add_argument("--modes", default="own")
     args = parser.parse_args()
     model, own = afia.load(args.model)
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(args.data / "tokenizer.model"))
-    far = FarKeys(pieces.encode, pieces.decode, read_documents(args.data / "stories.bin")[:800], SEED,
-                  {args.kind: 1})
-    rows = [far.row(args.length) for _ in range(args.rows)]
+    far = FarKeys(pieces.encode, pieces.decode, read_documents(args.data / "stories.bin")[:800], RECALL_SEED)
+    rows = [getattr(far, args.kind)(args.length) for _ in range(args.rows)]
     for name in args.modes.split(","):
         counts = score(model, attention_of(name, own), rows)
         right, asked = (sum(c[i] for c in counts.values()) for i in (0, 1))

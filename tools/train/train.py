@@ -1,24 +1,20 @@
-"""Trains, or fine-tunes, on what prepare.py wrote. The schedule is in tokens, so that two runs
-with the same --tokens, --seed and --init see the same text in the same steps.
+"""Trains, or fine-tunes, on what prepare.py wrote. The schedule is in tokens, so that two runs with
+the same --tokens and --seed see the same text in the same steps, however often they are interrupted.
 
-    python train.py --data prepared --out runs/afia --tokens 20e6
-    python train.py --data prepared --out runs/twin --tokens 20e6 --attention dense
-    python train.py --data prepared --out runs/mine --tokens 2e6 --init ../../models/afia-5m --lr 0.3
-    python train.py --data prepared --out runs/afia --tokens 20e6 --resume
-    python train.py --data prepared --out runs/afia --tokens 100e6 --device cuda --batch-tokens 16384
+    python train.py --data prepared --out runs/afia --init runs/ladder/checkpoint.pt --tokens 100e6
+    python train.py --data prepared --out runs/mine --init ../../models/afia-5m --tokens 2e6 --lr 0.3
+    python train.py --data prepared --out runs/tree --init runs/afia/checkpoint.pt --tokens 3e6 \
+        --search tree --lr 0.1
+    python train.py --data prepared --out runs/afia --tokens 100e6 --resume
 
-Attention is ALCCA from the first step: 32 keys, then 16, then k. Writes checkpoint.pt (every three
-minutes and at the end), log.csv and loss.png.
+Rows of far keys come first and are never left out: half of all rows at the start, and fewer by degrees.
+Writes checkpoint.pt (every five minutes and at the end), log.jsonl and loss.png.
 """
 
 import argparse
-import csv
-import dataclasses
 import json
-import os
 import pathlib
 import random
-import time
 
 import numpy as np
 import sentencepiece
@@ -26,32 +22,29 @@ import torch
 import torch.nn.functional as F
 
 import model as afia
+import training
 from far_keys import KINDS, FarKeys
 
-EOS, INST, END_INST = 2, 3, 4
-BATCH_TOKENS = 4096
-LONG_FROM, LONG, SHORT = 0.5, 1024, 512  # Sequence length, by share of the tokens.
-FLAT_UNTIL = 0.35                        # Then the learning rate falls linearly to FLOOR.
-FLOOR = 0.02
-MUON_LR, ADAM_LR, WARMUP = 0.02, 4e-3, 50
-# Documents of one epoch: every story, chat pair and simple book, and a share of all the others.
-SHELF_SHARE = 0.25
-FAR_SHARE = 0.2  # Of the rows.
+BOS, INST, END_INST = 1, 3, 4
+# Of the tokens of text, by prepare.py's files.
+SHARES = {"stories": 0.35, "chat": 0.12, "books": 0.08, "world": 0.45}
+FAR_FIRST, FAR_LAST, FAR_TOKENS = 0.5, 0.1, 5e6  # Shares of the rows, and tokens from one to the other.
+LONG_FROM, LONG, SHORT, LONG_EVERY = 0.5, 1024, 512, 4  # Row lengths; from that share on, long alone.
+FLAT_UNTIL, FLOOR = 0.35, 0.02           # The learning rate: flat, then falling linearly to its floor.
+MUON_LR = 0.01
+LOG_STEPS, RECALL_STEPS, RECALL_ROWS = 25, 500, 8
+RECALL_SEED = 1_000_003  # Not one that trains.
 
 
 def read_documents(path):
     flat = np.fromfile(path, dtype=np.uint16)
-    ends = np.flatnonzero(flat == EOS) + 1
-    return [d.astype(np.int64) for d in np.split(flat, ends) if len(d)]
+    starts = np.flatnonzero(flat == BOS)
+    return [d.astype(np.int64) for d in np.split(flat, starts) if len(d)]
 
 
-def documents(bins, rng, shelf_share):
+def endless(documents, rng):
     while True:
-        shelf = bins["shelf"]
-        epoch = (bins["stories"] + bins["chat"] + bins["books"]
-                 + rng.sample(shelf, int(len(shelf) * shelf_share)))
-        rng.shuffle(epoch)
-        yield from epoch
+        yield from rng.sample(documents, len(documents))
 
 
 def asked(document):
@@ -60,53 +53,91 @@ def asked(document):
     return inside | (document == END_INST)
 
 
+def far_share(tokens):
+    return max(FAR_LAST, FAR_FIRST - (FAR_FIRST - FAR_LAST) * tokens / FAR_TOKENS)
+
+
+def row_length(step, share):
+    return LONG if share > LONG_FROM or step % LONG_EVERY == LONG_EVERY - 1 else SHORT
+
+
 class Batches:
     """Documents one after another, cut into rows, which begin anywhere, as <s> marks the starts;
-    and among them rows of far_keys.py."""
+    and among them rows of far_keys.py. A step's rows depend on the seed and the step alone."""
 
-    def __init__(self, folder, seed, far_share, far_kinds, shelf_share, batch_tokens):
-        bins = {n: read_documents(folder / f"{n}.bin") for n in ("stories", "chat", "books", "shelf")}
-        self.rng, self.far_share, self.batch_tokens = random.Random(seed), far_share, batch_tokens
-        self.stream = documents(bins, random.Random(seed), shelf_share)
+    def __init__(self, folder, seed, total, batch_tokens):
+        bins = {name: read_documents(folder / f"{name}.bin") for name in SHARES}
+        self.seed, self.total, self.batch_tokens = seed, total, batch_tokens
+        self.step = self.tokens = 0
+        self.rng = random.Random(seed)
+        self.streams = [endless(documents, self.rng) for documents in bins.values()]
+        self.odds = [share / np.mean([len(d) for d in bins[name]]) for name, share in SHARES.items()]
         self.buffer = np.zeros((2, 0), np.int64)  # Ids, and whether they are asked.
         pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-        self.far = FarKeys(pieces.encode, pieces.decode, bins["stories"][:800], seed, far_kinds)
+        self.far = FarKeys(pieces.encode, pieces.decode, bins["stories"][:800], seed)
 
     def text(self, need):
         parts, have = [self.buffer], self.buffer.shape[1]
         while have < need:
-            document = next(self.stream)
+            document = next(self.rng.choices(self.streams, self.odds)[0])
             parts.append(np.stack([document, asked(document)]))
             have += len(document)
         flat = np.concatenate(parts, axis=1)
         self.buffer = flat[:, need:]
         return flat[:, :need]
 
-    def next(self, length):
+    def next_shape(self):
+        """Tokens of a row, and for each row of the step whether it is text."""
+        length = row_length(self.step, self.tokens / self.total)
+        rng = random.Random(f"{self.seed} {self.step}")
+        self.far.random = rng
+        is_text = [rng.random() >= far_share(self.tokens) for _ in range(self.batch_tokens // length)]
+        self.step += 1
+        self.tokens += length * len(is_text)
+        return length, is_text
+
+    def skip(self, steps):
+        """What an earlier run has seen."""
+        for _ in range(steps):
+            length, is_text = self.next_shape()
+            self.text((length + 1) * sum(is_text))
+
+    def next(self):
         """ids [rows, length + 1], weights [rows, length] of the predictions, is_text [rows]."""
-        ids, weights, is_text = [], [], []
-        for _ in range(self.batch_tokens // length):
-            is_text.append(self.rng.random() >= self.far_share)
-            if is_text[-1]:
-                text, questions = torch.from_numpy(self.text(length + 1).copy())
-                ids.append(text)
-                weights.append(1.0 - questions[1:])
+        length, is_text = self.next_shape()
+        ids, weights = [], []
+        for text in is_text:
+            if text:
+                row, questions = torch.from_numpy(self.text(length + 1).copy())
+                weight = 1.0 - questions[1:]
             else:
-                row, weight = self.far.row(length)
-                ids.append(torch.tensor(row))
-                weights.append(torch.tensor(weight))
+                row, weight = map(torch.tensor, self.far.row(length))
+            ids.append(row)
+            weights.append(weight)
         return torch.stack(ids), torch.stack(weights), torch.tensor(is_text)
+
+
+@torch.no_grad()
+def recall(run, far, length=LONG):
+    """Of rows that did not train: the share of far answers that are said right, by kind."""
+    far.random, right = random.Random(RECALL_SEED), {}
+    for kind in KINDS:
+        rows = [getattr(far, kind)(length) for _ in range(RECALL_ROWS)]
+        ids = torch.tensor([r for r, _ in rows], device=run.device)
+        far_answers = torch.tensor([w for _, w in rows], device=run.device) > 1
+        said = run.predict(ids[:, :-1], far_answers).argmax(-1)
+        right[kind] = (said == ids[:, 1:][far_answers]).float().mean().item()
+    return right
 
 
 def draw(log, out):
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    rows = list(csv.DictReader(open(log)))
+    rows = [r for line in log.open() if "loss" in (r := json.loads(line))]
     figure, axes = pyplot.subplots(figsize=(7, 4))
     for name, label in (("loss", "text"), ("far", "answers that lie far back")):
-        points = [(int(r["tokens"]) / 1e6, float(r[name])) for r in rows if r[name] != "nan"]
-        axes.plot(*zip(*points), label=label)
+        axes.plot([r["tokens"] / 1e6 for r in rows], [r[name] for r in rows], label=label)
     axes.set(xlabel="tokens seen (million)", ylabel="training loss (nats per token)")
     axes.legend()
     axes.grid(alpha=0.3)
@@ -127,46 +158,30 @@ def integers(text):
     return tuple(map(int, text.split(",")))
 
 
-def shares(text):
-    return {kind: float(share) for kind, share in (part.split("=") for part in text.split(","))}
-
-
-def main():
+def options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--tokens", type=float, required=True, help="to train on in all")
-    parser.add_argument("--init", type=pathlib.Path, help="fine-tune this folder or checkpoint")
-    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--init", type=pathlib.Path, help="go on from this folder or checkpoint")
     parser.add_argument("--lr", type=float, default=1.0, help="factor on both learning rates")
     parser.add_argument("--k", type=int, default=8)
     parser.add_argument("--epsilon", type=float, default=0.05)
     parser.add_argument("--search", choices=("exact", "tree"), default="exact", help="of alcca")
     parser.add_argument("--tree-recent", type=int, default=6,
                         help="newest keys among the 11 that a query of the tree compares")
-    parser.add_argument("--attention", choices=("alcca", "dense", "window"), default="alcca")
     parser.add_argument("--window", type=int, default=8, help="keys that --attention window sees")
-    parser.add_argument("--far-share", type=float, default=FAR_SHARE, help="rows of far_keys.py")
-    parser.add_argument("--far-kinds", type=shares, default=KINDS,
-                        help="of those: KIND=SHARE,... of facts, twice, echo, pairs")
-    parser.add_argument("--shelf-share", type=float, default=SHELF_SHARE,
-                        help="of the documents of shelf.bin, in each epoch")
-    parser.add_argument("--lengths", type=integers, default=(SHORT, LONG),
-                        help="tokens of a row, in the first and in the second half")
-    parser.add_argument("--batch-tokens", type=int, default=BATCH_TOKENS, help="of a step")
     parser.add_argument("--shape", type=integers, default=(6, 256),
                         help="LAYERS,HIDDEN of another model than afia-5m")
     parser.add_argument("--head-dim", type=int, default=32, help="of a model from nothing")
-    parser.add_argument("--bf16", action="store_true", help="faster where the CPU has AMX only")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"),
                         help="cpu, or cuda: all but --search tree")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-    args.out.mkdir(parents=True, exist_ok=True)
+    training.add_options(parser)
+    return training.parse_and_seed(parser)
 
+
+def start(args):
+    """The run, as it was left or from its beginning."""
     attention = afia.Attention(args.attention, args.k, 0.0, args.epsilon, args.search,
                                tree_recent=args.tree_recent, window=args.window)
     attention.check(args.device)
@@ -177,83 +192,34 @@ def main():
             attention.theta = given.theta
     else:
         model = afia.Mistral(afia.Config.of(*args.shape, args.head_dim))
-    model.to(args.device)
-    # Muon for the matrices, AdamW for the embedding and the norms.
-    matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
-    others = [p for n, p in model.named_parameters() if p.dim() != 2 or "embed" in n]
-    muon = torch.optim.Muon(matrices, lr=MUON_LR, momentum=0.95, weight_decay=0.01,
-                            adjust_lr_fn="original")
-    adam = torch.optim.AdamW(others, lr=ADAM_LR, betas=(0.9, 0.98), weight_decay=0.0)
-
-    after = history(args.init)
-    checkpoint, log = args.out / "checkpoint.pt", args.out / "log.csv"
-    step = tokens = 0
-    seconds = 0.0  # Spent by earlier runs.
+    run = training.Run(args.out, model, attention, MUON_LR, args.bf16, args.device)
+    run.after = history(args.init)
     if args.resume:
-        c = torch.load(checkpoint, map_location=args.device)
-        model.load_state_dict(c["model"])
-        muon.load_state_dict(c["muon"])
-        adam.load_state_dict(c["adam"])
-        step, tokens, seconds, after = c["step"], c["tokens"], c["seconds"], c.get("after", after)
-    else:
-        log.write_text("step,tokens,seconds,loss,far\n")
+        run.resume()
+    return run
 
-    def save():
-        part = checkpoint.with_suffix(".part")
-        torch.save(dict(model=model.state_dict(), muon=muon.state_dict(), adam=adam.state_dict(),
-                        config=dataclasses.asdict(model.config), step=step, tokens=tokens,
-                        attention=dict(mode=attention.mode, k=args.k, theta=attention.theta,
-                                       epsilon=args.epsilon, search=args.search,
-                                       tree_recent=args.tree_recent, window=args.window),
-                        after=after, seconds=spent()), part)
-        os.replace(part, checkpoint)
 
-    started = saved = time.monotonic()
-    def spent():
-        return seconds + time.monotonic() - started
-
-    batches = Batches(args.data, args.seed + step, args.far_share, args.far_kinds, args.shelf_share,
-                      args.batch_tokens)
-    means = {"text": float("nan"), "far": float("nan")}
-
-    def average(name, losses):
-        if losses.numel():
-            old, new = means[name], losses.mean().item()
-            means[name] = new if old != old else 0.95 * old + 0.05 * new
-
-    while (share := tokens / args.tokens) < 1:
-        warm = args.init or args.attention != "alcca"  # No warm start from more keys.
-        attention.k = args.k if warm or step >= 150 else max(args.k, 32 if step < 60 else 16)
+def main():
+    args = options()
+    run = start(args)
+    batches = Batches(args.data, args.seed, args.tokens, args.batch_tokens)
+    batches.skip(run.step)
+    text, far = training.Mean(), training.Mean()
+    while (share := run.tokens / args.tokens) < 1:
+        x, weight, is_text = (t.to(run.device) for t in batches.next())
+        logits = run.predict(x[:, :-1])
+        losses = F.cross_entropy(logits.flatten(0, 1), x[:, 1:].flatten(), reduction="none")
+        losses = losses.view(weight.shape)
         fall = 1 if share < FLAT_UNTIL else max(FLOOR, (1 - share) / (1 - FLAT_UNTIL))
-        scale = args.lr * min(1, (step + 1) / WARMUP) * fall
-        for optimizer, lr in ((muon, MUON_LR), (adam, ADAM_LR)):
-            for group in optimizer.param_groups:
-                group["lr"] = lr * scale
-        x, weight, is_text = (t.to(args.device) for t in batches.next(args.lengths[share > LONG_FROM]))
-        with torch.autocast(args.device.type, dtype=torch.bfloat16, enabled=args.bf16):
-            logits = model(x[:, :-1], attention, fast=True)  # Distances are float32 always.
-        losses = F.cross_entropy(logits.float().flatten(0, 1), x[:, 1:].flatten(),
-                                 reduction="none").view(weight.shape)
-        ((losses * weight).sum() / weight.sum()).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        muon.step()
-        adam.step()
-        model.zero_grad(set_to_none=True)
-        step += 1
-        tokens += weight.numel()
-        average("text", losses.detach()[is_text[:, None] & (weight > 0)])
-        average("far", losses.detach()[weight > 1])
-        if step % 10 == 0:
-            with log.open("a") as f:
-                f.write(f"{step},{tokens},{spent():.0f},{means['text']:.4f},{means['far']:.4f}\n")
-            print(f"step {step}  {tokens:,} tokens  {spent():.0f} s  loss {means['text']:.3f}"
-                  f"  far answers {means['far']:.3f}", flush=True)
-        if time.monotonic() - saved > 180:
-            save()
-            saved = time.monotonic()
-    attention.k = args.k
-    save()
-    draw(log, args.out / "loss.png")
+        run.learn((losses * weight).sum() / weight.sum(), weight.numel(), args.lr * fall)
+        text.add(losses.detach()[is_text[:, None] & (weight > 0)])
+        far.add(losses.detach()[weight > 1])
+        if run.step % LOG_STEPS == 0:
+            run.log(phase="language", loss=text.value, far=far.value)
+        if run.step % RECALL_STEPS == 0:
+            run.log(phase="language", recall=recall(run, batches.far))
+    run.save()
+    draw(run.log_path, args.out / "loss.png")
 
 
 if __name__ == "__main__":

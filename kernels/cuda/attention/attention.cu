@@ -12,7 +12,10 @@
 
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "kernels/cuda/attention/alcca/alcca.h"
 #include "kernels/cuda/attention/alcca/faiss_run.h"
+#include "kernels/cuda/attention/alcca/search.h"
+#include "kernels/cuda/attention/alcca/tree.h"
 #include "kernels/cuda/attention/check.h"
 #include "kernels/cuda/attention/plan.h"
 

@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/attention/check.h"
 
+#include "attention/counters.h"
 #include "attention/params.h"
 #include "kernels/cuda/attention/tile.h"
 #include "kernels/cuda/device_words/block.h"
@@ -19,7 +20,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
   const ClusterRow row = cluster_rows[blockIdx.x];
   const SequenceWork& sequence = sequences[row.sequence];
   const int32_t head = blockIdx.y, kv_head = head / rows.group(), d = kv.head_dim;
-  if (!IsSampled(kv.layer, head, row.position, sequence.error_sample)) {
+  if (!IsSampled(kv.layer, head, row.position, sequence.params.error_sample)) {
     return;
   }
   const int32_t thread = static_cast<int32_t>(threadIdx.x);

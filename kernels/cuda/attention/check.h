@@ -1,6 +1,7 @@
 #pragma once
 
-// How far approximate outputs are from dense's, on the few queries that a sequence samples.
+// Measures the error of approximate outputs against dense's, on the few queries that a sequence
+// samples.
 
 #include "kernels/cuda/attention/multipole/multipole.h"
 

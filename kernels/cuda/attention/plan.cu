@@ -59,13 +59,13 @@ void AttentionPlan::Make(const Batch& batch, const AttentionShape& shape) {
       const Offsets& at = offsets_[run.sequence];
       run.pages = at.pages;
       run.ks = at.ks;
-      run.has_ks = batch.sequences[run.sequence].attention.head_k != nullptr;
+      run.has_ks = batch.sequences[run.sequence].attention->head_k != nullptr;
     }
   }
 }
 
 void AttentionPlan::AddSequence(const BatchSequence& s) {
-  const AttentionParams& p = s.attention;
+  const AttentionParams& p = *s.attention;
   AttentionStateCuda& state = State(s);
   state.ReleaseFailed();
   const bool is_alcca =
@@ -75,6 +75,7 @@ void AttentionPlan::AddSequence(const BatchSequence& s) {
     state.Fail();  // one block holds all query heads of a KV head
   }
   SequenceWork work = {};
+  work.params = p;
   work.state.sums = state.sums();
   work.state.roots = state.roots();
   work.state.query_sums = state.query_sums();
@@ -82,26 +83,12 @@ void AttentionPlan::AddSequence(const BatchSequence& s) {
   work.query_start = s.query_start;
   work.query_count = s.query_count;
   work.kv_len = s.kv_len;
-  work.softmax_window = is_alcca ? 0 : shape_.sliding_window;
-  if (p.mode == AttentionMode::kWindow) {
-    work.softmax_window =
-        shape_.sliding_window > 0 ? std::min(shape_.sliding_window, p.window) : p.window;
-  }
+  // alcca whose state has failed is answered by dense.
+  const bool falls_back = p.mode == AttentionMode::kAlcca && !is_alcca;
+  work.softmax_window = falls_back ? shape_.sliding_window : SeenKeys(p, shape_.sliding_window);
   work.is_topk = is_topk;
   work.is_tree = is_alcca && p.search == KeySearch::kTree;
   work.keeps_gaps = is_alcca && p.near_share > 0;
-  work.theta = p.theta;
-  work.epsilon = p.epsilon;
-  work.near_share = p.near_share;
-  work.recall_sample = p.recall_sample;
-  work.error_sample = p.error_sample;
-  work.sparsity = p.sparsity;
-  work.k = p.k;
-  work.tree_distances = p.tree_distances;
-  work.tree_recent = p.tree_recent;
-  work.mass = p.mass;
-  work.max_keys = p.max_keys;
-  work.sinks = p.sinks;
   work.first_observed = std::max(0, p.dense_below + 1 - kQuerySlots * kBlockTokens);
   work.chunk_gap_bytes = state.chunk_gap_bytes();
   sequences_.push_back(work);
@@ -116,9 +103,8 @@ void AttentionPlan::AddSequence(const BatchSequence& s) {
 
   AttentionCounters& c = layer_counters_[sequences_.size() - 1];
   for (int32_t r = 0; r < s.query_count; ++r) {
-    const int32_t position = s.kv_len - s.query_count + r;
-    const int64_t visible =
-        shape_.sliding_window > 0 ? std::min(position + 1, shape_.sliding_window) : position + 1;
+    const int32_t position = s.position(r);
+    const int64_t visible = position + 1 - FirstKey(shape_.sliding_window, position);
     c.queries += shape_.heads;
     c.dense_equivalent_qk += shape_.heads * visible;
     c.dense_equivalent_pv += shape_.heads * visible;
@@ -143,11 +129,11 @@ void AttentionPlan::AddTables(const BatchSequence& s, Offsets& offsets) {
   offsets.inners = add(state.inners());
   offsets.coarses = add(state.coarses());
   // Tables are shared by most requests.
-  const AttentionParams& p = s.attention;
+  const AttentionParams& p = *s.attention;
   offsets.thetas = thetas_.size();
   offsets.ks = ks_.size();
   for (size_t i = 0; i < batch_->sequences.size() && &batch_->sequences[i] != &s; ++i) {
-    const AttentionParams& other = batch_->sequences[i].attention;
+    const AttentionParams& other = *batch_->sequences[i].attention;
     offsets.thetas = other.head_theta == p.head_theta ? offsets_[i].thetas : offsets.thetas;
     offsets.ks = other.head_k == p.head_k ? offsets_[i].ks : offsets.ks;
   }
@@ -181,9 +167,9 @@ void AttentionPlan::PlanSoftmax() {
       }
       empty = false;
       const auto blocks_at = [&](int32_t row) {
-        return is_multipole_[i] ? ClosedBlocks(s.attention, shape_.sliding_window,
-                                               sequences_[i].kv_len - s.query_count + row + 1)
-                                : 0;
+        return is_multipole_[i]
+                   ? ClosedBlocks(*s.attention, shape_.sliding_window, s.position(row) + 1)
+                   : 0;
       };
       // Rows [begin, end) see the same closed clusters.
       const int32_t blocks = blocks_at(begin);
@@ -198,10 +184,8 @@ void AttentionPlan::PlanSoftmax() {
         Observe(i, begin, end, wave);
       }
       int32_t dense_end = begin;
-      while (
-          dense_end < end &&
-          (!clustered || MultipoleIsDense(s.attention, shape_.sliding_window,
-                                          sequences_[i].kv_len - s.query_count + dense_end + 1))) {
+      while (dense_end < end && (!clustered || MultipoleIsDense(*s.attention, shape_.sliding_window,
+                                                                s.position(dense_end) + 1))) {
         ++dense_end;
       }
       AddSoftmaxRows(i, begin, dense_end);
@@ -228,7 +212,7 @@ bool AttentionPlan::CloseBlocks(int32_t sequence, int32_t row, int32_t blocks, S
   if (blocks <= state.blocks) {
     return true;
   }
-  if (!state.ReserveBlocks(s.attention, blocks)) {
+  if (!state.ReserveBlocks(*s.attention, blocks)) {
     return false;
   }
   points_.push_back({sequence, sequences_[sequence].Position(row)});
@@ -252,7 +236,7 @@ bool AttentionPlan::CloseBlocks(int32_t sequence, int32_t row, int32_t blocks, S
 // The queries of rows [begin, end) that may enter an expansion point.
 void AttentionPlan::Observe(int32_t sequence, int32_t begin, int32_t end, SoftmaxWave& wave) {
   const SequenceWork& work = sequences_[sequence];
-  const AttentionParams& p = batch_->sequences[sequence].attention;
+  const AttentionParams& p = *batch_->sequences[sequence].attention;
   while (begin < end && !EntersExpansion(p, shape_.sliding_window, work.Position(begin))) {
     ++begin;
   }
@@ -294,9 +278,8 @@ void AttentionPlan::AddSoftmaxRows(int32_t sequence, int32_t begin, int32_t end)
       few || group > kPackedRows ? RowsOfTile(group) : limits_.whole_tile_rows / group;
   for (int32_t row = begin; row < end; row += rows_of_tile) {
     const int32_t count = std::min(rows_of_tile, end - row);
-    const int32_t first = work.kv_len - work.query_count + row;
-    const int32_t first_key =
-        work.softmax_window > 0 ? std::max(0, first + 1 - work.softmax_window) : 0;
+    const int32_t first = work.Position(row);
+    const int32_t first_key = work.FirstKey(first);
     for (int32_t head = 0; head < group; head += kPackedRows) {
       const SoftmaxTile tile = {.sequence = sequence,
                                 .row_begin = row,
@@ -310,8 +293,8 @@ void AttentionPlan::AddSoftmaxRows(int32_t sequence, int32_t begin, int32_t end)
     }
   }
   for (int32_t row = begin; row < end; ++row) {
-    const int32_t visible = work.kv_len - work.query_count + row + 1;
-    const int64_t seen = work.softmax_window > 0 ? std::min(visible, work.softmax_window) : visible;
+    const int32_t position = work.Position(row);
+    const int64_t seen = position + 1 - work.FirstKey(position);
     c.qk_exact += shape_.heads * seen;
     c.pv_exact += shape_.heads * seen;
     c.kv_bytes_read +=
@@ -324,17 +307,17 @@ void AttentionPlan::AddClusterRows(SoftmaxWave& wave, int32_t sequence, int32_t 
   const SequenceWork& work = sequences_[sequence];
   const int32_t blocks = State(batch_->sequences[sequence]).blocks;
   const size_t bytes =
-      shape_.kv_heads * OpeningShape(shape_.heads / shape_.kv_heads, blocks, work.max_keys).Bytes();
-  wave.any_checked |= work.error_sample > 0;
+      shape_.kv_heads *
+      OpeningShape(shape_.heads / shape_.kv_heads, blocks, work.params.max_keys).Bytes();
+  wave.any_checked |= work.params.error_sample > 0;
   for (int32_t row = begin; row < end; ++row) {
     const ClusterRow* last = wave.cluster_rows.empty() ? nullptr : &cluster_rows_.back();
     size_t start = 0;
     if (last != nullptr) {
       const SequenceWork& other = sequences_[last->sequence];
-      start =
-          last->scratch +
-          shape_.kv_heads *
-              OpeningShape(shape_.heads / shape_.kv_heads, last->blocks, other.max_keys).Bytes();
+      start = last->scratch + shape_.kv_heads * OpeningShape(shape_.heads / shape_.kv_heads,
+                                                             last->blocks, other.params.max_keys)
+                                                    .Bytes();
     }
     if (last == nullptr || start + bytes > limits_.workspace_bytes) {
       wave.cluster_rows.push_back({static_cast<int32_t>(cluster_rows_.size()), 0});
@@ -343,7 +326,7 @@ void AttentionPlan::AddClusterRows(SoftmaxWave& wave, int32_t sequence, int32_t 
     ALCCA_CHECK(bytes <= limits_.workspace_bytes);
     cluster_rows_.push_back({.sequence = sequence,
                              .row = work.query_start + row,
-                             .position = work.kv_len - work.query_count + row,
+                             .position = work.Position(row),
                              .blocks = blocks,
                              .scratch = start});
     ++wave.cluster_rows.back().count;
@@ -381,18 +364,17 @@ void AttentionPlan::FinishTiles(SoftmaxWave& wave) {
 
 SearchRow AttentionPlan::MakeSearchRow(int32_t sequence, int32_t row) const {
   const SequenceWork& work = sequences_[sequence];
-  const AttentionParams& p = batch_->sequences[sequence].attention;
+  const AttentionParams& p = *batch_->sequences[sequence].attention;
   SearchRow out = {};
   out.sequence = sequence;
   out.row = work.query_start + row;
-  out.position = work.kv_len - work.query_count + row;
+  out.position = work.Position(row);
   if (work.is_tree) {
     out.splits = 1;
     out.keep = p.tree_distances;
     return out;
   }
-  const int32_t first_key =
-      work.softmax_window > 0 ? std::max(0, out.position + 1 - work.softmax_window) : 0;
+  const int32_t first_key = work.FirstKey(out.position);
   int64_t wanted = p.k;
   if (work.is_topk) {
     wanted = TopKCount(p.sparsity, out.position + 1 - first_key);
@@ -458,8 +440,9 @@ void AttentionPlan::FinishSearchWave(SearchPlan& wave) {
     }
     if (work.is_tree) {
       trees.push_back({begin, end - begin});
-      wave.any_recall |= work.recall_sample > 0;
-      wave.branches_max = std::max(wave.branches_max, work.tree_distances + work.tree_recent);
+      wave.any_recall |= work.params.recall_sample > 0;
+      wave.branches_max =
+          std::max(wave.branches_max, work.params.tree_distances + work.params.tree_recent);
     }
     if (ByFaiss(work)) {
       wave.faiss_runs.push_back({.first = begin,
@@ -528,7 +511,7 @@ AttentionPlan::Arrays AttentionPlan::WriteImage(std::byte* host, std::byte* devi
   std::vector<SequenceWork> works = sequences_;
   for (size_t i = 0; i < works.size(); ++i) {
     const Offsets& at = offsets_[i];
-    const AttentionParams& p = batch_->sequences[i].attention;
+    const AttentionParams& p = *batch_->sequences[i].attention;
     works[i].pages = pages + at.pages;
     works[i].state.chunks = reinterpret_cast<unsigned char* const*>(pieces + at.chunks);
     works[i].state.inners = reinterpret_cast<unsigned char* const*>(pieces + at.inners);

@@ -21,8 +21,8 @@ struct Span {
   int32_t first = 0, count = 0;
 };
 
-// Softmax rows that may be answered at once. A chunk of `multipole` has a wave for each time
-// clusters close in it.
+// Softmax rows that may be answered at once. A new wave begins at each point of a `multipole` chunk
+// at which blocks are closed.
 struct SoftmaxWave {
   struct Closing {
     Span segments;

@@ -1,8 +1,8 @@
 #pragma once
 
-// The `keep` best of a list by (order, place in the list), without sorting: find the keep-th
-// smallest order, then take what is below it and, of those equal to it, the first in the list.
-// Costs the same for every `keep`.
+// Selects the `keep` best entries of a list by (order, place in the list) without sorting. It finds
+// the keep-th smallest order, takes every entry below it, and takes the first entries of the list
+// that are equal to it. The cost is the same for every `keep`.
 
 #include "kernels/cuda/attention/work.h"
 

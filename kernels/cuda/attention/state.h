@@ -31,13 +31,13 @@ class StatePool {
   size_t lent_ = 0;
 };
 
-// By mode. alcca: running sums at once, and a piece for each 256 tokens that holds gate distances
-// (where theta is a running quantile) and tree nodes (of tree search). multipole: a piece of 16
-// fine clusters for each closed block, of 16 coarse ones for each 16 blocks; query sums at once.
-// Others: nothing.
+// The memory depends on the mode. alcca takes its running sums at once, and one piece per 256
+// tokens for gate distances (if theta is a running quantile) and tree nodes (for tree search).
+// multipole takes its query sums at once, one piece of kBlockClusters clusters per closed block,
+// and one piece of coarse clusters per kSegmentBlocks blocks. Other modes take nothing.
 class AttentionStateCuda final : public AttentionState {
  public:
-  // RESOURCE_EXHAUSTED where the pool has no room for the sums.
+  // RESOURCE_EXHAUSTED: the pool has no room for the sums.
   static absl::StatusOr<std::unique_ptr<AttentionStateCuda>> Make(std::shared_ptr<StatePool> pool,
                                                                   const KvShape& shape,
                                                                   const AttentionParams& params);

@@ -52,7 +52,7 @@ __device__ __forceinline__ void Clear(SoftmaxStats& stats) {
   }
 }
 
-// What a maximum of -infinity, no key yet, stands for in an exponent.
+// The value that replaces a maximum of -infinity (no key yet) in an exponent.
 __device__ __forceinline__ float Anchor(float max) {
   return max == -INFINITY ? 0.0f : max;
 }

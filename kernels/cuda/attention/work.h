@@ -11,11 +11,12 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "attention/params.h"
 #include "kernels/cuda/device_words/simt.h"
+#include "kernels/cuda/kv_cache.h"
 
 namespace alcca::ALCCA_GPU {
 
-inline constexpr int32_t kHeadDimMax = 256;
 inline constexpr int32_t kPackedRows = 16;
 inline constexpr int32_t kSplitKeys = 256;    // of a softmax
 inline constexpr int32_t kTileKeys = 64;      // keys in shared memory at a time
@@ -103,6 +104,7 @@ struct StateView {
 };
 
 struct SequenceWork {
+  AttentionScalars params;  // the request's
   const int32_t* pages;
   StateView state;
   const float* head_theta;  // [layers * heads], or null
@@ -111,17 +113,13 @@ struct SequenceWork {
   int32_t query_start, query_count, kv_len;
   int32_t softmax_window;  // keys a softmax sees, 0: all
   bool is_topk, is_tree;
-  bool keeps_gaps;  // near_share > 0
-  float theta, epsilon, near_share, recall_sample, error_sample, sparsity;
-  int32_t k, tree_distances, tree_recent;
-  float mass;
-  int32_t max_keys, sinks;
+  bool keeps_gaps;          // near_share > 0
   int32_t first_observed;   // position from which on queries enter expansion points
   int32_t chunk_gap_bytes;  // of the gate distances at the start of a chunk
 
   __host__ __device__ int32_t Position(int32_t row) const { return kv_len - query_count + row; }
-  __device__ int32_t FirstKey(int32_t position) const {
-    return softmax_window > 0 && position >= softmax_window ? position - softmax_window + 1 : 0;
+  __host__ __device__ int32_t FirstKey(int32_t position) const {
+    return alcca::FirstKey(softmax_window, position);
   }
   // Distance of query `head` from the centre of mass at `token`.
   __device__ float* Gap(int32_t layer, int32_t heads, int32_t head, int32_t token) const {
@@ -133,10 +131,10 @@ struct SequenceWork {
            (size_t(layer) * kv_heads + kv_head) * kChunkTokens + token % kChunkTokens;
   }
   __device__ int32_t KeysWanted(int32_t layer, int32_t heads, int32_t head) const {
-    return head_k == nullptr ? k : head_k[layer * heads + head];
+    return head_k == nullptr ? params.k : head_k[layer * heads + head];
   }
   __device__ float Theta(int32_t layer, int32_t heads, int32_t head) const {
-    return head_theta == nullptr ? theta : head_theta[layer * heads + head];
+    return head_theta == nullptr ? params.theta : head_theta[layer * heads + head];
   }
 };
 

@@ -1,8 +1,8 @@
 #pragma once
 
 // Copies from device to shared memory that run beside the computation (cp.async, PTX ISA), 16 bytes
-// a call, both ends 16-byte aligned. A thread waits for its own copies; a barrier makes them
-// everybody's. The host's twin copies at once.
+// per call, both ends 16-byte aligned. A thread waits for its own copies; a barrier makes them
+// visible to the whole block. The host version copies at once.
 
 #include <cstring>
 

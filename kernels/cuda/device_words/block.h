@@ -1,7 +1,8 @@
 #pragma once
 
 // Reductions over a block whose size is a multiple of 32 and at most 1,024. Every thread of the
-// block calls them and gets the result, added up in an order that the block's size alone decides.
+// block calls them and gets the result. The order of additions depends on the size of the block
+// alone.
 
 #include "kernels/cuda/device_words/simt.h"
 

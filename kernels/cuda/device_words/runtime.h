@@ -1,6 +1,6 @@
 #pragma once
 
-// The few things we ask of the CUDA runtime, with two implementations: device/runtime_cuda.cu and
+// The part of the CUDA runtime that we use, with two implementations: device/runtime_cuda.cu and
 // emulated/runtime_emulated.cc. A call that fails for want of memory says so; any other failure of
 // the device is final and goes to DeviceFault (kernels/device_fault.h), which does not return.
 //
@@ -51,9 +51,9 @@ void CopyOut(Stream stream, void* host, const void* device, size_t bytes);
 void CopyOnDevice(Stream stream, void* to, const void* from, size_t bytes);
 void FillBytes(Stream stream, void* device, uint8_t value, size_t bytes);
 
-// Between these two nothing is enqueued: launches, copies and fills are kept with the arguments
-// they have now, to be enqueued together by Replay. Nobody may wait for the stream, or take or give
-// back memory, meanwhile. Null: the device has no memory for the graph.
+// Between these two calls nothing is enqueued. Launches, copies and fills are recorded with their
+// present arguments, and Replay enqueues them together. Meanwhile no caller may wait for the
+// stream, take memory or give it back. Null: the device has no memory for the graph.
 void BeginRecording(Stream stream);
 LaunchGraph EndRecording(Stream stream);
 void Replay(Stream stream, LaunchGraph graph);
@@ -88,8 +88,8 @@ class DeviceBudget {
   explicit DeviceBudget(size_t limit) : limit_(limit) {}
   // RESOURCE_EXHAUSTED names `what`, its size and what is left. 256-byte aligned; never null.
   absl::StatusOr<DeviceArray> Allocate(size_t bytes, std::string_view what);
-  // Counts what a library takes of the device by itself, for as long as the array lives, whose
-  // get() is null.
+  // Counts memory that a library takes from the device by itself, for as long as the returned array
+  // lives. get() of that array is null.
   absl::StatusOr<DeviceArray> Reserve(size_t bytes, std::string_view what);
   size_t limit() const { return limit_; }
   size_t used() const { return used_; }

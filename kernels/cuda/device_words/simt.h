@@ -9,7 +9,7 @@
 //   ALCCA_SHARED(float[32], partial);        // __shared__ float partial[32];
 //   ALCCA_DYNAMIC_SHARED(float, scores);     // extern __shared__: float* scores, 16-byte aligned
 // The emulator fills shared memory with 0xff (NaN as a float of any size, -1 as an integer) before
-// each block, and stops the test, naming the kernel, where threads part ways at a barrier.
+// each block. If threads part ways at a barrier, it stops the test and names the kernel.
 //
 // Everything in kernels/cuda stands in namespace alcca::ALCCA_GPU: both builds may be linked into
 // one test binary.
@@ -43,8 +43,9 @@ namespace alcca::ALCCA_GPU {
 
 inline constexpr uint32_t kFullMask = 0xffffffffu;
 inline constexpr int32_t kWarp = 32;
-// Up to 48 KiB of shared memory a block are given unasked, but a kernel's own variables count, too:
-// a launch asks from this much dynamic memory on, which leaves them 16 KiB.
+// A block gets up to 48 KiB of shared memory without a request, and a kernel's own variables count,
+// too. A launch asks for more from this much dynamic memory on, which leaves 16 KiB for the
+// variables.
 inline constexpr size_t kUnaskedShared = size_t{32} << 10;
 
 // 16-bit floats as they lie in memory.

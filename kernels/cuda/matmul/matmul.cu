@@ -159,11 +159,13 @@ void MatMulCuda::RunPiece(const Product& product, const MatrixCuda& weight, bool
   if (weight.dtype() == WeightDType::kFp8) {
     gemm_->Float8s(product.out, product.operands.fp8, product.operands.fp8_scales,
                    weight.data<Float8>(), weight.scales(), shape, product.add);
+    AddBias(device_, product.out, product.m, weight);
     return;
   }
   if (weight.dtype() == WeightDType::kBF16) {
     gemm_->BFloat16s(product.out, product.operands.bf16, weight.data<BFloat16>(), shape,
                      product.add);
+    AddBias(device_, product.out, product.m, weight);
     return;
   }
   const OutlierWorkspace workspace = {.slots = slots_.as<int32_t>(),

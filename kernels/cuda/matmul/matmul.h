@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/cuda/device_words/gemm.h"
 #include "kernels/cuda/matmul/matmul_kernels.h"
+#include "kernels/make_backend.h"
 
 namespace alcca::ALCCA_GPU {
 
@@ -27,8 +28,8 @@ class MatMulCuda {
  public:
   static constexpr int32_t kSkinnyRows = kGraphRowsMax;
 
-  // `device` outlives it. `row_independent`: no library where its sums depend on the number of
-  // rows, at the price of slower prompts.
+  // `device` outlives it. `row_independent`: no product of a library whose sums depend on the
+  // number of rows, at the price of slower prompts.
   static absl::StatusOr<std::unique_ptr<MatMulCuda>> Make(const DeviceContext& device,
                                                           bool row_independent);
 

@@ -10,8 +10,8 @@ namespace {
 constexpr int32_t kWarps = 8;
 constexpr int32_t kRows = 4;
 
-__global__ void MatMulFloatKernel(float* out, const float* x, const float* w, int32_t m, int32_t n,
-                                  int32_t k, int32_t stride, bool add) {
+__global__ void MatMulFloatKernel(float* out, const float* x, const float* w, const float* bias,
+                                  int32_t m, int32_t n, int32_t k, int32_t stride, bool add) {
   const int32_t warp = static_cast<int32_t>(threadIdx.x) / kWarp;
   const int32_t lane = static_cast<int32_t>(threadIdx.x) % kWarp;
   const int32_t column = static_cast<int32_t>(blockIdx.x) * kWarps + warp;
@@ -30,7 +30,7 @@ __global__ void MatMulFloatKernel(float* out, const float* x, const float* w, in
   }
 #pragma unroll
   for (int32_t r = 0; r < kRows; ++r) {
-    const float sum = WarpSum(sums[r]);
+    const float sum = WithBias(WarpSum(sums[r]), bias, column);
     if (lane == r && first + r < m) {
       float& y = out[static_cast<size_t>(first + r) * n + column];
       y = add ? y + sum : sum;
@@ -47,8 +47,8 @@ void MatMulFloat(const DeviceContext& device, const Product& product, const Matr
                        static_cast<unsigned>((product.m + kRows - 1) / kRows)),
           .block = kWarps * kWarp,
           .stream = device.stream},
-         product.out, product.x, weight.data<float>(), product.m, weight.rows(), weight.cols(),
-         weight.stride(), product.add);
+         product.out, product.x, weight.data<float>(), weight.bias(), product.m, weight.rows(),
+         weight.cols(), weight.stride(), product.add);
 }
 
 }  // namespace alcca::ALCCA_GPU

@@ -57,8 +57,8 @@ __global__ void GatherColumns(OutlierWorkspace workspace, const int8_t* weights,
 }
 
 __global__ void FinishInt8Kernel(Product product, const int32_t* sums, const int8_t* weights,
-                                 const float* scales, OutlierWorkspace workspace, int32_t n,
-                                 int32_t padded, int32_t k) {
+                                 const float* scales, const float* bias, OutlierWorkspace workspace,
+                                 int32_t n, int32_t padded, int32_t k) {
   const int32_t feature =
       static_cast<int32_t>(blockIdx.y) * kThreads + static_cast<int32_t>(threadIdx.x);
   const int32_t token = static_cast<int32_t>(blockIdx.x);
@@ -74,8 +74,9 @@ __global__ void FinishInt8Kernel(Product product, const int32_t* sums, const int
                                : weights[static_cast<size_t>(feature) * o.stride + column];
     outliers = AddOutlier(outliers, product.x[static_cast<size_t>(token) * k + column], w);
   }
-  const float y = Dequantize(sums[static_cast<size_t>(token) * padded + feature], outliers,
-                             o.scales[token], scales[feature]);
+  const float dot = Dequantize(sums[static_cast<size_t>(token) * padded + feature], outliers,
+                               o.scales[token], scales[feature]);
+  const float y = WithBias(dot, bias, feature);
   float& out = product.out[static_cast<size_t>(token) * n + feature];
   out = product.add ? out + y : y;
 }
@@ -96,7 +97,8 @@ void FinishInt8(const DeviceContext& device, const Product& product, const int32
   Launch(GatherColumns, config("gather_columns", dim3(pieces, 16), kThreads), workspace,
          weight.data<int8_t>(), padded, weight.stride());
   Launch(FinishInt8Kernel, config("finish_int8", dim3(m, pieces), kThreads), product, sums,
-         weight.data<int8_t>(), weight.scales(), workspace, weight.rows(), padded, weight.cols());
+         weight.data<int8_t>(), weight.scales(), weight.bias(), workspace, weight.rows(), padded,
+         weight.cols());
 }
 
 }  // namespace alcca::ALCCA_GPU

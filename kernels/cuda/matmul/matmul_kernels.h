@@ -1,7 +1,7 @@
 #pragma once
 
 // The products that MatMulCuda chooses among. All: out [m, n] f32 with n = weight.rows(), x and its
-// operands [m, *] with k = weight.cols().
+// operands [m, *] with k = weight.cols(); the weight's bias is added.
 
 #include "kernels/cuda/context.h"
 #include "kernels/cuda/matmul/matrix.h"
@@ -38,7 +38,16 @@ struct OutlierWorkspace {
 void FinishInt8(const DeviceContext& device, const Product& product, const int32_t* sums,
                 const MatrixCuda& weight, const OutlierWorkspace& workspace);
 
-// How an output leaves the integers, for both int8 kernels. One order, one rounding each.
+// out [m, n] += the weight's bias, if it has one: after a library's product, which adds none.
+void AddBias(const DeviceContext& device, float* out, int32_t m, const MatrixCuda& weight);
+
+// An output with its bias (null: none). Rounded on its own, so that the library's path agrees.
+__device__ __forceinline__ float WithBias(float y, const float* bias, int32_t feature) {
+  return bias == nullptr ? y : __fadd_rn(y, bias[feature]);
+}
+
+// Converts an integer sum into an output, for both int8 kernels: one order of operations, one
+// rounding each.
 __device__ __forceinline__ float AddOutlier(float sum, float x, int8_t w) {
   return fmaf(x, static_cast<float>(w), sum);
 }

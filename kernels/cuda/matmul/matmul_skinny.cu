@@ -63,6 +63,7 @@ struct Arguments {
   const void* operand = nullptr;  // x as Traits<W>::X
   const void* weights = nullptr;
   const float* scales;
+  const float* bias;
   int32_t m, n, k;
   size_t row_bytes = 0;  // of the weights
   bool add;
@@ -174,7 +175,7 @@ __global__ void __launch_bounds__(kThreads) MatMulSkinnyKernel(Arguments a) {
       for (int32_t w = 1; w < kWarps; ++w) {
         sum += partial[w * kOutputs + i];
       }
-      const float y = Finish(a, token, feature, sum, W());
+      const float y = WithBias(Finish(a, token, feature, sum, W()), a.bias, feature);
       float& out = a.out[static_cast<size_t>(token) * a.n + feature];
       out = a.add ? out + y : y;
     }
@@ -234,6 +235,7 @@ void MatMulSkinny(const DeviceContext& device, const Product& product, const Mat
                          .x = product.x,
                          .operands = product.operands,
                          .scales = weight.scales(),
+                         .bias = weight.bias(),
                          .m = product.m,
                          .n = weight.rows(),
                          .k = weight.cols(),

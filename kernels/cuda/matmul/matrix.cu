@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -91,15 +92,12 @@ void Convert(const DeviceContext& device, WeightDType dtype, const DeviceArray& 
   }
 }
 
-size_t ElementBytes(WeightDType dtype) {
-  return dtype == WeightDType::kF32 ? 4 : dtype == WeightDType::kBF16 ? 2 : 1;
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<MatrixCuda>> MatrixCuda::Make(const DeviceContext& device,
                                                              std::span<const HostTensor> parts,
-                                                             WeightDType dtype) {
+                                                             WeightDType dtype,
+                                                             std::span<const HostTensor> bias) {
   auto matrix = std::make_unique<MatrixCuda>();
   MatrixCuda& m = *matrix;
   ASSIGN_OR_RETURN(m.rows_, StackedRows(parts, kColsMax));
@@ -107,13 +105,20 @@ absl::StatusOr<std::unique_ptr<MatrixCuda>> MatrixCuda::Make(const DeviceContext
   m.stride_ = PaddedCols(m.cols_);
   m.padded_rows_ = (m.rows_ + 15) / 16 * 16;
   m.dtype_ = dtype;
-  const size_t bytes = size_t(m.padded_rows_) * m.stride_ * ElementBytes(dtype);
+  const size_t bytes = WeightBytes(dtype, int64_t{m.padded_rows_} * m.stride_);
   ASSIGN_OR_RETURN(m.data_, device.budget->Allocate(bytes, "a weight matrix"));
-  const size_t used = size_t(m.rows_) * m.stride_ * ElementBytes(dtype);
+  const size_t used = WeightBytes(dtype, int64_t{m.rows_} * m.stride_);
   FillBytes(device.stream, m.data_.as<std::byte>() + used, 0, bytes - used);
-  if (dtype == WeightDType::kInt8 || dtype == WeightDType::kFp8) {
+  if (FormatOf(dtype).row_scales) {
     ASSIGN_OR_RETURN(m.scales_, device.budget->Allocate(size_t(m.padded_rows_) * 4, "scales"));
     FillBytes(device.stream, m.scales_.get(), 0, size_t(m.padded_rows_) * 4);
+  }
+  ASSIGN_OR_RETURN(const std::vector<float> biases, StackedBias(parts, bias));
+  if (!biases.empty()) {
+    const size_t bias_bytes = biases.size() * sizeof(float);
+    ASSIGN_OR_RETURN(m.bias_, device.budget->Allocate(bias_bytes, "a bias"));
+    CopyIn(device.stream, m.bias_.get(), biases.data(), bias_bytes);
+    Synchronize(device.stream);
   }
   ASSIGN_OR_RETURN(const DeviceArray bad, device.budget->Allocate(4, "a flag"));
   FillBytes(device.stream, bad.get(), 0, 4);
@@ -144,7 +149,7 @@ absl::StatusOr<std::unique_ptr<MatrixCuda>> MatrixCuda::Make(const DeviceContext
   Synchronize(device.stream);
   if (is_bad != 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat(WeightDTypeName(dtype), " needs finite weights; a row has NaN or infinity"));
+        absl::StrCat(FormatOf(dtype).name, " needs finite weights; a row has NaN or infinity"));
   }
   return matrix;
 }

@@ -18,11 +18,12 @@ class MatrixCuda final : public Matrix {
   // Stacks `parts`; rounds (bf16) or quantises (int8, fp8: one scale a row) on the device.
   static absl::StatusOr<std::unique_ptr<MatrixCuda>> Make(const DeviceContext& device,
                                                           std::span<const HostTensor> parts,
-                                                          WeightDType dtype);
+                                                          WeightDType dtype,
+                                                          std::span<const HostTensor> bias);
 
   int32_t rows() const override { return rows_; }
   int32_t cols() const override { return cols_; }
-  size_t bytes() const override { return data_.bytes() + scales_.bytes(); }
+  size_t bytes() const override { return data_.bytes() + scales_.bytes() + bias_.bytes(); }
   WeightDType dtype() const { return dtype_; }
   int32_t stride() const { return stride_; }            // elements
   int32_t padded_rows() const { return padded_rows_; }  // a multiple of 16
@@ -31,11 +32,12 @@ class MatrixCuda final : public Matrix {
     return data_.as<W>();
   }
   const float* scales() const { return scales_.as<float>(); }  // [padded_rows]; int8 and fp8
+  const float* bias() const { return bias_.as<float>(); }      // [rows]; null: none
 
  private:
   int32_t rows_ = 0, cols_ = 0, stride_ = 0, padded_rows_ = 0;
   WeightDType dtype_ = WeightDType::kF32;
-  DeviceArray data_, scales_;
+  DeviceArray data_, scales_, bias_;
 };
 
 // A table of rows for Embed, in its source's type.

@@ -5,8 +5,8 @@
 
 namespace alcca::ALCCA_GPU {
 
-// The operands of x [rows, cols], where no op before wrote them (the input of attention's output
-// projection).
+// Writes the operands of x [rows, cols] if no earlier op wrote them (the input of attention's
+// output projection).
 void QuantizeRows(const DeviceContext& device, const float* x, int32_t rows, int32_t cols,
                   const RowOperands& operands);
 

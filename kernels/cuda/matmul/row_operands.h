@@ -1,8 +1,8 @@
 #pragma once
 
-// Activations in the forms that matrix products read: rounded to bf16, to e4m3 with one scale a
-// row, and split by LLM.int8() (Dettmers et al. 2022) into integers with one scale a row, and
-// outliers. Written beside the f32 row by the op that makes it, so that no product starts with a
+// Activations in the forms that matrix products read: rounded to bf16, to e4m3 with one scale per
+// row, and split by LLM.int8() (Dettmers et al. 2022) into integers with one scale per row, and
+// outliers. The op that makes an f32 row writes them beside it, so that no product starts with a
 // pass of its own over its input.
 
 #include "kernels/cuda/device_words/block.h"

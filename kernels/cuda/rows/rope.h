@@ -6,7 +6,7 @@
 
 namespace alcca::ALCCA_GPU {
 
-// Where a row of the step stands. In device memory.
+// The position and the cache slot of a row of the step, in device memory.
 struct RowPlace {
   int32_t position;  // what RoPE turns by
   int32_t page;      // where its key and value go
@@ -14,7 +14,7 @@ struct RowPlace {
 };
 
 // Rotates q and k of `qkv` [rows, shape.qkv_cols()] in place and stores k, v of every row.
-// `frequencies` [head_dim / 2] in device memory: 1 / theta^(2i / head_dim).
+// `frequencies` [head_dim / 2] in device memory, as Backend::RopeAndStore has them.
 void RopeAndStore(const DeviceContext& device, float* qkv, KvCacheCuda& kv, int32_t layer,
                   const RowPlace* places, const float* frequencies, int32_t rows,
                   const AttentionShape& shape);

@@ -13,12 +13,13 @@ namespace alcca::ALCCA_GPU {
 class SamplerCuda {
  public:
   virtual ~SamplerCuda() = default;
-  // Takes what the largest call needs: device and page-locked memory for what rows ask and get, and
-  // [rows, vocab] for adjusted logits. INVALID_ARGUMENT: a vocabulary beyond what sums hold.
+  // Takes the memory of the largest call: device and page-locked memory for tasks and answers, and
+  // [rows, vocab] for adjusted logits. INVALID_ARGUMENT: the vocabulary is larger than the sums can
+  // hold.
   static absl::StatusOr<std::unique_ptr<SamplerCuda>> Make(const DeviceContext& device,
                                                            const SamplingLimits& limits);
 
-  // Enqueues. Waits only where the call exceeds the limits.
+  // Enqueues. Waits only if the call exceeds the limits.
   virtual void Sample(std::span<SampledRow> results, TensorView logits,
                       std::span<const SamplingRow> rows) = 0;
   // Once the stream has been synchronised: fills in the results of the last Sample.

@@ -10,7 +10,7 @@ using Mass = unsigned long long;        // a sum of weights, or a count
 constexpr float kBestMass = 0x1p44f;    // the weight of the best token
 constexpr int32_t kVocabMax = 1 << 19;  // sums stay below 2^63
 
-// What one row asks, as it goes up.
+// One row's task, as it is copied to the device.
 struct RowTask {
   double uniform;
   double min_p_gap;  // -inf: off
@@ -27,7 +27,7 @@ struct RowTask {
   int32_t words = 0, prompt_count = 0, output_count = 0, masked_count = 0, bias_count = 0;
 };
 
-// What comes back. Logarithms are the host's work.
+// One row's answer, as it is copied back. The host takes the logarithms.
 struct RowAnswer {
   Mass sum;               // of the raw row's weights at temperature 1
   float greatest, logit;  // of the raw row; `logit` is the chosen token's

@@ -15,7 +15,7 @@ TEST(CudaGraphModel, SaysWhatTheUnrecordedSays) {
     const auto recorded = LoadModel(ALCCA_MODEL_DIR, dtype, "cuda_emulated_exact");
     const auto plain = LoadModel(ALCCA_MODEL_DIR, dtype, "cuda_emulated_exact_unrecorded");
     for (const AttentionMode mode : {AttentionMode::kDense, AttentionMode::kAlcca}) {
-      const AttentionParams attention = {.mode = mode, .k = 2};
+      const AttentionParams attention = {{.mode = mode, .k = 2}};
       ModelRunner a(*recorded, attention), b(*plain, attention);
       int32_t token = 5;
       for (const int32_t rows : {9, 1, 2, 1, 3, 1, 2, 1, 2}) {

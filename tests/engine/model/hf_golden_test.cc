@@ -65,13 +65,12 @@ class HfGoldenTest : public ::testing::TestWithParam<std::string> {
   }
   AttentionParams Alcca() const {
     const json& alcca = golden_["alcca"];
-    return {.mode = AttentionMode::kAlcca,
-            .theta = alcca["theta"],
-            .k = alcca["k"],
-            .epsilon = alcca["epsilon"]};
+    return {{.mode = AttentionMode::kAlcca,
+             .theta = alcca["theta"],
+             .k = alcca["k"],
+             .epsilon = alcca["epsilon"]}};
   }
-  std::vector<float> LogProbs(MistralModel& model, const AttentionParams& attention,
-                              int32_t chunk) const {
+  std::vector<float> LogProbs(Model& model, const AttentionParams& attention, int32_t chunk) const {
     return LogSoftmax(ModelRunner(model, attention).Feed(tokens_, chunk), model.vocab_size());
   }
 

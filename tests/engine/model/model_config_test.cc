@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/files.h"
 #include "gtest/gtest.h"
 #include "tests/testing/checkpoint_writer.h"
 
@@ -311,104 +312,12 @@ TEST(GenerationConfigTest, RefusesBadValuesByName) {
   }
 }
 
-TEST(AlccaConfigTest, ReadsWhatIsThereAndRefusesTheRest) {
-  const auto empty = ParseAlccaConfig("{}", "a");
-  ASSERT_TRUE(empty.ok());
-  EXPECT_TRUE(empty->mode.empty());
-  EXPECT_FALSE(empty->theta || empty->k || empty->epsilon || empty->search);
-  const auto full = ParseAlccaConfig(
-      R"({"_note": {"by": 1}, "mode": "alcca", "theta": 3.5, "k": 8, "epsilon": 1e-8,
-          "search": "tree", "tree_distances": 16, "tree_recent": 0, "near_share": 0.5, "window": 12,
-          "sparsity": 0.25, "mass": 1,
-          "max_keys": 0, "dense_below": 1, "sinks": 2, "recent": 3})",
-      "a");
-  ASSERT_TRUE(full.ok()) << full.status();
-  EXPECT_EQ(full->mode, "alcca");
-  EXPECT_EQ(*full->theta, 3.5f);
-  EXPECT_EQ(*full->k, 8);
-  EXPECT_FLOAT_EQ(*full->epsilon, 1e-8f);
-  EXPECT_EQ(*full->search, "tree");
-  EXPECT_EQ(*full->tree_distances, 16);
-  EXPECT_EQ(*full->tree_recent, 0);
-  EXPECT_EQ(*full->near_share, 0.5f);
-  EXPECT_EQ(*full->window, 12);
-  EXPECT_EQ(*full->sparsity, 0.25f);
-  EXPECT_EQ(*full->mass, 1);
-  EXPECT_EQ(*full->max_keys, 0);
-  EXPECT_EQ(*full->dense_below, 1);
-  EXPECT_EQ(*full->sinks, 2);
-  EXPECT_EQ(*full->recent, 3);
-  const std::vector<std::pair<std::string, std::string>> cases = {{"mode", "\"fast\""},
-                                                                  {"mode", "1"},
-                                                                  {"mode", "\"\""},
-                                                                  {"theta", "-1"},
-                                                                  {"theta", "1e31"},
-                                                                  {"theta", "\"0\""},
-                                                                  {"k", "0"},
-                                                                  {"k", "8.5"},
-                                                                  {"k", "2049"},
-                                                                  {"epsilon", "0"},
-                                                                  {"epsilon", "2"},
-                                                                  {"search", "\"flat\""},
-                                                                  {"search", "false"},
-                                                                  {"tree_distances", "0"},
-                                                                  {"tree_recent", "-1"},
-                                                                  {"near_share", "1.1"},
-                                                                  {"window", "0"},
-                                                                  {"sparsity", "0"},
-                                                                  {"sparsity", "1.5"},
-                                                                  {"mass", "-0.1"},
-                                                                  {"max_keys", "-1"},
-                                                                  {"dense_below", "1e3"},
-                                                                  {"sinks", "65537"},
-                                                                  {"recent", "0"},
-                                                                  {"theta", "[]"},
-                                                                  {"theta", "[1, 2]"},
-                                                                  {"theta", "[[]]"},
-                                                                  {"theta", "[[1], [1, 2]]"},
-                                                                  {"theta", "[[1, -1]]"},
-                                                                  {"theta", "[[1], {}]"},
-                                                                  {"theta", "[[1, \"2\"]]"},
-                                                                  {"k", "[[8, 0]]"},
-                                                                  {"k", "[[8, 8.5]]"}};
-  for (const auto& [key, value] : cases) {
-    ExpectError(ParseAlccaConfig("{\"" + key + "\": " + value + "}", "a").status(),
-                absl::StatusCode::kInvalidArgument, "a: '" + key + "': expected");
-  }
-  ExpectError(ParseAlccaConfig("{\"thetta\": 1}", "a").status(), absl::StatusCode::kInvalidArgument,
-              "a: 'thetta': unknown key");
-}
-
-TEST(AlccaConfigTest, TablesHaveARowForEachLayerAndAColumnForEachHead) {
-  const auto parsed =
-      ParseAlccaConfig(R"({"theta": [[1, 2.5], [0, 4]], "k": [[8, 1], [2, 3]]})", "a");
-  ASSERT_TRUE(parsed.ok()) << parsed.status();
-  EXPECT_FALSE(parsed->theta || parsed->k);
-  EXPECT_EQ(parsed->head_theta, (std::vector<std::vector<float>>{{1, 2.5f}, {0, 4}}));
-  EXPECT_EQ(parsed->head_k, (std::vector<std::vector<int32_t>>{{8, 1}, {2, 3}}));
-  ModelConfig model = TinyModelConfig();
-  model.num_layers = 2;
-  model.num_heads = 2;
-  EXPECT_TRUE(CheckAlccaConfig(*parsed, model, "a").ok());
-  EXPECT_TRUE(CheckAlccaConfig({}, model, "a").ok());
-  model.num_heads = 3;
-  ExpectError(CheckAlccaConfig(*parsed, model, "a"), absl::StatusCode::kInvalidArgument,
-              "a: 'theta': 2 lists of 2; the model has 2 layers of 3 query heads");
-  AlccaConfig only_k;
-  only_k.head_k = {{1, 2}, {3, 4}};
-  model.num_heads = 2;
-  model.num_layers = 1;
-  ExpectError(CheckAlccaConfig(only_k, model, "a"), absl::StatusCode::kInvalidArgument,
-              "a: 'k': 2 lists of 2");
-}
-
 TEST(LoadConfigTest, MergesTheFilesOfAFolder) {
   TempDir dir;
   ExpectError(LoadModelConfig(dir.path()).status(), absl::StatusCode::kNotFound, "/config.json");
   dir.Write("config.json", kMistral7B);
   EXPECT_EQ(LoadModelConfig(dir.path())->eos_token_ids, std::vector<int32_t>{2});
   EXPECT_TRUE(LoadGenerationConfig(dir.path()).ok());
-  EXPECT_TRUE(LoadAlccaConfig(dir.path()).ok());
   dir.Write("generation_config.json", R"({"eos_token_id": [32000, 2]})");
   EXPECT_EQ(LoadModelConfig(dir.path())->eos_token_ids, (std::vector<int32_t>{2, 32000}));
   dir.Write("generation_config.json", R"({"eos_token_id": 32768})");
@@ -417,9 +326,6 @@ TEST(LoadConfigTest, MergesTheFilesOfAFolder) {
   dir.Write("generation_config.json", "{");
   ExpectError(LoadModelConfig(dir.path()).status(), absl::StatusCode::kInvalidArgument,
               "/generation_config.json: not valid JSON");
-  dir.Write("alcca.json", "{\"k\": 0}");
-  ExpectError(LoadAlccaConfig(dir.path()).status(), absl::StatusCode::kInvalidArgument,
-              "/alcca.json: 'k': expected");
 }
 
 TEST(LoadConfigTest, LimitsSizeAndBulk) {

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/text/tokenizer.h"
+#include "engine/text/sentencepiece_tokenizer.h"
 
 namespace alcca {
 namespace {
@@ -19,10 +19,10 @@ using nlohmann::ordered_json;
 
 const std::string kGolden = ALCCA_TEST_DATA_DIR;
 
-const Tokenizer& Model(ChatFormat format) {
+const SentencePieceTokenizer& Model(ChatFormat format) {
   // The V2 tokenizer differs from V3 in the names of pieces that these formats do not use.
-  static const Tokenizer v1 = *Tokenizer::Load(kGolden + "/tokenizer/tokenizer.model.v1");
-  static const Tokenizer v3 = *Tokenizer::Load(kGolden + "/tokenizer/tokenizer.model.v3");
+  static const auto v1 = *SentencePieceTokenizer::Load(kGolden + "/tokenizer/tokenizer.model.v1");
+  static const auto v3 = *SentencePieceTokenizer::Load(kGolden + "/tokenizer/tokenizer.model.v3");
   return format == ChatFormat::kMistralV1 ? v1 : v3;
 }
 
@@ -186,7 +186,7 @@ TEST(ChatTemplateTest, SpellsJsonAsPythonDoes) {
 }
 
 TEST(ChatTemplateTest, TextNeverBecomesAControlPiece) {
-  const Tokenizer& tokenizer = Model(kV3);
+  const SentencePieceTokenizer& tokenizer = Model(kV3);
   std::string all;
   for (int32_t id = 0; id < 771; ++id) {
     all += std::string(tokenizer.IdToPiece(id)) + " ";
@@ -196,8 +196,9 @@ TEST(ChatTemplateTest, TextNeverBecomesAControlPiece) {
                             R"(, "parameters": {)" + quoted + ": " + quoted + "}}}]";
   const auto controls = [&tokenizer](const Ids& ids) {
     Ids found;
-    std::copy_if(ids.begin(), ids.end(), std::back_inserter(found),
-                 [&](int32_t id) { return tokenizer.IsControl(id) || tokenizer.IsUnknown(id); });
+    std::copy_if(ids.begin(), ids.end(), std::back_inserter(found), [&](int32_t id) {
+      return tokenizer.IsControl(id) || tokenizer.model().IsUnknown(id);
+    });
     return found;
   };
   const auto make = [&](const std::string& text, const std::string& tools_json) {

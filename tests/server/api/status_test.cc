@@ -66,7 +66,7 @@ class FullService final : public v1::Inference::CallbackService {
   grpc::ServerUnaryReactor* GetLoads(grpc::CallbackServerContext* context,
                                      const v1::GetLoadsRequest*, v1::GetLoadsResponse*) override {
     auto* reactor = context->DefaultReactor();
-    reactor->Finish(QueueFull(absl::ResourceExhaustedError("queue is full"), context));
+    reactor->Finish(ToGrpc(QueueFull(absl::ResourceExhaustedError("queue is full"), context)));
     return reactor;
   }
 };

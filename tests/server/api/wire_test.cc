@@ -42,14 +42,14 @@ TEST(Wire, TheFirstPromptTokenHasNoLogprob) {
 
 TEST(Wire, DenseNamesNoParameterOfAlcca) {
   v1::AttentionParams wire, want;
-  SetAttention({.mode = AttentionMode::kDense, .theta = 3, .k = 4, .epsilon = 5}, &wire);
+  SetAttention({{.mode = AttentionMode::kDense, .theta = 3, .k = 4, .epsilon = 5}}, &wire);
   want.set_mode(v1::ATTENTION_MODE_DENSE);
   EXPECT_TRUE(MessageDifferencer::Equals(wire, want)) << wire.DebugString();
 }
 
 TEST(Wire, AlccaSaysAllThatApplied) {
   v1::AttentionParams wire;
-  SetAttention({.mode = AttentionMode::kAlcca, .theta = 0, .k = 4, .epsilon = 0.25f}, &wire);
+  SetAttention({{.mode = AttentionMode::kAlcca, .theta = 0, .k = 4, .epsilon = 0.25f}}, &wire);
   EXPECT_EQ(wire.mode(), v1::ATTENTION_MODE_ALCCA);
   EXPECT_EQ(wire.search(), v1::ATTENTION_SEARCH_EXACT);
   ASSERT_TRUE(wire.has_theta());  // zero that applied, not silence
@@ -60,10 +60,10 @@ TEST(Wire, AlccaSaysAllThatApplied) {
 
 TEST(Wire, TreeSearchSaysItsBudget) {
   v1::AttentionParams wire;
-  SetAttention({.mode = AttentionMode::kAlcca,
-                .search = KeySearch::kTree,
-                .tree_distances = 20,
-                .tree_recent = 0},
+  SetAttention({{.mode = AttentionMode::kAlcca,
+                 .search = KeySearch::kTree,
+                 .tree_distances = 20,
+                 .tree_recent = 0}},
                &wire);
   EXPECT_EQ(wire.search(), v1::ATTENTION_SEARCH_TREE);
   EXPECT_EQ(wire.tree_distances(), 20u);
@@ -72,27 +72,27 @@ TEST(Wire, TreeSearchSaysItsBudget) {
 }
 
 TEST(Wire, RecallIsSaidWhereItWasChecked) {
-  Event event;
+  Ending ending;
   v1::AttentionReport report;
-  SetReport(event, &report);
+  SetReport(ending, &report);
   EXPECT_FALSE(report.has_search_recall());
-  event.counters[0].recall_wanted = 6;
-  event.counters[1].recall_wanted = 2;
-  event.counters[1].recall_found = 2;
-  SetReport(event, &report);
+  ending.counters[0].recall_wanted = 6;
+  ending.counters[1].recall_wanted = 2;
+  ending.counters[1].recall_found = 2;
+  SetReport(ending, &report);
   EXPECT_EQ(report.search_recall(), 0.25);
   EXPECT_EQ(report.prefill().recall_wanted(), 6);
 }
 
 TEST(Wire, ErrorIsSaidWhereItWasChecked) {
-  Event event;
+  Ending ending;
   v1::AttentionReport report;
-  SetReport(event, &report);
+  SetReport(ending, &report);
   EXPECT_FALSE(report.has_output_error());
-  event.counters[0].error_checked = 3;
-  event.counters[1].error_checked = 1;
-  event.counters[1].error_millionths = 200'000;
-  SetReport(event, &report);
+  ending.counters[0].error_checked = 3;
+  ending.counters[1].error_checked = 1;
+  ending.counters[1].error_millionths = 200'000;
+  SetReport(ending, &report);
   EXPECT_DOUBLE_EQ(report.output_error(), 0.05);
   EXPECT_EQ(report.prefill().error_checked(), 3);
   EXPECT_EQ(report.decode().error_millionths(), 200'000);
@@ -100,13 +100,13 @@ TEST(Wire, ErrorIsSaidWhereItWasChecked) {
 
 TEST(Wire, BaselinesSayTheirOneParameter) {
   v1::AttentionParams wire, want;
-  SetAttention({.mode = AttentionMode::kWindow, .theta = 3, .window = 64}, &wire);
+  SetAttention({{.mode = AttentionMode::kWindow, .theta = 3, .window = 64}}, &wire);
   want.set_mode(v1::ATTENTION_MODE_WINDOW);
   want.set_window(64);
   EXPECT_TRUE(MessageDifferencer::Equals(wire, want)) << wire.DebugString();
   wire.Clear();
   want.Clear();
-  SetAttention({.mode = AttentionMode::kTopK, .theta = 3, .sparsity = 0.25f}, &wire);
+  SetAttention({{.mode = AttentionMode::kTopK, .theta = 3, .sparsity = 0.25f}}, &wire);
   want.set_mode(v1::ATTENTION_MODE_TOPK);
   want.set_sparsity(0.25f);
   EXPECT_TRUE(MessageDifferencer::Equals(wire, want)) << wire.DebugString();
@@ -114,13 +114,13 @@ TEST(Wire, BaselinesSayTheirOneParameter) {
 
 TEST(Wire, MultipoleSaysAllThatApplied) {
   v1::AttentionParams wire, want;
-  SetAttention({.mode = AttentionMode::kMultipole,
-                .theta = 3,
-                .mass = 0.5f,
-                .max_keys = 0,
-                .dense_below = 7,
-                .sinks = 0,
-                .recent = 9},
+  SetAttention({{.mode = AttentionMode::kMultipole,
+                 .theta = 3,
+                 .mass = 0.5f,
+                 .max_keys = 0,
+                 .dense_below = 7,
+                 .sinks = 0,
+                 .recent = 9}},
                &wire);
   want.set_mode(v1::ATTENTION_MODE_MULTIPOLE);
   want.set_mass(0.5f);
@@ -133,7 +133,7 @@ TEST(Wire, MultipoleSaysAllThatApplied) {
 
 // What a head has of its own is named as such, never as the number that does not apply.
 TEST(Wire, TablesAndQuantilesReplaceTheNumber) {
-  AttentionParams params = {.mode = AttentionMode::kAlcca, .theta = 3, .k = 4};
+  AttentionParams params = {{.mode = AttentionMode::kAlcca, .theta = 3, .k = 4}};
   params.head_theta = std::make_shared<const std::vector<float>>(4, 1.0f);
   params.head_k = std::make_shared<const std::vector<int32_t>>(4, 2);
   v1::AttentionParams wire;
@@ -150,11 +150,11 @@ TEST(Wire, TablesAndQuantilesReplaceTheNumber) {
 
 // Every counter is another power of two: a swap, a loss or a double shows in the sums.
 TEST(Wire, ReportCountsBothPhases) {
-  Event event;
-  event.attention.mode = AttentionMode::kAlcca;
-  event.index_bytes = 77;
-  event.fell_back = true;
-  event.timings.index_build_seconds = 0.5;
+  Ending ending;
+  ending.attention.mode = AttentionMode::kAlcca;
+  ending.index_bytes = 77;
+  ending.fell_back = true;
+  ending.timings.index_build_seconds = 0.5;
   const AttentionCounters prefill = {.qk_exact = 1,
                                      .qk_centroid = 2,
                                      .com_test = 4,
@@ -167,13 +167,13 @@ TEST(Wire, ReportCountsBothPhases) {
                                      .dense_equivalent_qk = 512,
                                      .dense_equivalent_pv = 1024,
                                      .kv_bytes_read = 2048};
-  event.counters[static_cast<size_t>(Phase::kPrefill)] = prefill;
-  AttentionCounters& decode = event.counters[static_cast<size_t>(Phase::kDecode)];
+  ending.counters[static_cast<size_t>(Phase::kPrefill)] = prefill;
+  AttentionCounters& decode = ending.counters[static_cast<size_t>(Phase::kDecode)];
   for (int i = 0; i < 3; ++i) {
     decode += prefill;
   }
   v1::AttentionReport wire;
-  SetReport(event, &wire);
+  SetReport(ending, &wire);
   EXPECT_EQ(wire.applied().mode(), v1::ATTENTION_MODE_ALCCA);
   EXPECT_EQ(wire.index_bytes(), 77);
   EXPECT_TRUE(wire.fell_back());
@@ -199,7 +199,7 @@ TEST(Wire, ReportCountsBothPhases) {
 
 TEST(Wire, AReportOfNothingHasNoNan) {
   v1::AttentionReport wire;
-  SetReport(Event{}, &wire);
+  SetReport(Ending{}, &wire);
   EXPECT_EQ(wire.near_share(), 0);
   EXPECT_EQ(wire.performed_over_dense_causal(), 0);
   EXPECT_EQ(wire.qk_performed_over_dense_causal(), 0);

@@ -180,23 +180,19 @@ TEST_F(MetricsTest, TokensAndSequencesFillTheHistograms) {
   metrics_.GeneratedTokens(1);
   metrics_.NextTokens(0.5);
   metrics_.GeneratedTokens(3);
-  Event event;
-  event.prompt_tokens = 7;
-  event.completion_tokens = 5;
-  event.timings = {.queue_seconds = 0.5,
-                   .prefill_seconds = 0.25,
-                   .decode_seconds = 8,
-                   .index_build_seconds = 0.125,
-                   .preemptions = 0};
-  event.attention.mode = AttentionMode::kAlcca;
-  metrics_.SequenceDone(event);
+  Ending ending;
+  ending.timings = {.queue_seconds = 0.5,
+                    .prefill_seconds = 0.25,
+                    .decode_seconds = 8,
+                    .index_build_seconds = 0.125,
+                    .preemptions = 0};
+  ending.attention.mode = AttentionMode::kAlcca;
+  metrics_.SequenceDone(7, 5, ending);
   // Without a token there was no prefill to time, with one no gap between tokens, and dense has no
   // index.
-  event.attention.mode = AttentionMode::kDense;
-  event.completion_tokens = 1;
-  metrics_.SequenceDone(event);
-  event.completion_tokens = 0;
-  metrics_.SequenceDone(event);
+  ending.attention.mode = AttentionMode::kDense;
+  metrics_.SequenceDone(7, 1, ending);
+  metrics_.SequenceDone(7, 0, ending);
   const std::string page = Page();
   for (const char* series : {"alcca_model_load_seconds 1.5",
                              "alcca_model_weight_bytes 1000",

@@ -86,7 +86,7 @@ TEST_F(TlsTest, EveryMistakeIsNamed) {
            {{leaf_.key, leaf_.key, ""}, "server.key", "PEM with a certificate"},
            {{half, leaf_.key, ""}, "half.pem", "damaged"},
            {{damaged, leaf_.key, ""}, "damaged.pem", "damaged"},
-           {{large, leaf_.key, ""}, "large.pem", "1 MiB"},
+           {{large, leaf_.key, ""}, "large.pem", "at most 1048576"},
            {{leaf_.cert, leaf_.cert, ""}, "tls_key", "private key"},
            {{leaf_.cert, locked, ""}, "locked.key", "not encrypted"},
            {{leaf_.cert, other.key, ""}, "other.key", "does not belong"},

@@ -13,17 +13,15 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "base/clock.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/measure/bench_stats.h"
 #include "tools/cli/measure/cost.h"
 #include "tools/cli/options.h"
 #include "tools/cli/report.h"
-#include "tools/cli/stream.h"
 
 namespace alcca::cli {
 namespace {
-
-using SteadyClock = std::chrono::steady_clock;
 
 constexpr int kConcurrencyMax = 4096;
 
@@ -52,10 +50,6 @@ struct Totals {
   std::string mode;
   grpc::Status first_error;
 };
-
-double Seconds(SteadyClock::time_point from, SteadyClock::time_point to) {
-  return std::chrono::duration<double>(to - from).count();
-}
 
 // Prompts of random token ids of exactly input_len, output_len tokens whatever the model says: the
 // "random" workload of other engines' benchmarks.
@@ -116,19 +110,19 @@ class Benchmark {
     totals_.requests.resize(requests.size());
     const std::vector<double> arrivals = Arrivals(options_, requests.size());
     std::atomic<size_t> next = 0;
-    const auto start = SteadyClock::now();
+    const auto start = Clock::now();
     std::vector<std::thread> workers;
     for (int i = 0; i < Workers(options_, requests.size()); ++i) {
       workers.emplace_back([&] {
         for (size_t at = next++; at < requests.size(); at = next++) {
           if (options_.request_rate <= 0) {
-            totals_.requests[at] = Send(requests[at], SteadyClock::now());
+            totals_.requests[at] = Send(requests[at], Clock::now());
             continue;
           }
-          const auto arrival = start + std::chrono::duration_cast<SteadyClock::duration>(
+          const auto arrival = start + std::chrono::duration_cast<Clock::duration>(
                                            std::chrono::duration<double>(arrivals[at]));
           std::this_thread::sleep_until(arrival);
-          NoteLate(Seconds(arrival, SteadyClock::now()));
+          NoteLate(Seconds(arrival, Clock::now()));
           totals_.requests[at] = Send(requests[at], arrival);
         }
       });
@@ -136,7 +130,7 @@ class Benchmark {
     for (std::thread& worker : workers) {
       worker.join();
     }
-    totals_.seconds = Seconds(start, SteadyClock::now());
+    totals_.seconds = Seconds(start, Clock::now());
     return std::move(totals_);
   }
 
@@ -147,13 +141,13 @@ class Benchmark {
   }
 
   // `start`: when it should have been sent, from which its times count.
-  RequestTimes Send(const v1::GenerateRequest& request, SteadyClock::time_point start) {
+  RequestTimes Send(const v1::GenerateRequest& request, TimePoint start) {
     RequestTimes times;
     const auto context = options_.connection.Context();
     auto last = start;
     const auto reader = stub_->Generate(context.get(), request);
     for (v1::GenerateResponse message; reader->Read(&message);) {
-      const auto now = SteadyClock::now();
+      const auto now = Clock::now();
       if (message.has_chunk()) {
         if (times.ttft == 0) {
           times.ttft = Seconds(start, now);

@@ -4,7 +4,8 @@
 // benchmark, so that figures compare:
 //   TTFT  send to first token            TPOT  (E2EL - TTFT) / (output tokens - 1), a request's
 //   ITL   every gap between chunks       E2EL  send to the last token
-// With a rate of arrivals, send is when the request arrived, whenever a thread was free for it.
+// With a rate of arrivals, a request counts as sent when it arrives, even if a thread is free for
+// it only later.
 //   goodput  requests per second that met every stated objective
 
 #include <cstdint>

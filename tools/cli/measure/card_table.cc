@@ -7,7 +7,6 @@
 
 #include "absl/strings/str_format.h"
 #include "tools/cli/report.h"
-#include "tools/cli/stream.h"
 
 namespace alcca::cli {
 namespace {

@@ -4,8 +4,6 @@
 
 #include <algorithm>
 
-#include "tools/cli/stream.h"
-
 namespace alcca::cli {
 namespace {
 
@@ -15,12 +13,26 @@ double Share(int64_t part, double whole) {
 
 }  // namespace
 
-int64_t QueryKey(const v1::AttentionCounters& c) {
-  return c.qk_exact() + c.qk_centroid() + c.com_test();
+AttentionCounters CountersOf(const v1::AttentionCounters& counters) {
+  AttentionCounters out;
+  const google::protobuf::Reflection& fields = *counters.GetReflection();
+  for (const CounterTraits& counter : kCounters) {
+    out.*counter.field = fields.GetInt64(
+        counters, v1::AttentionCounters::descriptor()->FindFieldByName(counter.name));
+  }
+  return out;
+}
+
+int64_t Performed(const v1::AttentionCounters& counters) {
+  return CountersOf(counters).performed();
+}
+
+int64_t QueryKey(const v1::AttentionCounters& counters) {
+  return CountersOf(counters).qk_performed() - counters.index_build();
 }
 
 void Add(const v1::AttentionCounters& from, v1::AttentionCounters* to) {
-  // By reflection, so that a counter that the contract gains is never left out.
+  // By reflection, so that a counter of a newer server is never left out.
   const google::protobuf::Descriptor& type = *v1::AttentionCounters::descriptor();
   const google::protobuf::Reflection& fields = *to->GetReflection();
   for (int i = 0; i < type.field_count(); ++i) {

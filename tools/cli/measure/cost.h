@@ -7,10 +7,16 @@
 #include <map>
 
 #include "alcca/v1/inference.pb.h"
+#include "attention/counters.h"
 
 namespace alcca::cli {
 
-// Query-key interactions of a phase; the index' own are apart, in index_build.
+// What the server counted, as the engine names it.
+AttentionCounters CountersOf(const v1::AttentionCounters& counters);
+
+// All interactions of a phase: query-key, values, running sums and the index.
+int64_t Performed(const v1::AttentionCounters& counters);
+// Those of its query-key side, without what the index cost (index_build).
 int64_t QueryKey(const v1::AttentionCounters& counters);
 
 // Adds every counter of `from` to `to`.
@@ -38,7 +44,8 @@ struct Cost {
   double query_key_per_query() const;
   double values_per_query() const;
   // The smallest window that computes no fewer query-key interactions than were counted, index
-  // included. Its first queries see less than it: it is more than query_key_per_query.
+  // included. The first queries of a sequence see less than a whole window, so the window is larger
+  // than query_key_per_query.
   uint32_t MatchedWindow() const;
 };
 

@@ -55,7 +55,7 @@ struct Result {
 
 grpc::Status ReadCorpus(const Options& options, Scorer* scorer, Corpus* corpus) {
   std::string all;
-  if (const grpc::Status status = ReadFile(options.text_file, &all); !status.ok()) {
+  if (const grpc::Status status = ReadText(options.text_file, &all); !status.ok()) {
     return status;
   }
   const v1::GetModelInfoResponse& info = scorer->info();
@@ -170,7 +170,7 @@ nlohmann::json ToJson(const Result& r, int64_t bytes, bool by_position) {
 
 // The documents as one text.
 grpc::Status JoinDocuments(const Options& options, std::string* text) {
-  const grpc::Status status = ReadFile(options.text_file, text);
+  const grpc::Status status = ReadText(options.text_file, text);
   *text = absl::StrJoin(SplitDocuments(*text, options.separator, options.limit), "\n\n");
   std::string_view rest = *text;
   text->resize(CutTokenizable(kTokenizeBytes, &rest).size());  // sequences enough of any length
@@ -208,8 +208,8 @@ int Eval(const Options& options) {
   std::vector<Variant> variants;
   (void)ParseVariants(options.modes, options.attention.Params(), &variants);  // checked by the flag
   if (variants.empty()) {
-    const std::string& mode = options.attention.mode;
-    variants = {{mode.empty() ? "(default)" : mode, options.attention.Params()}};
+    const std::optional<AttentionMode>& mode = options.attention.settings.mode;
+    variants = {{mode ? AttentionModeName(*mode) : "(default)", options.attention.Params()}};
   }
   FILE* out = options.json.text();
   std::fprintf(out, "%s: %d documents, %lld bytes\n", options.text_file.c_str(), corpus.documents,

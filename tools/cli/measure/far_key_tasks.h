@@ -1,6 +1,6 @@
 #pragma once
 
-// Texts whose answer lies far back: what a window cannot do however well it predicts local text.
+// Texts whose answer lies far back. A window cannot find it, however well it predicts local text.
 // Plain words, so that small story models have a chance; in the manner of RULER where it has the
 // task. Everything follows from the seed, on any machine.
 

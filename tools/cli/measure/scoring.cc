@@ -1,13 +1,12 @@
 #include "tools/cli/measure/scoring.h"
 
 #include <atomic>
-#include <fstream>
-#include <iterator>
 #include <mutex>
 #include <thread>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_split.h"
+#include "base/files.h"
 
 namespace alcca::cli {
 namespace {
@@ -68,12 +67,14 @@ std::vector<std::string> SplitDocuments(const std::string& text, const std::stri
   return documents;
 }
 
-grpc::Status ReadFile(const std::string& file, std::string* text) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) {
-    return {grpc::StatusCode::NOT_FOUND, "cannot read '" + file + "'"};
+grpc::Status ReadText(const std::string& file, std::string* text) {
+  constexpr uint64_t kMaxTextBytes = uint64_t{1} << 30;
+  absl::StatusOr<std::string> content = ReadTextFile(file, kMaxTextBytes, FileKind::kAny);
+  if (!content.ok()) {
+    return {static_cast<grpc::StatusCode>(content.status().code()),
+            std::string(content.status().message())};
   }
-  text->assign(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+  *text = *std::move(content);
   return grpc::Status::OK;
 }
 

@@ -25,9 +25,9 @@ struct TokenizedText {
 // What the server tokenizes in one call, whatever its context.
 inline constexpr size_t kTokenizeBytes = 1 << 20;
 
-// Takes the front of `rest`, at most `most` bytes, to be tokenized alone. Cut at a space, which is
-// dropped: SentencePiece puts one before a text, so the ids are those of the whole text. Without a
-// space, between two characters.
+// Takes the front of `rest`, at most `most` bytes, to be tokenized alone. The cut is at a space,
+// which is dropped: SentencePiece puts a space before a text, so the ids are those of the whole
+// text. Without a space the cut is between two characters.
 std::string_view CutTokenizable(size_t most, std::string_view* rest);
 
 // Bytes of text that a piece stands for. Their sum over a text is the text's size, but for the
@@ -42,7 +42,8 @@ struct SequenceScore {
 // The parts of `text` between separators, blanks around them removed; `limit` of them, 0: all.
 std::vector<std::string> SplitDocuments(const std::string& text, const std::string& separator,
                                         int limit);
-grpc::Status ReadFile(const std::string& file, std::string* text);
+// The whole of `file`, or of a pipe.
+grpc::Status ReadText(const std::string& file, std::string* text);
 
 // Calls work(0), ..., work(count - 1) on so many threads. The first failure ends it.
 grpc::Status ForEach(size_t count, int threads, const std::function<grpc::Status(size_t)>& work);

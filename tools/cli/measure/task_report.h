@@ -19,8 +19,8 @@ struct TaskRow {
   std::string label;
   v1::AttentionParams applied;
   Proportion chosen;  // the right candidate had the best mean log-probability of all
-  // The same of what the text before the question adds to it: small models prefer some words
-  // whatever the text says, and this takes the preference out.
+  // The same, after subtracting what the question alone gives each candidate. Small models prefer
+  // some words whatever the text says; this takes the preference out.
   Proportion lifted;
   Proportion exact;              // the greedy completion's first word was it
   Proportion by_depth[kDepths];  // lifted; exact where candidates were not scored

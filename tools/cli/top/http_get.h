@@ -1,7 +1,7 @@
 #pragma once
 
-// GET over plain HTTP, as much of it as reading a metrics page takes: one request a connection, a
-// deadline over all of it, a bounded answer.
+// GET over plain HTTP, no more of it than reading a metrics page needs: one request per connection,
+// one deadline for the whole, a bounded answer.
 
 #include <cstddef>
 #include <string>

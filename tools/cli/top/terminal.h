@@ -1,6 +1,7 @@
 #pragma once
 
-// The terminal as a full-screen program uses it, given back whatever happens. One at a time.
+// The terminal as a full-screen program uses it. It is restored on every way out. One exists at a
+// time.
 
 #include <termios.h>
 

@@ -1,7 +1,7 @@
 #pragma once
 
-// What `alcca top` knows of a daemon at one moment: from gRPC who it is and how it does, from its
-// metrics page the counters that rates and percentiles come from.
+// What `alcca top` knows of a daemon at one moment: identity and state from gRPC, and from its
+// metrics page the counters behind rates and percentiles.
 
 #include <array>
 #include <map>

@@ -117,7 +117,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
   }
   atomicAdd(&finite, mine);
   __syncthreads();
-  const auto below = static_cast<int32_t>(double{sequence.near_share} * finite);
+  const auto below = static_cast<int32_t>(double{sequence.params.near_share} * finite);
   float theta = finite == 0 ? 0.0f : INFINITY;
   if (below < finite) {
     const Selection selection = SelectInBlock(shared, row.position, below + 1, order);

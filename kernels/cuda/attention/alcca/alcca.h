@@ -25,29 +25,10 @@ struct SearchWave {
   Candidate* candidates;  // SearchRow::List
 };
 
-// Running sums, then the gate of every query of the wave; near ones are answered.
+// Updates the running sums, then evaluates the gate of every query of the wave and answers the near
+// queries.
 template <typename E>
 void AlccaGate(Stream stream, const KvLayer<E>& kv, const AttentionRows& rows,
                const SearchWave& wave);
-
-// Exact search of alcca's far queries and of `topk`'s: leaves candidates.
-template <typename E>
-void SearchKeys(Stream stream, const KvLayer<E>& kv, const AttentionRows& rows,
-                const SearchWave& wave);
-
-// The keys of tree_runs enter their trees; then the tree search of tree queries: leaves candidates.
-template <typename E>
-void SearchTrees(Stream stream, const KvLayer<E>& kv, const AttentionRows& rows,
-                 const SearchWave& wave);
-
-// The best of each query's candidates, and its answer.
-template <typename E>
-void AnswerSearch(Stream stream, const KvLayer<E>& kv, const AttentionRows& rows,
-                  const SearchWave& wave);
-
-// Exact search beside some tree searches, to count what they missed. After AnswerSearch.
-template <typename E>
-void CheckRecall(Stream stream, const KvLayer<E>& kv, const AttentionRows& rows,
-                 const SearchWave& wave);
 
 }  // namespace alcca::ALCCA_GPU

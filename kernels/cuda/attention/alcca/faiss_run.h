@@ -1,9 +1,9 @@
 #pragma once
 
-// Exact search of `alcca` by FAISS in the place of SearchKeys, where CudaOptions::faiss_search asks
-// for it: the published formula's nearest keys from the library it names. The same neighbours in
-// the same lists, so outputs and counters are the fused search's; only the time differs, as bfKnn
-// takes one KV head of one sequence a call.
+// Exact search of `alcca` by FAISS instead of SearchKeys, if CudaOptions::faiss_search asks for it.
+// It takes the published formula's nearest keys from the library that the formula names. Neighbours
+// and lists are the same, so outputs and counters are those of the fused search. Only the time
+// differs, because bfKnn takes one KV head of one sequence per call.
 
 #include <memory>
 #include <span>

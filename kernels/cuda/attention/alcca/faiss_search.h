@@ -1,20 +1,21 @@
 #pragma once
 
-// Exact search of `alcca` with FAISS: the choice for those who want the published formula's nearest
-// keys from the library it names. The fused search is the fast one; this one is its yardstick on
-// the device, and costs one bfKnn call per sequence, layer, KV head, piece of keys and block of
+// Exact search of `alcca` with FAISS, for users who want the published formula's nearest keys from
+// the library that the formula names. The fused search is faster. This search is its yardstick on
+// the device; it costs one bfKnn call per sequence, layer, KV head, piece of keys and block of
 // queries.
 //
 // bfKnn wants contiguous rows, and a head's keys in pages are not: a page holds kv_heads *
 // page_tokens rows of which page_tokens lie together. One call per page would be 512 calls for a
 // head at 32k tokens, so a kernel gathers a piece of at most `piece_keys` keys into scratch, in f32
 // (FAISS 1.7 knows no bf16; the conversion is exact) and with their norms, which FAISS would
-// compute in another pass. The scratch is the thread's, not the request's: no key is kept twice.
+// compute in another pass. The scratch belongs to the thread, not to the request, so no key is kept
+// twice.
 //
-// The answer does not depend on FAISS' rounding: its k + slack candidates get their distances anew
-// by SquaredDistance, as the fused search takes them, are merged into the list over pieces by
-// (distance, position), and where a key that FAISS left out could still belong (its k-th candidate
-// is not clearly farther), that query scans the piece itself. So it is the one order that every
+// The answer does not depend on FAISS' rounding. The distances of its k + slack candidates are
+// computed anew by SquaredDistance, as in the fused search, and merged into the list over pieces by
+// (distance, position). If a key that FAISS left out could still belong (its k-th candidate is not
+// clearly farther), the query scans the piece itself. The order is therefore the one that every
 // backend has, whatever the batch.
 //
 // Traffic per call over n keys: n * d * (element + 4) gathered, n * d * 4 read by the product, and

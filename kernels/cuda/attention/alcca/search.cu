@@ -9,7 +9,8 @@
 // threads. AnswerSearch reads 8 bytes a candidate and d elements a chosen value. Grid: tokens x KV
 // heads, 128 threads.
 
-#include "kernels/cuda/attention/alcca/alcca.h"
+#include "kernels/cuda/attention/alcca/search.h"
+
 #include "kernels/cuda/attention/select.h"
 #include "kernels/cuda/attention/tile.h"
 
@@ -35,8 +36,8 @@ __device__ __forceinline__ int32_t Wanted(const SequenceWork& sequence, const At
     return sequence.KeysWanted(layer, rows.heads, head);
   }
   const int32_t visible = position + 1 - sequence.FirstKey(position);
-  const auto kept =
-      static_cast<int32_t>(llround(double{sequence.sparsity} * static_cast<double>(visible)));
+  const auto kept = static_cast<int32_t>(
+      llround(double{sequence.params.sparsity} * static_cast<double>(visible)));
   return max(1, min(visible, kept));
 }
 
@@ -175,7 +176,8 @@ struct Weigher {
 // By one warp.
 __device__ __forceinline__ Weigher MakeWeigher(const SequenceWork& sequence, const Candidate* list,
                                                int32_t found, int32_t d) {
-  Weigher weigher = {sequence.is_topk, sequence.epsilon, 0.0f, 1.0f / sqrtf(static_cast<float>(d))};
+  Weigher weigher = {sequence.is_topk, sequence.params.epsilon, 0.0f,
+                     1.0f / sqrtf(static_cast<float>(d))};
   if (sequence.is_topk) {
     uint32_t best = kAbsent;
     for (int32_t e = threadIdx.x % kWarp; e < found; e += kWarp) {

@@ -11,11 +11,12 @@
 // of dependent node reads and `distances` keys of d elements. Grid: tokens x KV heads, 128 threads,
 // a warp a query head.
 
+#include "kernels/cuda/attention/alcca/tree.h"
+
 #include <algorithm>
 #include <cstddef>
 
 #include "attention/params.h"
-#include "kernels/cuda/attention/alcca/alcca.h"
 #include "kernels/cuda/attention/select.h"
 
 namespace alcca::ALCCA_GPU {
@@ -282,8 +283,8 @@ template <typename E>
 __device__ __forceinline__ int32_t CollectKeys(const Tree<E>& tree, const SequenceWork& sequence,
                                                const float* q, int32_t position, int32_t* compared,
                                                BranchList list, int64_t& comparisons) {
-  const int32_t most = sequence.tree_distances;
-  const int32_t recent_from = max(0, position + 1 - sequence.tree_recent);
+  const int32_t most = sequence.params.tree_distances;
+  const int32_t recent_from = max(0, position + 1 - sequence.params.tree_recent);
   int32_t count = position + 1 - recent_from;
   for (int32_t e = threadIdx.x % kWarp; e < count; e += kWarp) {
     compared[e] = recent_from + e;
@@ -359,9 +360,9 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
     if (wave.near[size_t(r) * rows.heads + head] == 0) {
       const float* q = rows.Query(row.row, head);
       int64_t comparisons = 0;
-      count =
-          CollectKeys(tree, sequence, q, row.position, compared,
-                      {branches, 0, sequence.tree_distances + sequence.tree_recent}, comparisons);
+      count = CollectKeys(
+          tree, sequence, q, row.position, compared,
+          {branches, 0, sequence.params.tree_distances + sequence.params.tree_recent}, comparisons);
       Candidate* list = wave.candidates + row.List(head);
       for (int32_t e = lane; e < row.keep; e += kWarp) {
         if (e >= count) {
@@ -415,7 +416,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
   const SearchRow row = wave.rows[r];
   const SequenceWork& sequence = wave.sequences[row.sequence];
   if (!sequence.is_tree || wave.near[size_t(r) * rows.heads + head] != 0 ||
-      !IsSampled(kv.layer, head, row.position, sequence.recall_sample)) {
+      !IsSampled(kv.layer, head, row.position, sequence.params.recall_sample)) {
     return;
   }
   const int32_t found = wave.found[size_t(r) * rows.heads + head];

@@ -163,7 +163,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
   const int32_t kv_head = blockIdx.y, d = kv.head_dim;
   const int32_t tokens = segment.blocks * kBlockTokens, count = tokens >> level;
   const int32_t begin = static_cast<int32_t>(blockIdx.z) * count;
-  const int32_t first_token = sequence.sinks + segment.first_block * kBlockTokens;
+  const int32_t first_token = sequence.params.sinks + segment.first_block * kBlockTokens;
   const Scratch<E> scratch(scratch_base, blockIdx.x, kv.kv_heads, kv_head, segment.blocks, d);
   const int32_t* from = scratch.orders + (level % 2) * tokens + begin;
   int32_t* to = scratch.orders + ((level + 1) % 2) * tokens + begin;
@@ -191,7 +191,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
   const SequenceWork& sequence = sequences[segment.sequence];
   const int32_t kv_head = blockIdx.y, d = kv.head_dim;
   const int32_t tokens = segment.blocks * kBlockTokens;
-  const int32_t first_token = sequence.sinks + segment.first_block * kBlockTokens;
+  const int32_t first_token = sequence.params.sinks + segment.first_block * kBlockTokens;
   const Scratch<E> scratch(scratch_base, blockIdx.x, kv.kv_heads, kv_head, segment.blocks, d);
   const int32_t* order = scratch.orders + (levels % 2) * tokens;
   const int32_t begin = static_cast<int32_t>(blockIdx.z) * kBlockTokens;
@@ -345,7 +345,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
       ClustersAt(sequence.state.inners, block, kBlockClusters, kv.layer, kv.kv_heads, kv_head, d);
   const auto none = [](int32_t) { return 0.0f; };
   for (int32_t f = kFanout + warp; f < kBlockClusters; f += kAttentionWarps) {
-    const int32_t token = sequence.sinks + block * kBlockTokens + FineToken(f);
+    const int32_t token = sequence.params.sinks + block * kBlockTokens + FineToken(f);
     const auto row = [&](int32_t i) { return kv.Row(sequence.pages, kv_head, token + i); };
     const auto key = [&](int32_t i) { return LoadRow(kv.keys + row(i), d); };
     const auto value = [&](int32_t i) { return LoadRow(kv.values + row(i), d); };

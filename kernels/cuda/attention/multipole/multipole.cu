@@ -49,7 +49,7 @@ class OpeningBlock {
         rows_(rows),
         sequence_(sequence),
         row_(row),
-        shape_(rows.group(), row.blocks, sequence.max_keys),
+        shape_(rows.group(), row.blocks, sequence.params.max_keys),
         tile_(dynamic, kv.head_dim),
         shared_(shared),
         group_(rows.group()),
@@ -68,9 +68,9 @@ class OpeningBlock {
 
   __device__ __forceinline__ void Answer() {
     Start();
-    const int32_t visible = row_.position + 1, sinks = min(sequence_.sinks, visible);
+    const int32_t visible = row_.position + 1, sinks = min(sequence_.params.sinks, visible);
     // All of the mass is all of the keys, whatever rounding says: nothing to choose.
-    const bool all = sequence_.mass >= 1.0f && sequence_.max_keys == 0;
+    const bool all = sequence_.params.mass >= 1.0f && sequence_.params.max_keys == 0;
     const int32_t old_end = all ? sinks : sinks + row_.blocks * kBlockTokens;
     ReadRange(0, sinks);
     ReadRange(old_end, visible);
@@ -250,7 +250,7 @@ class OpeningBlock {
   }
 
   // All of the mass is all of the keys, whatever rounding says.
-  __device__ __forceinline__ bool FollowsMass() const { return sequence_.mass < 1.0f; }
+  __device__ __forceinline__ bool FollowsMass() const { return sequence_.params.mass < 1.0f; }
   __device__ __forceinline__ bool IsEnough() const {
     if (!FollowsMass()) {
       return false;
@@ -259,7 +259,7 @@ class OpeningBlock {
     for (int32_t g = 0; g < group_; ++g) {
       share = fmax(share, shared_.closed[g] / (shared_.closed[g] + shared_.covered[g]));
     }
-    return share <= 1.0 - double{sequence_.mass};
+    return share <= 1.0 - double{sequence_.params.mass};
   }
 
   // By one warp: the highest of so many ranks and its index, of equals the first; kOpened and -1:
@@ -313,7 +313,7 @@ class OpeningBlock {
     const int32_t child = node - row_.blocks;
     if (is_fine) {
       const int32_t opened = opened_[child / kFanout];
-      const int32_t token = sequence_.sinks + opened / kBlockParents * kBlockTokens +
+      const int32_t token = sequence_.params.sinks + opened / kBlockParents * kBlockTokens +
                             FineToken(InnerRow(opened, child % kFanout));
       if (FollowsMass()) {
         shared_.fine_nodes[shared_.fines] = node;
@@ -350,7 +350,7 @@ class OpeningBlock {
           }
           const bool is_fine = IsFine(node);
           rows += is_fine ? kFineTokens : kFanout;
-          fits = sequence_.max_keys == 0 || rows <= sequence_.max_keys;
+          fits = sequence_.params.max_keys == 0 || rows <= sequence_.params.max_keys;
           if (fits) {
             Take(node);
             ++(is_fine ? fines : clusters);

@@ -1,7 +1,7 @@
 // The CUDA backend of a build without CUDA.
 
 #include "absl/status/status.h"
-#include "kernels/backend.h"
+#include "kernels/make_backend.h"
 
 namespace alcca {
 namespace {

@@ -2,10 +2,10 @@
 
 // CUDA's words on the host. Include kernels/cuda/device_words/simt.h, not this.
 //
-// A block runs as fibers in one OS thread. A barrier waits for every thread of the block and a warp
-// operation for every lane of its mask; a thread that ends, or waits at another line, while others
-// wait is divergence: the process stops with the kernel's name and both places. Blocks run one
-// after another.
+// A block runs as fibers in one OS thread. A barrier waits for every thread of the block, and a
+// warp operation for every lane of its mask. If a thread ends, or waits at another line, while
+// others wait, the threads have diverged: the process stops with the kernel's name and both places.
+// Blocks run one after another.
 
 #include <algorithm>
 #include <bit>
