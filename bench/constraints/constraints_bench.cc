@@ -206,14 +206,14 @@ class Bench {
 int Main(int argc, char** argv) {
   CLI::App app("Constraints over schemas with instances");
   std::string vocabulary_path;
-  bool flexible = false, any_order = false, verbose = false, unknown_formats = false;
+  bool flexible = false, any_order = false, verbose = false;
   app.add_option("--vocabulary", vocabulary_path)->required();
   app.add_flag("--flexible", flexible, "white space as JSON allows it");
   app.add_flag("--any-order", any_order, "members in any order");
-  app.add_flag("--unknown-formats", unknown_formats, "formats that are not known say nothing");
   app.add_flag("--verbose", verbose);
   CLI11_PARSE(app, argc, argv);
-  VocabularyBytes bytes = {.bytes = ReadVocabulary(vocabulary_path), .end_tokens = {2}};
+  VocabularyBytes bytes = {
+      .bytes = ReadVocabulary(vocabulary_path), .end_tokens = {2}, .loses_space = {}};
   const double begin = Now();
   const auto vocabulary = ConstraintVocabulary::Build(std::move(bytes));
   if (!vocabulary.ok()) {
@@ -224,8 +224,7 @@ int Main(int argc, char** argv) {
               (Now() - begin) / 1000);
   Bench bench(*vocabulary,
               {.whitespace = flexible ? JsonWhitespace::kFlexible : JsonWhitespace::kCompact,
-               .ordered = !any_order,
-               .unknown_formats_allowed = unknown_formats},
+               .ordered = !any_order},
               verbose);
   for (std::string line; std::getline(std::cin, line);) {
     bench.Run(ordered_json::parse(line));

@@ -54,6 +54,8 @@ class Automaton {
     return steps_[slot] != kUnknown ? steps_[slot] : ComputeStep(config, byte);
   }
   bool CanEnd(ConfigId config) const { return configs_[config].can_end; }
+  // The text can end and nothing else.
+  bool MustEnd(ConfigId config) const { return CanEnd(config) && configs_[config].count == 1; }
 
   // Writes the tokens that may follow, mask_words() of them; end tokens are the caller's.
   void Mask(ConfigId config, std::span<uint32_t> words);

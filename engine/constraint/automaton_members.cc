@@ -100,7 +100,7 @@ void Automaton::Candidates(const Grammar::Members& set, uint32_t read_id,
   }
   bool missing = false;  // A required member of those that come before `i`.
   for (; i <= size; ++i) {
-    if (i == last && !missing && begin <= last) {
+    if (i == last && !(missing && set.ordered) && begin <= last) {
       for (size_t e = 0; e < set.extras.size(); ++e) {
         Set next = read;
         // More than max or min + 1 need not be told apart.

@@ -18,6 +18,8 @@
 namespace alcca {
 
 inline constexpr uint32_t kMaxCharacter = 0x10FFFF;
+inline constexpr uint32_t kSurrogates = 0xD800;  // To kAfterSurrogates: no characters.
+inline constexpr uint32_t kAfterSurrogates = 0xE000;
 
 // What the automata of one compilation may cost together: cells of their tables.
 struct DfaBudget {

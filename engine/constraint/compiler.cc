@@ -45,10 +45,10 @@ absl::StatusOr<Grammar> CompileGrammar(const ConstraintSpec& spec, const Grammar
 
 // Equal for equal constraints, different for others.
 std::string KeyOf(const ConstraintSpec& spec) {
-  std::string key = absl::StrCat(
-      static_cast<int>(spec.kind), ",", static_cast<int>(spec.json.whitespace), ",",
-      spec.json.ordered, ",", spec.json.unknown_formats_allowed, ",", spec.json.max_alternatives,
-      ",", spec.json.max_expressions, ",", spec.text.size(), ":", spec.text);
+  std::string key =
+      absl::StrCat(static_cast<int>(spec.kind), ",", static_cast<int>(spec.json.whitespace), ",",
+                   spec.json.ordered, ",", spec.json.max_alternatives, ",",
+                   spec.json.max_expressions, ",", spec.text.size(), ":", spec.text);
   for (const std::string& choice : spec.choices) {
     absl::StrAppend(&key, ",", choice.size(), ":", choice);
   }
@@ -88,27 +88,37 @@ absl::StatusOr<std::shared_ptr<const CompiledConstraint>> CompileConstraint(
   auto constraint = std::make_shared<const CompiledConstraint>(
       std::move(grammar), std::move(vocabulary), limits.automaton);
   if (constraint->StartsDead()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the constraint begins in more than ", limits.automaton.items, " ways at once"));
+    return absl::InvalidArgumentError(absl::StrCat("the constraint begins in more than ",
+                                                   limits.automaton.items, " ways at once"));
   }
   return constraint;
+}
+
+std::shared_ptr<const CompiledConstraint> ConstraintCache::FindKey(const std::string& key) {
+  const std::lock_guard lock(mutex_);
+  const auto it = by_key_.find(key);
+  if (it == by_key_.end()) {
+    return nullptr;
+  }
+  ++counters_.hits;
+  entries_.splice(entries_.begin(), entries_, it->second);
+  return it->second->constraint;
+}
+
+std::shared_ptr<const CompiledConstraint> ConstraintCache::Find(const ConstraintSpec& spec) {
+  return FindKey(KeyOf(spec));
 }
 
 absl::StatusOr<std::shared_ptr<const CompiledConstraint>> ConstraintCache::Get(
     const ConstraintSpec& spec) {
   std::string key = KeyOf(spec);
-  {
-    const std::lock_guard lock(mutex_);
-    if (const auto it = by_key_.find(key); it != by_key_.end()) {
-      ++counters_.hits;
-      entries_.splice(entries_.begin(), entries_, it->second);
-      return it->second->constraint;
-    }
-    ++counters_.misses;
+  if (std::shared_ptr<const CompiledConstraint> found = FindKey(key)) {
+    return found;
   }
   absl::StatusOr<std::shared_ptr<const CompiledConstraint>> constraint =
       CompileConstraint(spec, vocabulary_, limits_);
   const std::lock_guard lock(mutex_);
+  ++counters_.misses;
   if (!constraint.ok()) {
     ++counters_.failures;
     return constraint;

@@ -76,6 +76,8 @@ class CompiledConstraint {
   const AutomatonLimits limits_;
   mutable std::mutex mutex_;  // Guards every automaton of this constraint.
   mutable std::shared_ptr<Automaton> automaton_;
+  // What may come first where a text begins and tokens lose their space; empty: not known yet.
+  mutable std::vector<uint32_t> first_mask_;
 };
 
 // Takes time that grows with the text and its limits (milliseconds as a rule): call it off the
@@ -94,6 +96,8 @@ class ConstraintCache {
       : vocabulary_(std::move(vocabulary)), limits_(limits), max_bytes_(max_bytes) {}
 
   absl::StatusOr<std::shared_ptr<const CompiledConstraint>> Get(const ConstraintSpec& spec);
+  // Without compiling: null if it is not there, which counts as nothing.
+  std::shared_ptr<const CompiledConstraint> Find(const ConstraintSpec& spec);
 
   struct Counters {
     uint64_t hits = 0, misses = 0, failures = 0;
@@ -107,6 +111,8 @@ class ConstraintCache {
     std::shared_ptr<const CompiledConstraint> constraint;
     size_t bytes = 0;
   };
+
+  std::shared_ptr<const CompiledConstraint> FindKey(const std::string& key);
 
   const std::shared_ptr<const ConstraintVocabulary> vocabulary_;
   const ConstraintLimits limits_;

@@ -17,9 +17,6 @@ struct JsonSchemaOptions {
   // Members in the schema's order, others after them: models do better with one order. Without,
   // any order that JSON schema allows.
   bool ordered = true;
-  // A "format" that JSON schema does not define says nothing (as JSON schema has it) instead of
-  // being refused.
-  bool unknown_formats_allowed = false;
   size_t max_alternatives = 200;  // Of objects, arrays or strings in one place.
   size_t max_expressions = 40'000;
 };

@@ -18,11 +18,11 @@ absl::Status Exhausted() {
 
 }  // namespace
 
-Matcher::Matcher(std::shared_ptr<const CompiledConstraint> constraint)
+Matcher::Matcher(std::shared_ptr<const CompiledConstraint> constraint, bool begins_text)
     : constraint_(std::move(constraint)) {
   const std::lock_guard lock(constraint_->mutex_);
   automaton_ = constraint_->automaton_;
-  history_.push_back({automaton_->start(), false});
+  history_.push_back({automaton_->start(), false, begins_text});
 }
 
 void Matcher::Renew() {
@@ -42,7 +42,7 @@ void Matcher::Renew() {
 }
 
 absl::Status Matcher::Mask(std::span<uint32_t> words) {
-  const TokenTrie& trie = constraint_->vocabulary_->trie();
+  const TokenTrie& trie = this->trie();
   ALCCA_CHECK(words.size() == trie.mask_words());
   if (ended()) {
     std::fill(words.begin(), words.end(), 0);
@@ -52,6 +52,9 @@ absl::Status Matcher::Mask(std::span<uint32_t> words) {
   Renew();
   const ConfigId config = history_.back().config;
   automaton_->Mask(config, words);
+  if (history_.back().begins) {
+    MaskFirst(words);
+  }
   if (automaton_->exhausted()) {
     return Exhausted();
   }
@@ -63,8 +66,27 @@ absl::Status Matcher::Mask(std::span<uint32_t> words) {
   return absl::OkStatus();
 }
 
+void Matcher::MaskFirst(std::span<uint32_t> words) {
+  std::vector<uint32_t>& known = constraint_->first_mask_;
+  if (known.empty()) {
+    for (const int32_t token : trie().loses_space()) {
+      const std::string_view rest = std::string_view(trie().bytes(token)).substr(1);
+      ConfigId config = rest.empty() ? kDead : automaton_->start();
+      for (size_t i = 0; i < rest.size() && config != kDead; ++i) {
+        config = automaton_->Step(config, static_cast<uint8_t>(rest[i]));
+      }
+      const uint32_t bit = uint32_t{1} << (token % 32);
+      words[token / 32] = config != kDead ? words[token / 32] | bit : words[token / 32] & ~bit;
+    }
+    if (!automaton_->exhausted()) {
+      known.assign(words.begin(), words.end());
+    }
+  }
+  std::copy(known.begin(), known.end(), words.begin());
+}
+
 absl::Status Matcher::Accept(int32_t token) {
-  const TokenTrie& trie = constraint_->vocabulary_->trie();
+  const TokenTrie& trie = this->trie();
   if (token < 0 || static_cast<size_t>(token) >= trie.vocab_size() || ended()) {
     return absl::InvalidArgumentError(absl::StrCat("token ", token, " may not follow"));
   }
@@ -73,10 +95,13 @@ absl::Status Matcher::Accept(int32_t token) {
       return absl::InvalidArgumentError(
           absl::StrCat("end token ", token, " before the constraint is satisfied"));
     }
-    history_.push_back({history_.back().config, true});
+    history_.push_back({history_.back().config, true, false});
     return absl::OkStatus();
   }
-  const std::string& bytes = trie.bytes(token);
+  std::string_view bytes = trie.bytes(token);
+  if (history_.back().begins && trie.LosesSpace(token)) {
+    bytes.remove_prefix(1);
+  }
   if (bytes.empty()) {
     return absl::InvalidArgumentError(absl::StrCat("token ", token, " may not follow"));
   }
@@ -101,7 +126,7 @@ absl::Status Matcher::Advance(std::string_view bytes) {
           absl::StrCat("byte ", i, " of the token or text may not follow"));
     }
   }
-  history_.push_back({config, false});
+  history_.push_back({config, false, false});
   if (history_.size() > 2 * kMaxRollback) {
     history_.erase(history_.begin(), history_.end() - (kMaxRollback + 1));
   }
@@ -111,6 +136,11 @@ absl::Status Matcher::Advance(std::string_view bytes) {
 bool Matcher::MayEnd() const {
   const std::lock_guard lock(constraint_->mutex_);
   return automaton_->CanEnd(history_.back().config);
+}
+
+bool Matcher::MustEnd() const {
+  const std::lock_guard lock(constraint_->mutex_);
+  return ended() || automaton_->MustEnd(history_.back().config);
 }
 
 void Matcher::Rollback(size_t tokens) {

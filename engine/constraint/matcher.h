@@ -21,7 +21,11 @@ namespace alcca {
 // drafted tokens with a Mask() before each, then Rollback() those that were refused.
 class Matcher {
  public:
-  explicit Matcher(std::shared_ptr<const CompiledConstraint> constraint);
+  // `begins_text`: the first token is the first of a text, where the vocabulary's loses_space()
+  // lose it.
+  explicit Matcher(std::shared_ptr<const CompiledConstraint> constraint, bool begins_text = false);
+
+  const TokenTrie& trie() const { return constraint_->vocabulary().trie(); }
 
   // Writes the tokens that may follow: bit t % 32 of words[t / 32] is token t; words.size() is
   // trie().mask_words(). End tokens are among them if and only if the text may end here. Always
@@ -37,6 +41,8 @@ class Matcher {
 
   // Whether the text so far satisfies the constraint.
   bool MayEnd() const;
+  // Whether it does, and nothing may follow.
+  bool MustEnd() const;
   // An end token was accepted: nothing may follow.
   bool ended() const { return history_.back().ended; }
 
@@ -48,11 +54,14 @@ class Matcher {
   struct Place {
     ConfigId config = kDead;
     bool ended = false;
+    bool begins = false;  // Nothing was accepted, and a text begins here.
   };
   // Moves to the constraint's present automaton, a new one if that has learned too much. Called
   // under the constraint's lock.
   void Renew();
   absl::Status Advance(std::string_view bytes);
+  // Of words, those that lose their space here. Under the constraint's lock.
+  void MaskFirst(std::span<uint32_t> words);
 
   std::shared_ptr<const CompiledConstraint> constraint_;
   std::shared_ptr<Automaton> automaton_;

@@ -381,34 +381,6 @@ class Parser {
 
 }  // namespace
 
-CharSet NormalizeSet(CharSet set) {
-  std::sort(set.begin(), set.end());
-  CharSet out;
-  for (const auto& [low, high] : set) {
-    if (!out.empty() && low <= out.back().second + 1) {
-      out.back().second = std::max(out.back().second, high);
-    } else {
-      out.push_back({low, high});
-    }
-  }
-  return out;
-}
-
-CharSet ComplementOf(const CharSet& set) {
-  CharSet out;
-  uint32_t next = 0;
-  for (const auto& [low, high] : set) {
-    if (low > next) {
-      out.push_back({next, low - 1});
-    }
-    next = high + 1;
-  }
-  if (next <= kMaxCharacter) {
-    out.push_back({next, kMaxCharacter});
-  }
-  return out;
-}
-
 absl::StatusOr<Regex> ParseRegex(std::string_view pattern) {
   std::vector<uint32_t> text;
   if (!DecodeUtf8(pattern, &text)) {

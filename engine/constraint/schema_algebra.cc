@@ -309,7 +309,8 @@ absl::StatusOr<std::vector<ObjectShape>> SchemaShapes::NotObject(const ObjectSha
     }
   }
   for (const auto& exist : a.exist) {
-    ObjectShape shape = {.extras = {{exist.keys, Not(exist.value)}}};
+    ObjectShape shape;
+    shape.extras.push_back({exist.keys, Not(exist.value)});
     for (const std::string& name : names) {
       shape.members.push_back({name, kAnyValue, false});
     }

@@ -128,12 +128,10 @@ const char* FormatPattern(std::string_view format) {
   return it == kFormats.end() ? nullptr : it->second.c_str();
 }
 
-bool IsAnnotation(std::string_view format) {
-  for (const std::string_view known :
-       {"int8",   "int16",  "int32",    "int64",  "uint8",   "uint16", "uint32",
-        "uint64", "float",  "double",   "number", "integer", "string", "utc-millisec",
-        "byte",   "binary", "password", "color",  "style",   "phone"}) {
-    if (format == known) {
+bool IsUnsupportedFormat(std::string_view format) {
+  for (const std::string_view defined :
+       {"idn-email", "idn-hostname", "iri", "iri-reference", "regex", "uri-template"}) {
+    if (format == defined) {
       return true;
     }
   }

@@ -336,7 +336,7 @@ absl::Status SchemaReader::ReadStrings(Shape* shape) {
     if (const char* known = FormatPattern(format->text); known != nullptr) {
       ASSIGN_OR_RETURN(const DfaPtr dfa, PatternDfa("format", known));
       RETURN_IF_ERROR(restrict_to(dfa));
-    } else if (!IsAnnotation(format->text) && !shapes_.options_.unknown_formats_allowed) {
+    } else if (IsUnsupportedFormat(format->text)) {
       return Error("format", absl::StrCat(QuoteJson(format->text), " is not supported"));
     }
   }

@@ -173,7 +173,8 @@ absl::StatusOr<DfaPtr> MultiplesOf(const Decimal& step, DfaBudget* budget);
 // Formats (schema_formats.cc): an expression that matches the whole string; nullptr if the format
 // is none that is known.
 const char* FormatPattern(std::string_view format);
-// Formats that say something about numbers, or nothing that JSON schema defines.
-bool IsAnnotation(std::string_view format);
+// Formats that JSON schema defines and FormatPattern has not. Any other name is an annotation: JSON
+// schema has validators pass over a format that they do not know.
+bool IsUnsupportedFormat(std::string_view format);
 
 }  // namespace alcca

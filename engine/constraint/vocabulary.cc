@@ -21,6 +21,14 @@ absl::StatusOr<std::shared_ptr<const TokenTrie>> TokenTrie::Build(VocabularyByte
     return absl::InvalidArgumentError(
         absl::StrCat("vocabulary: an end token is outside [0, ", vocab_size, ")"));
   }
+  std::vector<int32_t>& spaced = trie->vocabulary_.loses_space;
+  std::sort(spaced.begin(), spaced.end());
+  for (const int32_t id : spaced) {
+    if (id < 0 || id >= vocab_size || !bytes[id].starts_with(' ')) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("vocabulary: token ", id, " has no space to lose"));
+    }
+  }
   std::vector<int32_t>& order = trie->tokens_;
   for (int32_t id = 0; id < vocab_size; ++id) {
     if (bytes[id].size() > kMaxTokenBytes) {
@@ -70,6 +78,10 @@ absl::StatusOr<std::shared_ptr<const TokenTrie>> TokenTrie::Build(VocabularyByte
 
 bool TokenTrie::IsEnd(int32_t token) const {
   return std::binary_search(vocabulary_.end_tokens.begin(), vocabulary_.end_tokens.end(), token);
+}
+
+bool TokenTrie::LosesSpace(int32_t token) const {
+  return std::binary_search(vocabulary_.loses_space.begin(), vocabulary_.loses_space.end(), token);
 }
 
 }  // namespace alcca

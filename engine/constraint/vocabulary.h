@@ -19,6 +19,9 @@ namespace alcca {
 struct VocabularyBytes {
   std::vector<std::string> bytes;   // [vocab_size]
   std::vector<int32_t> end_tokens;  // Ids in [0, vocab_size).
+  // Tokens whose bytes begin with a space that is not written where a text begins (SentencePiece's
+  // dummy prefix): there, and there alone, they add one byte less.
+  std::vector<int32_t> loses_space;
 };
 
 // Built once per model, immutable, shared by every constraint.
@@ -42,6 +45,8 @@ class TokenTrie {
   const std::string& bytes(int32_t token) const { return vocabulary_.bytes[token]; }
   std::span<const int32_t> end_tokens() const { return vocabulary_.end_tokens; }
   bool IsEnd(int32_t token) const;
+  std::span<const int32_t> loses_space() const { return vocabulary_.loses_space; }  // Sorted.
+  bool LosesSpace(int32_t token) const;
 
   // One more node than there are: the last has the end of tokens().
   std::span<const Node> nodes() const { return nodes_; }

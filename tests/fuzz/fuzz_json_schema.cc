@@ -1,6 +1,5 @@
 // JSON schemas: compiled or refused, then walked by their masks. Input: a byte of flags (bit 0
-// white space, bit 1 any order, bit 2 unknown formats), a byte for the length of the walk, the
-// walk, the schema.
+// white space, bit 1 any order), a byte for the length of the walk, the walk, the schema.
 
 #include <algorithm>
 #include <cstddef>
@@ -25,7 +24,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   spec.json = {
       .whitespace = flags & 1 ? alcca::JsonWhitespace::kFlexible : alcca::JsonWhitespace::kCompact,
       .ordered = (flags & 2) == 0,
-      .unknown_formats_allowed = (flags & 4) != 0,
       .max_alternatives = 20,
       .max_expressions = 500};
   const auto constraint =

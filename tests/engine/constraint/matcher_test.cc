@@ -264,16 +264,84 @@ TEST(MatcherTest, ThreadsShareAConstraint) {
 }
 
 TEST(TokenTrieTest, SubtreesAndDuplicates) {
-  const auto trie =
-      TokenTrie::Build({.bytes = {"a", "ab", "b", "", "a", "abc", "end"}, .end_tokens = {6}});
+  const auto trie = TokenTrie::Build(
+      {.bytes = {"a", "ab", "b", "", "a", "abc", "end"}, .end_tokens = {6}, .loses_space = {}});
   ASSERT_TRUE(trie.ok());
   EXPECT_EQ((*trie)->size(), 5u);  // Root, a, ab, abc, b.
   EXPECT_EQ((*trie)->nodes()[1].subtree_end, 4u);
   EXPECT_THAT((*trie)->tokens(1), ::testing::ElementsAre(0, 4));
   EXPECT_THAT((*trie)->tokens(3), ::testing::ElementsAre(5));
   EXPECT_EQ((*trie)->longest_token(), 3u);
-  EXPECT_FALSE(TokenTrie::Build({.bytes = {""}, .end_tokens = {}}).ok());
-  EXPECT_FALSE(TokenTrie::Build({.bytes = {"a"}, .end_tokens = {1}}).ok());
+  EXPECT_FALSE(TokenTrie::Build({.bytes = {""}, .end_tokens = {}, .loses_space = {}}).ok());
+  EXPECT_FALSE(TokenTrie::Build({.bytes = {"a"}, .end_tokens = {1}, .loses_space = {}}).ok());
+  EXPECT_FALSE(TokenTrie::Build({.bytes = {"a"}, .end_tokens = {}, .loses_space = {0}}).ok());
+}
+
+// As SentencePiece's dummy prefix: where a text begins, a token's space is not written.
+TEST(MatcherTest, WhereATextBeginsTokensLoseTheirSpace) {
+  VocabularyBytes bytes;
+  for (int byte = 0; byte < 256; ++byte) {
+    bytes.bytes.emplace_back(1, static_cast<char>(byte));
+  }
+  const auto add = [&bytes](std::string text, bool loses_space) {
+    const auto id = static_cast<int32_t>(bytes.bytes.size());
+    bytes.bytes.push_back(std::move(text));
+    if (loses_space) {
+      bytes.loses_space.push_back(id);
+    }
+    return id;
+  };
+  const int32_t yes = add(" yes", true), space = add(" ", true), kept = add(" yes", false),
+                bare = add("yes", false);
+  bytes.end_tokens = {add("", false)};
+  const auto vocabulary = ConstraintVocabulary::Build(std::move(bytes));
+  ASSERT_TRUE(vocabulary.ok()) << vocabulary.status();
+  std::vector<uint32_t> mask((*vocabulary)->trie().mask_words());
+  const auto allowed = [&](const std::string& regex, bool begins, std::vector<int32_t> before) {
+    const auto constraint = CompileConstraint(TextSpec(Kind::kRegex, regex), *vocabulary);
+    EXPECT_TRUE(constraint.ok()) << constraint.status();
+    Matcher matcher(*constraint, begins);
+    for (const int32_t token : before) {
+      EXPECT_TRUE(matcher.Accept(token).ok()) << token;
+    }
+    std::vector<int32_t> found;
+    for (int round = 0; round < 2; ++round) {  // computed, then known
+      EXPECT_TRUE(matcher.Mask(mask).ok());
+      found.clear();
+      for (const int32_t token : {yes, space, kept, bare}) {
+        Matcher probe = matcher;
+        EXPECT_EQ(probe.Accept(token).ok(), Has(mask, token)) << token;
+        if (Has(mask, token)) {
+          found.push_back(token);
+        }
+      }
+    }
+    return found;
+  };
+  using ::testing::ElementsAre;
+  using ::testing::IsEmpty;
+  EXPECT_THAT(allowed("yes( yes)*", true, {}), ElementsAre(yes, bare));
+  EXPECT_THAT(allowed("yes( yes)*", false, {}), ElementsAre(bare));
+  EXPECT_THAT(allowed("yes( yes)*", true, {yes}), ElementsAre(yes, space, kept));
+  // A token that would add nothing is never first; a space can still be written by a byte.
+  EXPECT_THAT(allowed(" yes", true, {}), ElementsAre(kept));
+  EXPECT_THAT(allowed(" yes", false, {}), ElementsAre(yes, space, kept));
+  EXPECT_THAT(allowed(" yes", true, {' '}), ElementsAre(bare));
+  EXPECT_THAT(allowed("no", true, {}), IsEmpty());
+}
+
+TEST(MatcherTest, MustEndOnlyWhereNothingFollows) {
+  const auto constraint = CompileConstraint(TextSpec(Kind::kRegex, "ab(cd)?"), JsonVocabulary());
+  ASSERT_TRUE(constraint.ok()) << constraint.status();
+  Matcher matcher(*constraint);
+  EXPECT_FALSE(matcher.MayEnd() || matcher.MustEnd());
+  ASSERT_TRUE(matcher.AcceptText("ab").ok());
+  EXPECT_TRUE(matcher.MayEnd());
+  EXPECT_FALSE(matcher.MustEnd());
+  ASSERT_TRUE(matcher.AcceptText("cd").ok());
+  EXPECT_TRUE(matcher.MayEnd() && matcher.MustEnd());
+  matcher.Rollback(1);
+  EXPECT_FALSE(matcher.MustEnd());
 }
 
 }  // namespace
