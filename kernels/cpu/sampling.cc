@@ -77,14 +77,6 @@ Cut Stricter(const Cut& a, const Cut& b) {
   return a.Keeps(b.logit, b.token) ? b : a;
 }
 
-struct Ranked {
-  float logit, weight;
-  int32_t token;
-};
-bool Better(const Ranked& a, const Ranked& b) {
-  return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
-}
-
 bool BetterTop(const std::pair<int32_t, float>& a, const std::pair<int32_t, float>& b) {
   return a.second != b.second ? a.second > b.second : a.first < b.first;
 }
@@ -132,6 +124,13 @@ class RowSampler {
   }
 
  private:
+  struct Ranked {
+    float logit, weight;
+    int32_t token;
+  };
+  static bool Better(const Ranked& a, const Ranked& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
+  }
   static constexpr uint32_t kInPrompt = uint32_t{1} << 31;
 
   static size_t Blocks(std::span<const float> x) { return (x.size() + kBlock - 1) / kBlock; }

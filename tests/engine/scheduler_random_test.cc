@@ -22,10 +22,10 @@ using testing::FakeModelOptions;
 using testing::MakeByteTokenizer;
 using testing::SchedulerHarness;
 
-constexpr int32_t kEos = 2;
+constexpr int32_t kEosId = 2;
 constexpr int32_t kVocab = 263;
 
-const Tokenizer& TestTokenizer() {
+const Tokenizer& SmallTokenizer() {
   static const SentencePieceTokenizer tokenizer = MakeByteTokenizer({"a", "b", "ab", "\xC3\xA9"});
   return tokenizer;
 }
@@ -34,7 +34,7 @@ FakeModelOptions ModelOptions(int32_t pages, int32_t page_tokens) {
   return {.vocab_size = kVocab,
           .page_tokens = page_tokens,
           .pages = pages,
-          .likely = {kEos, 3 + 0xC3, 3 + 0xA9, 259, 260, 261, 262}};
+          .likely = {kEosId, 3 + 0xC3, 3 + 0xA9, 259, 260, 261, 262}};
 }
 
 Request RandomRequest(std::mt19937& random, uint64_t key, int32_t capacity) {
@@ -73,8 +73,8 @@ std::map<testing::Completions::Key, Completion> ServeAlone(Request request) {
   options.max_num_seqs = 1;
   options.max_prefill_chunk = 64;
   options.max_context = 1000;
-  options.eos_token_ids = {kEos};
-  SchedulerHarness h(options, ModelOptions(400, 4), &TestTokenizer());
+  options.eos_token_ids = {kEosId};
+  SchedulerHarness h(options, ModelOptions(400, 4), &SmallTokenizer());
   h.Submit(request);
   h.Finish();
   return h.completions().all();
@@ -148,8 +148,8 @@ void RunTrial(uint32_t seed, int32_t chunk, Totals* totals) {
   options.max_batch_tokens = options.max_num_seqs + static_cast<int32_t>(random() % 16);
   options.max_prefill_chunk = chunk;
   options.max_context = pages * page_tokens;
-  options.eos_token_ids = {kEos};
-  SchedulerHarness h(options, ModelOptions(pages, page_tokens), &TestTokenizer());
+  options.eos_token_ids = {kEosId};
+  SchedulerHarness h(options, ModelOptions(pages, page_tokens), &SmallTokenizer());
 
   std::map<uint64_t, Request> requests;
   std::set<uint64_t> cancelled;

@@ -13,7 +13,7 @@
 namespace alcca::cli {
 namespace {
 
-struct Options {
+struct GenerateFlags {
   ConnectionOptions connection;
   SamplingOptions sampling;
   AttentionOptions attention;
@@ -32,7 +32,7 @@ struct Options {
   int completions() const { return static_cast<int>(sampling.n.value_or(1)); }
 };
 
-int Generate(const Options& options) {
+int Generate(const GenerateFlags& options) {
   v1::GenerateRequest request;
   request.set_text(TextOrStdin(options.text));
   *request.mutable_sampling_params() = options.sampling.Params();
@@ -50,7 +50,7 @@ int Generate(const Options& options) {
 }
 
 // One turn: the answer is added to the conversation.
-grpc::Status Turn(const Options& options, v1::Inference::Stub* stub, const std::string& text,
+grpc::Status Turn(const GenerateFlags& options, v1::Inference::Stub* stub, const std::string& text,
                   v1::ChatRequest* conversation) {
   v1::ChatMessage* message = conversation->add_messages();
   message->set_role("user");
@@ -68,7 +68,7 @@ grpc::Status Turn(const Options& options, v1::Inference::Stub* stub, const std::
   return result.status;
 }
 
-int Chat(const Options& options) {
+int Chat(const GenerateFlags& options) {
   v1::ChatRequest conversation;
   if (!options.system.empty()) {
     v1::ChatMessage* message = conversation.add_messages();
@@ -100,7 +100,7 @@ int Chat(const Options& options) {
 
 void AddGenerate(CLI::App* app, Run* run) {
   CLI::App* command = app->add_subcommand("generate", "Continue a text, streamed");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<GenerateFlags>();
   command->add_option("prompt", options->text, "the text; - reads stdin")->required();
   command->add_flag("--echo", options->echo, "print the prompt before its continuation");
   options->AddTo(command);
@@ -109,7 +109,7 @@ void AddGenerate(CLI::App* app, Run* run) {
 
 void AddChat(CLI::App* app, Run* run) {
   CLI::App* command = app->add_subcommand("chat", "Talk: one message, or a conversation on stdin");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<GenerateFlags>();
   command->add_option("message", options->text, "one message; - reads stdin; none: a conversation");
   command->add_option("--system", options->system, "system message");
   options->AddTo(command);

@@ -21,15 +21,6 @@ void Put(const std::string& text) {
   std::fflush(stdout);
 }
 
-// 1234567 -> "1,234,567".
-std::string Grouped(int64_t value) {
-  std::string digits = std::to_string(value);
-  for (int at = static_cast<int>(digits.size()) - 3; at > (value < 0 ? 1 : 0); at -= 3) {
-    digits.insert(at, ",");
-  }
-  return digits;
-}
-
 // "multipole mass=1 max_keys=1024 ...": what the reply says of each knob.
 std::string Describe(const v1::AttentionParams& applied) {
   std::string line = ModeName(applied.mode());

@@ -25,7 +25,7 @@ namespace {
 
 constexpr int kConcurrencyMax = 4096;
 
-struct Options {
+struct BenchFlags {
   ConnectionOptions connection;
   AttentionOptions attention;
   JsonOption json;
@@ -53,7 +53,7 @@ struct Totals {
 
 // Prompts of random token ids of exactly input_len, output_len tokens whatever the model says: the
 // "random" workload of other engines' benchmarks.
-std::vector<v1::GenerateRequest> MakeRequests(const Options& options, uint32_t vocab_size,
+std::vector<v1::GenerateRequest> MakeRequests(const BenchFlags& options, uint32_t vocab_size,
                                               int count) {
   std::mt19937 random(options.seed);
   // The lowest ids are control and byte pieces; real text has few.
@@ -75,7 +75,7 @@ std::vector<v1::GenerateRequest> MakeRequests(const Options& options, uint32_t v
 }
 
 // Seconds after the start at which each request is sent: a Poisson process, or all at once.
-std::vector<double> Arrivals(const Options& options, size_t count) {
+std::vector<double> Arrivals(const BenchFlags& options, size_t count) {
   std::vector<double> at(count, 0);
   if (options.request_rate > 0) {
     std::mt19937 random(options.seed + 1);
@@ -89,14 +89,14 @@ std::vector<double> Arrivals(const Options& options, size_t count) {
 
 // Threads, each with one request in flight. Where arrivals have a rate they must not wait for
 // answers, or a slow server would be asked more slowly.
-int Workers(const Options& options, size_t requests) {
+int Workers(const BenchFlags& options, size_t requests) {
   const int most = options.concurrency.value_or(options.request_rate > 0 ? kConcurrencyMax : 1);
   return static_cast<int>(std::min(requests, static_cast<size_t>(most)));
 }
 
 class Benchmark {
  public:
-  explicit Benchmark(const Options& options)
+  explicit Benchmark(const BenchFlags& options)
       : options_(options), stub_(options.connection.Stub()) {}
 
   grpc::Status Connect(v1::GetModelInfoResponse* info) {
@@ -182,7 +182,7 @@ class Benchmark {
     totals_.index_build_seconds += report.index_build_seconds();
   }
 
-  const Options& options_;
+  const BenchFlags& options_;
   const std::unique_ptr<v1::Inference::Stub> stub_;
   int64_t heads_ = 0;  // layers times query heads
   std::mutex mutex_;
@@ -288,7 +288,7 @@ nlohmann::json Print(const Totals& totals, const Objectives& objectives, FILE* o
   return table.json();
 }
 
-int Bench(const Options& options) {
+int Bench(const BenchFlags& options) {
   Objectives objectives;
   for (const std::string& text : options.goodput) {
     (void)ParseObjective(text, &objectives);  // checked by the flag
@@ -319,7 +319,7 @@ int Bench(const Options& options) {
 
 void AddBench(CLI::App* app, Run* run) {
   CLI::App* command = app->add_subcommand("bench", "Measure latency and throughput");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<BenchFlags>();
   options->connection.AddTo(command);
   options->attention.AddTo(command);
   options->json.AddTo(command);
