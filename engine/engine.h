@@ -85,6 +85,8 @@ class Engine {
   void Receive();  // what came through the doors: cancels and the inbox
   std::vector<Request> TakeInbox();
   std::vector<uint64_t> TakeCancels();
+  // What is asked of the step's logits.
+  std::span<const SamplingRow> Ask(const Plan& plan);
   // All of the device's work of a step; what is held leaves meanwhile. Answers of plan.sequences.
   std::span<StepAnswer> Compute(const Plan& plan, std::span<const SamplingRow> asked);
   // The events of a step are held until the next step keeps the device busy, or until there is no
@@ -103,6 +105,7 @@ class Engine {
   Sampler sampler_;
   TokenRate rate_;
   bool idle_reported_ = false;
+  double mask_seconds_ = 0;  // of this step
   std::optional<Scheduler::Outcome> held_;
 
   // The doors.

@@ -100,7 +100,9 @@ struct StepStats {
   int32_t prefix_found_tokens = 0;  // of these, found
   int32_t prefix_forgotten_pages = 0;
   double step_seconds = 0;
-  int64_t index_bytes = 0;  // memory of all attention states now
+  int32_t constrained_rows = 0;  // rows of this step whose tokens a constraint chose from
+  double mask_seconds = 0;       // that their masks took, together
+  int64_t index_bytes = 0;       // memory of all attention states now
   // Work done in this step, by mode and phase.
   std::array<PhaseCounters, kAttentionModeCount> counters{};
 };

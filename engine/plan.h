@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "attention/params.h"
 #include "kernels/batch.h"
 #include "kernels/sampling.h"
@@ -40,8 +41,9 @@ struct Plan {
   }
 };
 
-// What Backend::Sample answered for one PlannedSequence.
+// What became of one PlannedSequence: Backend::Sample's answer.
 struct StepAnswer {
+  absl::Status error;                         // what may be drawn could not be said
   bool failed = false;                        // NaN, infinite or wholly masked logits
   TokenLogprob choice;                        // if samples; log-probabilities only if asked for
   std::vector<TokenLogprob> prompt_logprobs;  // [prompt_logits]

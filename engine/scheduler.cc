@@ -313,10 +313,13 @@ void Scheduler::Apply(const PlannedSequence& planned, StepAnswer answer, TimePoi
   TokenNews& news = outcome->news.emplace_back(sequence.MakeNews());
   FinishReason reason = FinishReason::kError;
   absl::Status error;
-  if (answer.failed) {
+  if (!answer.error.ok()) {
+    error = std::move(answer.error);
+  } else if (answer.failed) {
     error = absl::InternalError("the model's logits are not finite, or every token is masked");
   } else {
     reason = sequence.Accept(std::move(answer.choice), options_.eos_token_ids, now, &news);
+    error = sequence.constraint_error();
     outcome->stats.generated_tokens += static_cast<int32_t>(news.token_ids.size());
   }
   if (reason != FinishReason::kNone) {

@@ -5,7 +5,9 @@
 #include <string>
 #include <utility>
 
+#include "absl/container/inlined_vector.h"
 #include "base/check.h"
+#include "base/status_macros.h"
 
 namespace alcca {
 namespace {
@@ -29,6 +31,10 @@ Sequence::Sequence(Request request, int32_t index, const Tokenizer* tokenizer, K
   }
   if (tokenizer != nullptr) {
     text_ = tokenizer->NewText(tokens_, request_.sampling.skip_special_tokens);
+  }
+  if (request_.constraint != nullptr) {
+    matcher_ = std::make_unique<Matcher>(request_.constraint,
+                                         tokenizer != nullptr && tokenizer->BeginsText(tokens_));
   }
 }
 
@@ -102,6 +108,56 @@ TokenNews Sequence::MakeNews() const {
   return news;
 }
 
+absl::Status Sequence::Allow(std::span<uint32_t> words, std::span<const int32_t> eos_token_ids) {
+  RETURN_IF_ERROR(matcher_->Mask(words));
+  const SamplingParams& params = request_.sampling;
+  const auto has = [words](int32_t id) { return (words[id / 32] >> (id % 32) & 1) != 0; };
+  const auto flip = [words](int32_t id) { words[id / 32] ^= uint32_t{1} << (id % 32); };
+  const auto nothing = [words] {
+    return std::all_of(words.begin(), words.end(), [](uint32_t word) { return word == 0; });
+  };
+  if (matcher_->MayEnd()) {
+    for (const int32_t id : params.stop_token_ids) {
+      if (matcher_->trie().bytes(id).empty() && !has(id)) {
+        flip(id);
+      }
+    }
+  }
+  if (nothing()) {
+    return absl::ResourceExhaustedError(
+        "the constraint allows no token of the vocabulary here: it is nested too deep, or the "
+        "vocabulary cannot write what must follow");
+  }
+  absl::InlinedVector<int32_t, 8> unwanted;
+  const auto forbid = [&](std::span<const int32_t> ids) {
+    for (const int32_t id : ids) {
+      if (has(id)) {
+        flip(id);
+        unwanted.push_back(id);
+      }
+    }
+  };
+  if (params.ignore_eos || before_min_tokens()) {
+    forbid(eos_token_ids);
+  }
+  if (before_min_tokens()) {
+    forbid(params.stop_token_ids);
+  }
+  if (!unwanted.empty() && nothing()) {
+    std::for_each(unwanted.begin(), unwanted.end(), flip);
+  }
+  return absl::OkStatus();
+}
+
+// The token is one that Allow allowed.
+FinishReason Sequence::Constrain(int32_t token) {
+  constraint_error_ = matcher_->Accept(token);
+  if (absl::IsInvalidArgument(constraint_error_)) {
+    constraint_error_ = absl::InternalError(constraint_error_.message());
+  }
+  return constraint_error_.ok() ? FinishReason::kNone : FinishReason::kError;
+}
+
 FinishReason Sequence::Accept(TokenLogprob choice, std::span<const int32_t> eos_token_ids,
                               TimePoint now, TokenNews* news) {
   const SamplingParams& params = request_.sampling;
@@ -110,15 +166,21 @@ FinishReason Sequence::Accept(TokenLogprob choice, std::span<const int32_t> eos_
     news->first_token = true;
     news->prompt_logprobs = std::exchange(prompt_logprobs_, {});
   }
-  if (!params.ignore_eos && Contains(eos_token_ids, choice.token)) {
+  // Under a constraint nothing can follow an end token, so ignore_eos does not ignore it.
+  if ((!params.ignore_eos || constrained()) && Contains(eos_token_ids, choice.token)) {
     return FinishReason::kStop;
   }
   if (Contains(params.stop_token_ids, choice.token)) {
     matched_stop_ = choice.token;
     return FinishReason::kStop;
   }
+  if (constrained() && Constrain(choice.token) != FinishReason::kNone) {
+    return FinishReason::kError;
+  }
   last_token_ = now;  // not of one that ends the text: it is in no count of tokens
-  return Append(std::move(choice), news);
+  const FinishReason reason = Append(std::move(choice), news);
+  // Nothing can follow: an end token need not be waited for.
+  return constrained() && matcher_->MustEnd() ? FinishReason::kStop : reason;
 }
 
 FinishReason Sequence::Append(TokenLogprob choice, TokenNews* news) {

@@ -105,12 +105,55 @@ absl::Status SetLogprobs(const v1::SamplingParams& in, const RequestRules& rules
   return absl::OkStatus();
 }
 
-absl::Status RefuseUnimplemented(const v1::SamplingParams& in) {
-  if (in.constraint_case() != v1::SamplingParams::CONSTRAINT_NOT_SET) {
-    return absl::UnimplementedError(
-        "sampling_params.constraint: constrained decoding (json_schema, regex, grammar, "
-        "structural_tag, json_object, choice) is not in this version");
+// The text is read when it is compiled.
+absl::Status SetConstraint(const v1::SamplingParams& in, const RequestRules& rules,
+                           Request* request) {
+  using In = v1::SamplingParams;
+  using Kind = ConstraintSpec::Kind;
+  AskedConstraint asked;
+  ConstraintSpec& spec = asked.spec;
+  spec.json = rules.json;
+  const auto set = [&](Kind kind, std::string_view field, std::string text) {
+    spec.kind = kind;
+    spec.text = std::move(text);
+    asked.field = absl::StrCat("sampling_params.", std::string(field));
+  };
+  switch (in.constraint_case()) {
+    case In::CONSTRAINT_NOT_SET:
+      return absl::OkStatus();
+    case In::kJsonSchema:
+      set(Kind::kJsonSchema, "json_schema", in.json_schema());
+      break;
+    case In::kRegex:
+      set(Kind::kRegex, "regex", in.regex());
+      break;
+    case In::kGrammar:
+      set(Kind::kGrammar, "grammar", in.grammar());
+      break;
+    case In::kStructuralTag:
+      set(Kind::kStructuralTag, "structural_tag", in.structural_tag());
+      break;
+    case In::kJsonObject:
+      if (!in.json_object()) {
+        return absl::OkStatus();
+      }
+      set(Kind::kJsonObject, "json_object", "");
+      break;
+    case In::kChoice:
+      set(Kind::kChoice, "choice", "");
+      spec.choices.assign(in.choice().choices().begin(), in.choice().choices().end());
+      break;
   }
+  RETURN_IF_ERROR(ValidateText(spec.text, asked.field));
+  for (size_t i = 0; i < spec.choices.size(); ++i) {
+    RETURN_IF_ERROR(
+        ValidateText(spec.choices[i], absl::StrCat("sampling_params.choice.choices[", i, "]")));
+  }
+  request->asked_constraint = std::move(asked);
+  return absl::OkStatus();
+}
+
+absl::Status RefuseUnimplemented(const v1::SamplingParams& in) {
   if (in.has_spaces_between_special_tokens() && !in.spaces_between_special_tokens()) {
     return absl::UnimplementedError(
         "sampling_params.spaces_between_special_tokens: only true is supported");
@@ -160,6 +203,7 @@ absl::Status SetSampling(const v1::SamplingParams& in, const RequestRules& rules
                          std::string_view input, Request* request) {
   SamplingParams& out = request->sampling;
   RETURN_IF_ERROR(RefuseUnimplemented(in));
+  RETURN_IF_ERROR(SetConstraint(in, rules, request));
   RETURN_IF_ERROR(SetDistribution(in, rules.defaults, &out));
   RETURN_IF_ERROR(SetStops(in, rules, &out));
   RETURN_IF_ERROR(SetLogprobs(in, rules, &out));

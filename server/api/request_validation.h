@@ -38,9 +38,10 @@ struct RequestRules {
   int32_t max_stop_strings = 16;
   int32_t max_stop_bytes = 256;
   int32_t max_logit_bias = 1024;
-  GenerationConfig defaults;   // the model's
-  AttentionParams attention;   // server configuration > alcca.json > built in
-  int32_t sliding_window = 0;  // of the model, tokens; 0: none. multipole does not serve it
+  JsonSchemaOptions json = {};  // of JSON under a constraint
+  GenerationConfig defaults;    // the model's
+  AttentionParams attention;    // server configuration > alcca.json > built in
+  int32_t sliding_window = 0;   // of the model, tokens; 0: none. multipole does not serve it
 };
 
 // When a request came, and until when its client waits for it.

@@ -82,7 +82,7 @@ grpc::ServerUnaryReactor* InferenceService::Abort(grpc::CallbackServerContext* c
     uint32_t aborted = 0;
     for (const uint64_t key :
          delivery_->KeysOf({request->request_ids().begin(), request->request_ids().end()})) {
-      aborted += serving->engine->Cancel(key) ? 1 : 0;
+      aborted += intake_->Cancel(serving->engine, key) ? 1 : 0;
     }
     response->set_aborted(aborted);
     reactor->Finish(grpc::Status::OK);

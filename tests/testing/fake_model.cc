@@ -164,7 +164,8 @@ std::span<const float> FakeModel::Logits(const Batch& batch) {
   return logits_;
 }
 
-SentencePieceTokenizer MakeByteTokenizer(const std::vector<std::string>& pieces) {
+SentencePieceTokenizer MakeByteTokenizer(const std::vector<std::string>& pieces,
+                                         bool dummy_prefix) {
   std::string model = Piece("<unk>", kUnknown) + Piece("<s>", kControl) + Piece("</s>", kControl);
   for (int byte = 0; byte < 256; ++byte) {
     char name[8];
@@ -175,7 +176,8 @@ SentencePieceTokenizer MakeByteTokenizer(const std::vector<std::string>& pieces)
     model += Piece(piece, kNormal);
   }
   model += Bytes(2, Varint(3, 2) + Varint(35, 1));  // trainer: BPE, byte_fallback
-  model += Bytes(3, Bytes(1, "identity") + Varint(3, 0) + Varint(4, 0) + Varint(5, 1));
+  model += Bytes(
+      3, Bytes(1, "identity") + Varint(3, dummy_prefix ? 1 : 0) + Varint(4, 0) + Varint(5, 1));
   absl::StatusOr<SentencePieceTokenizer> tokenizer =
       SentencePieceTokenizer::FromBytes(model, "byte tokenizer");
   if (!tokenizer.ok()) {

@@ -226,6 +226,7 @@ __device__ __forceinline__ int32_t LastEqual(SampleShared& shared, const float* 
 // --- The contract, step by step ----------------------------------------------------------------
 
 constexpr uint32_t kInPrompt = 1u << 31;  // of a mark, whose other bits count the output
+constexpr uint32_t kMinusInfinity = 0xff800000u;
 
 __device__ __forceinline__ float Penalized(float logit, uint32_t mark, const RowTask& task) {
   if (mark == 0) {
@@ -277,7 +278,15 @@ __device__ __forceinline__ void Adjust(const RowTask& task, const float* raw, in
   }
   __syncthreads();
   for (int32_t i = first; i < task.masked_count; i += kSamplingThreads) {
-    marks[masked[i]] = 0xff800000u;  // -inf
+    marks[masked[i]] = kMinusInfinity;
+  }
+  if (task.constrained != 0) {  // a warp's tokens share a word
+    const int32_t* const allowed = biases + 3 * task.bias_count;
+    for (int32_t token = first; token < vocab; token += kSamplingThreads) {
+      if ((static_cast<uint32_t>(allowed[token / 32]) >> (token % 32) & 1u) == 0) {
+        marks[token] = kMinusInfinity;
+      }
+    }
   }
   __syncthreads();
 }
