@@ -14,7 +14,7 @@
 namespace alcca {
 namespace {
 
-using Kind = EbnfNode::Kind;
+using NodeKind = EbnfNode::Kind;
 
 bool IsCounted(uint32_t min, uint32_t max) {
   return !(max == kUnbounded ? min <= 1 : max <= 1);
@@ -26,8 +26,8 @@ bool RegexHasLoop(const Regex& regex) {
 }
 
 bool HasLoop(const EbnfNode& node) {
-  return (node.kind == Kind::kRepeat && IsCounted(node.min, node.max)) ||
-         (node.kind == Kind::kRegex && RegexHasLoop(node.regex)) ||
+  return (node.kind == NodeKind::kRepeat && IsCounted(node.min, node.max)) ||
+         (node.kind == NodeKind::kRegex && RegexHasLoop(node.regex)) ||
          std::any_of(node.children.begin(), node.children.end(), HasLoop);
 }
 
@@ -60,18 +60,18 @@ class Emitter {
       return next;
     }
     switch (node.kind) {
-      case Kind::kText:
+      case NodeKind::kText:
         return node.ignore_case ? AnyCase(node.text, next) : builder_.Literal(node.text, next);
-      case Kind::kChars: {
+      case NodeKind::kChars: {
         std::vector<Grammar::Edge> edges;
         for (const auto& [low, high] : node.chars) {
           builder_.CharacterEdges(low, high, next, &edges);
         }
         return builder_.Edges(edges);
       }
-      case Kind::kRegex:
+      case NodeKind::kRegex:
         return RegexStates(node.regex, next, &builder_);
-      case Kind::kRule: {
+      case NodeKind::kRule: {
         const auto it = ids_.find(node.text);
         if (it == ids_.end()) {
           return absl::InvalidArgumentError(
@@ -79,12 +79,12 @@ class Emitter {
         }
         return builder_.Call(it->second, next);
       }
-      case Kind::kSequence:
+      case NodeKind::kSequence:
         for (auto it = node.children.rbegin(); it != node.children.rend(); ++it) {
           ASSIGN_OR_RETURN(next, States(*it, next));
         }
         return next;
-      case Kind::kChoice: {
+      case NodeKind::kChoice: {
         std::vector<StateId> starts;
         for (const EbnfNode& child : node.children) {
           ASSIGN_OR_RETURN(const StateId start, States(child, next));
@@ -92,7 +92,7 @@ class Emitter {
         }
         return builder_.Split(starts);
       }
-      case Kind::kRepeat:
+      case NodeKind::kRepeat:
         return Repeat(node, next);
     }
     return next;

@@ -9,7 +9,7 @@
 namespace alcca {
 namespace {
 
-using Kind = EbnfNode::Kind;
+using NodeKind = EbnfNode::Kind;
 constexpr int kMaxDepth = 200;
 constexpr uint32_t kMaxRepeat = 1'000'000;
 
@@ -120,7 +120,7 @@ class Parser {
     if (depth > kMaxDepth) {
       return Error(absl::StrCat("nested more than ", kMaxDepth, " deep"));
     }
-    out->kind = Kind::kChoice;
+    out->kind = NodeKind::kChoice;
     do {
       EbnfNode sequence;
       for (Skip(); !done() && peek() != '|' && peek() != ')' && !(!gbnf_ && peek() == ']') &&
@@ -169,7 +169,7 @@ class Parser {
         return Error("repeat from more to less");
       }
       EbnfNode body = std::move(*out);
-      *out = EbnfNode{.kind = Kind::kRepeat, .min = min, .max = max};
+      *out = EbnfNode{.kind = NodeKind::kRepeat, .min = min, .max = max};
       out->children.push_back(std::move(body));
     }
   }
@@ -216,16 +216,16 @@ class Parser {
     if (!gbnf_ && Take("[")) {
       EbnfNode body;
       RETURN_IF_ERROR(Choice(depth + 1, &body));
-      *out = EbnfNode{.kind = Kind::kRepeat, .min = 0, .max = 1};
+      *out = EbnfNode{.kind = NodeKind::kRepeat, .min = 0, .max = 1};
       out->children.push_back(std::move(body));
       return Take("]") ? absl::OkStatus() : Error("missing ']'");
     }
     if (gbnf_ && Take(".")) {
-      *out = EbnfNode{.kind = Kind::kChars, .chars = {{0, kMaxCharacter}}};
+      *out = EbnfNode{.kind = NodeKind::kChars, .chars = {{0, kMaxCharacter}}};
       return absl::OkStatus();
     }
     if (IsNameCharacter(peek())) {
-      out->kind = Kind::kRule;
+      out->kind = NodeKind::kRule;
       out->line = static_cast<size_t>(1 + std::count(text_.begin(), text_.begin() + at_, '\n'));
       RETURN_IF_ERROR(Name(&out->text));
       return peek() == '{' && !gbnf_ ? Error("templates are not supported") : absl::OkStatus();
@@ -304,7 +304,7 @@ class Parser {
   }
 
   absl::Status Text(EbnfNode* out) {
-    out->kind = Kind::kText;
+    out->kind = NodeKind::kText;
     RETURN_IF_ERROR(Quoted(&out->text));
     if (!gbnf_ && Take("i")) {
       out->ignore_case = true;
@@ -321,7 +321,7 @@ class Parser {
           to.size() != 1 || from[0] > to[0]) {
         return Error("a range is of two characters, the lower first");
       }
-      *out = EbnfNode{.kind = Kind::kChars, .chars = {{from[0], to[0]}}};
+      *out = EbnfNode{.kind = NodeKind::kChars, .chars = {{from[0], to[0]}}};
     }
     return absl::OkStatus();
   }
@@ -346,7 +346,7 @@ class Parser {
       }
       set.push_back({low, high});
     }
-    out->kind = Kind::kChars;
+    out->kind = NodeKind::kChars;
     out->chars = NormalizeSet(std::move(set));
     if (negated) {
       out->chars = ComplementOf(out->chars);
@@ -371,7 +371,7 @@ class Parser {
     if (absl::ascii_isalpha(static_cast<uint8_t>(peek()))) {
       return Error("flags of a regular expression are not supported");
     }
-    out->kind = Kind::kRegex;
+    out->kind = NodeKind::kRegex;
     out->regex = *std::move(regex);
     return absl::OkStatus();
   }

@@ -3,6 +3,7 @@
 #include <google/protobuf/descriptor.h>
 #include <grpcpp/create_channel.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <iostream>
@@ -132,18 +133,32 @@ void SamplingOptions::AddTo(CLI::App* app) {
       ->group(group);
   app->add_option("-n", n, "completions")->check(CLI::Range(1u, 1024u))->group(group);
   app->add_flag("--ignore-eos", ignore_eos, "go on past the model's end token")->group(group);
-  CLI::App* constraint = app->add_option_group("Constraint", "what the answer must be");
-  constraint->add_option("--json-schema", json_schema_file, "file of a JSON schema")
-      ->check(CLI::ExistingFile);
-  constraint->add_flag("--json-object", json_object, "any JSON object");
-  constraint->add_option("--regex", regex, "expression that the whole answer matches");
-  constraint->add_option("--grammar", grammar_file, "file of a grammar, GBNF or Lark")
-      ->check(CLI::ExistingFile);
-  constraint->add_option("--choice", choices, "one of these texts; to be given again")
-      ->allow_extra_args(false);
-  constraint->add_option("--structural-tag", structural_tag_file, "file of a structural tag")
-      ->check(CLI::ExistingFile);
-  constraint->require_option(0, 1);
+  AddConstraintTo(app);
+}
+
+void SamplingOptions::AddConstraintTo(CLI::App* app) {
+  const std::vector<CLI::Option*> options = {
+      app->add_option("--json-schema", json_schema_file, "file of a JSON schema")
+          ->check(CLI::ExistingFile),
+      app->add_flag("--json-object", json_object, "any JSON object"),
+      app->add_option("--regex", regex, "expression that the whole answer matches"),
+      app->add_option("--grammar", grammar_file, "file of a grammar, GBNF or Lark")
+          ->check(CLI::ExistingFile),
+      app->add_option("--choice", choices, "one of these texts; to be given again")
+          ->allow_extra_args(false),
+      app->add_option("--structural-tag", structural_tag_file, "file of a structural tag")
+          ->check(CLI::ExistingFile)};
+  for (CLI::Option* option : options) {
+    option->group("Constraint (at most one)");
+  }
+  app->parse_complete_callback([options] {
+    if (std::count_if(options.begin(), options.end(),
+                      [](const CLI::Option* option) { return option->count() > 0; }) > 1) {
+      throw CLI::ValidationError(
+          "an answer has one constraint: --json-schema, --json-object, --regex, --grammar, "
+          "--choice or --structural-tag");
+    }
+  });
 }
 
 void SamplingOptions::SetConstraint(v1::SamplingParams* out) const {

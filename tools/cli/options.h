@@ -52,6 +52,7 @@ struct SamplingOptions {
   v1::SamplingParams Params() const;
 
  private:
+  void AddConstraintTo(CLI::App* app);
   void SetConstraint(v1::SamplingParams* out) const;
 };
 

@@ -15,7 +15,7 @@
 namespace alcca {
 namespace {
 
-ConstraintSpec Regex(const std::string& text) {
+ConstraintSpec RegexSpec(const std::string& text) {
   return TextSpec(ConstraintSpec::Kind::kRegex, text);
 }
 
@@ -65,37 +65,37 @@ class Waited {
 
 TEST(CompilePool, CompilesOnceAndKeeps) {
   CompilePool pool(JsonVocabulary(), {.threads = 2});
-  EXPECT_EQ(pool.Find(Regex("a+")), nullptr);
+  EXPECT_EQ(pool.Find(RegexSpec("a+")), nullptr);
   Waited first;
-  ASSERT_TRUE(pool.Add(first.Job(Regex("a+"))).ok());
+  ASSERT_TRUE(pool.Add(first.Job(RegexSpec("a+"))).ok());
   const CompilePool::Result& result = first.Await();
   ASSERT_TRUE(result.constraint.ok()) << result.constraint.status();
   EXPECT_GE(result.seconds, 0);
-  EXPECT_EQ(pool.Find(Regex("a+")), *result.constraint);
-  EXPECT_EQ(pool.Find(Regex("a*")), nullptr);
+  EXPECT_EQ(pool.Find(RegexSpec("a+")), *result.constraint);
+  EXPECT_EQ(pool.Find(RegexSpec("a*")), nullptr);
   EXPECT_GT(pool.cached_bytes(), 0u);
 }
 
 TEST(CompilePool, WhatIsWrongIsSaidAndNotKept) {
   CompilePool pool(JsonVocabulary(), {});
   Waited job;
-  ASSERT_TRUE(pool.Add(job.Job(Regex("("))).ok());
+  ASSERT_TRUE(pool.Add(job.Job(RegexSpec("("))).ok());
   EXPECT_TRUE(absl::IsInvalidArgument(job.Await().constraint.status()));
-  EXPECT_EQ(pool.Find(Regex("(")), nullptr);
+  EXPECT_EQ(pool.Find(RegexSpec("(")), nullptr);
 }
 
 TEST(CompilePool, TheQueueIsBoundedAndTheUnwantedIsNotCompiled) {
   CompilePool pool(JsonVocabulary(), {.threads = 1, .max_queued = 1});
   Waited running, queued, refused;
-  ASSERT_TRUE(pool.Add(running.Job(Regex("a"), true, true)).ok());
+  ASSERT_TRUE(pool.Add(running.Job(RegexSpec("a"), true, true)).ok());
   running.AwaitBegin();
-  ASSERT_TRUE(pool.Add(queued.Job(Regex("b"), false)).ok());
-  const absl::Status full = pool.Add(refused.Job(Regex("c")));
+  ASSERT_TRUE(pool.Add(queued.Job(RegexSpec("b"), false)).ok());
+  const absl::Status full = pool.Add(refused.Job(RegexSpec("c")));
   EXPECT_TRUE(absl::IsResourceExhausted(full)) << full;
   running.LetGo();
   EXPECT_TRUE(running.Await().constraint.ok());
   EXPECT_TRUE(absl::IsCancelled(queued.Await().constraint.status()));
-  EXPECT_EQ(pool.Find(Regex("b")), nullptr);
+  EXPECT_EQ(pool.Find(RegexSpec("b")), nullptr);
 }
 
 TEST(CompilePool, ItsEndAnswersWhatWaits) {
@@ -103,9 +103,9 @@ TEST(CompilePool, ItsEndAnswersWhatWaits) {
   std::thread letting_go;
   {
     CompilePool pool(JsonVocabulary(), {.threads = 1});
-    ASSERT_TRUE(pool.Add(running.Job(Regex("a"), true, true)).ok());
+    ASSERT_TRUE(pool.Add(running.Job(RegexSpec("a"), true, true)).ok());
     running.AwaitBegin();
-    ASSERT_TRUE(pool.Add(queued.Job(Regex("b"))).ok());
+    ASSERT_TRUE(pool.Add(queued.Job(RegexSpec("b"))).ok());
     letting_go = std::thread([&] {
       EXPECT_TRUE(absl::IsUnavailable(queued.Await().constraint.status()));
       running.LetGo();

@@ -8,7 +8,7 @@
 namespace alcca {
 namespace {
 
-using Kind = Grammar::Kind;
+using StateKind = Grammar::Kind;
 
 // A rule that began at byte `origin` is at `state`; its counter, the members it has read, and how
 // many of them had no name.
@@ -44,7 +44,7 @@ class Earley {
       verdict.complete = verdict.complete ||
                          (item.rule == g_.start && item.origin == 0 && item.state == kAcceptState);
       const Grammar::State& state = g_.states[item.state];
-      verdict.prefix = verdict.prefix || (state.kind == Kind::kEdges && state.b > 0);
+      verdict.prefix = verdict.prefix || (state.kind == StateKind::kEdges && state.b > 0);
     }
     verdict.prefix = verdict.prefix || verdict.complete;
     return verdict;
@@ -74,28 +74,28 @@ class Earley {
       Add(at, std::move(next));
     };
     switch (state.kind) {
-      case Kind::kSplit:
+      case StateKind::kSplit:
         for (uint32_t i = 0; i < state.b; ++i) {
           go(g_.targets[state.a + i]);
         }
         break;
-      case Kind::kCall:
+      case StateKind::kCall:
         Add(at, {.rule = state.a, .origin = at, .state = g_.rules[state.a]});
         break;
-      case Kind::kAccept:
+      case StateKind::kAccept:
         Return(at, item);
         break;
-      case Kind::kLoopEnter:
+      case StateKind::kLoopEnter:
         AtLoop(at, item, state.a, 0);
         break;
-      case Kind::kLoopNext:
+      case StateKind::kLoopNext:
         if (item.body_begin < at) {
           AtLoop(at, item, state.a, item.counter + 1);
         } else {  // A body that reads nothing may be read as often as is needed.
           AtExit(at, item, state.a);
         }
         break;
-      case Kind::kCount:
+      case StateKind::kCount:
         if (uint64_t{item.counter} + 1 + state.b <= g_.loops[state.loop].max) {
           Item next = item;
           next.state = state.a;
@@ -103,9 +103,9 @@ class Earley {
           Add(at, std::move(next));
         }
         break;
-      case Kind::kMembersFirst:
-      case Kind::kMembersNext:
-      case Kind::kMembersPick:
+      case StateKind::kMembersFirst:
+      case StateKind::kMembersNext:
+      case StateKind::kMembersPick:
         ExpandMembers(at, item, state);
         break;
       default:
@@ -117,7 +117,7 @@ class Earley {
     const std::vector<Item> callers(sets_[done.origin].begin(), sets_[done.origin].end());
     for (const Item& caller : callers) {
       const Grammar::State& state = g_.states[caller.state];
-      if (state.kind == Kind::kCall && state.a == done.rule) {
+      if (state.kind == StateKind::kCall && state.a == done.rule) {
         Item next = caller;
         next.state = state.b;
         Add(at, std::move(next));
@@ -150,13 +150,13 @@ class Earley {
   // Any order that the definition allows; whether it can still be completed is found by trying.
   void ExpandMembers(size_t at, const Item& item, const Grammar::State& state) {
     const Grammar::Members& set = g_.members[state.a];
-    const bool first = state.kind == Kind::kMembersFirst;
+    const bool first = state.kind == StateKind::kMembersFirst;
     Item from = item;
     if (first) {
       from.read.clear();
       from.extras = 0;
     }
-    if (state.kind != Kind::kMembersPick && Enough(set, from)) {
+    if (state.kind != StateKind::kMembersPick && Enough(set, from)) {
       Item next = from;
       next.state = first ? set.close_empty : set.close;
       next.read.clear();
@@ -168,7 +168,7 @@ class Earley {
       Pick(set, from, &picked);
     }
     std::erase_if(picked, [&](const Item& next) { return !Possible(set, next); });
-    if (state.kind == Kind::kMembersNext) {
+    if (state.kind == StateKind::kMembersNext) {
       if (!picked.empty()) {
         Item next = from;
         next.state = set.separator;
@@ -238,7 +238,7 @@ class Earley {
     const auto byte = static_cast<uint8_t>(text_[at]);
     for (const Item& item : sets_[at]) {
       const Grammar::State& state = g_.states[item.state];
-      if (state.kind != Kind::kEdges) {
+      if (state.kind != StateKind::kEdges) {
         continue;
       }
       for (uint32_t i = 0; i < state.b; ++i) {

@@ -62,7 +62,7 @@ struct Golden {
   ChatFormat format;
 };
 
-class ChatGoldenTest : public testing::TestWithParam<Golden> {};
+class ChatGoldenTest : public ::testing::TestWithParam<Golden> {};
 
 TEST_P(ChatGoldenTest, SameTokensAsMistralCommon) {
   const std::string folder = kTestData + "/chat/" + GetParam().sample;
@@ -82,15 +82,15 @@ constexpr ChatFormat kV3 = ChatFormat::kMistralV3;
 
 INSTANTIATE_TEST_SUITE_P(
     Samples, ChatGoldenTest,
-    testing::Values(Golden{"no_tools", "v1", kV1}, Golden{"no_tools", "v2", kV2},
-                    Golden{"no_tools", "v3", kV3}, Golden{"get_weather_full", "v2", kV2},
-                    Golden{"get_weather_full", "v3", kV3},
-                    Golden{"get_weather_no_history", "v2", kV2},
-                    Golden{"get_weather_no_history", "v3", kV3},
-                    Golden{"get_weather_no_system_prompt", "v2", kV2},
-                    Golden{"get_weather_no_system_prompt", "v3", kV3},
-                    Golden{"parallel_calls", "v2", kV2}, Golden{"parallel_calls", "v3", kV3},
-                    Golden{"several_calls", "v2", kV2}, Golden{"several_calls", "v3", kV3}));
+    ::testing::Values(Golden{"no_tools", "v1", kV1}, Golden{"no_tools", "v2", kV2},
+                      Golden{"no_tools", "v3", kV3}, Golden{"get_weather_full", "v2", kV2},
+                      Golden{"get_weather_full", "v3", kV3},
+                      Golden{"get_weather_no_history", "v2", kV2},
+                      Golden{"get_weather_no_history", "v3", kV3},
+                      Golden{"get_weather_no_system_prompt", "v2", kV2},
+                      Golden{"get_weather_no_system_prompt", "v3", kV3},
+                      Golden{"parallel_calls", "v2", kV2}, Golden{"parallel_calls", "v3", kV3},
+                      Golden{"several_calls", "v2", kV2}, Golden{"several_calls", "v3", kV3}));
 
 ChatMessage System(std::string content) {
   return {"system", std::move(content), {}, "", ""};

@@ -21,7 +21,7 @@ TEST(LoadTokenizer, TakesTheFileThatIsThere) {
 }
 
 TEST(LoadTokenizer, SaysWhichFileIsMissingOrBroken) {
-  const std::string dir = testing::TempDir() + "alcca_load_tokenizer";
+  const std::string dir = ::testing::TempDir() + "alcca_load_tokenizer";
   std::filesystem::create_directories(dir);
   absl::Status status = LoadTokenizer(dir).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);

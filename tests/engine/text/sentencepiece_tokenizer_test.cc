@@ -126,7 +126,7 @@ std::vector<int32_t> DecodeCase(uint64_t k, const SentencePieceTokenizer& tokeni
   return result;
 }
 
-class GoldenTest : public testing::TestWithParam<const char*> {
+class GoldenTest : public ::testing::TestWithParam<const char*> {
  protected:
   GoldenTest() : tokenizer_(LoadGolden(GetParam())) {}
 
@@ -153,7 +153,7 @@ TEST_P(GoldenTest, EncodesAsSentencePieceDoes) {
   for (size_t i = 0; i < texts.size() && wrong < 5; ++i) {
     const std::string found = IdsLine(tokenizer_.Encode(texts[i]));
     wrong += found != expected[i];
-    EXPECT_EQ(found, expected[i]) << "line " << i + 1 << ": " << testing::PrintToString(texts[i]);
+    EXPECT_EQ(found, expected[i]) << "line " << i + 1 << ": " << ::testing::PrintToString(texts[i]);
   }
 }
 
@@ -164,7 +164,7 @@ TEST_P(GoldenTest, DecodesAsSentencePieceDoes) {
     const std::vector<int32_t> ids = DecodeCase(k, tokenizer_);
     const std::string text = tokenizer_.Decode(ids);
     ASSERT_EQ(HashLine(text), expected[k])
-        << "case " << k << ": " << testing::PrintToString(ids) << " " << text;
+        << "case " << k << ": " << ::testing::PrintToString(ids) << " " << text;
     ASSERT_TRUE(IsValidUtf8(text));
   }
 }
@@ -187,8 +187,8 @@ TEST_P(GoldenTest, TextNeverGivesAControlPiece) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, GoldenTest,
-                         testing::Values("v1", "v3", "tiny_bytes", "tiny_bytes_strip", "tiny_plain",
-                                         "tiny_plain_strip"));
+                         ::testing::Values("v1", "v3", "tiny_bytes", "tiny_bytes_strip",
+                                           "tiny_plain", "tiny_plain_strip"));
 
 TEST(SentencePieceTokenizerTest, KnowsThePiecesOfTheRealModels) {
   const SentencePieceTokenizer v1 = LoadGolden("v1");
@@ -385,7 +385,7 @@ TEST(SentencePieceTokenizerTest, LoadRefusesWhatIsNoFile) {
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(SentencePieceTokenizer::Load("/dev/zero").status().code(),
             absl::StatusCode::kInvalidArgument);
-  const std::string large = testing::TempDir() + "alcca_large_tokenizer.model";
+  const std::string large = ::testing::TempDir() + "alcca_large_tokenizer.model";
   std::ofstream(large).close();
   std::filesystem::resize_file(large, kMaxTokenizerBytes + 1);  // Sparse.
   EXPECT_EQ(SentencePieceTokenizer::Load(large).status().message(),
