@@ -42,7 +42,7 @@ struct Grammar {
     kEnd,           // The text is complete. A state of no rule: what the outermost rule returns to.
     kLoopEnter,     // Loop a begins.
     kLoopNext,      // One more body of loop a was read.
-    kCount,         // One more character: go to a if b more fit below the maximum of `loop`.
+    kCount,         // One more character begins: go to a if b more fit behind it in `loop`.
     kMembersFirst,  // Members a begin: none was read.
     kMembersNext,   // One more was read: a separator or the end follows.
     kMembersPick,   // The separator was read: a member follows.
@@ -135,7 +135,7 @@ class GrammarBuilder {
   StateId EndLoop(StateId body, bool free_character = false);
 
   // A counter of characters: BeginCount(max), then states of which Count() adds one, EndCount().
-  // Count() goes to `target`, from where at least `rest` more characters follow.
+  // Count() goes to `target`, which reads the character; at least `rest` more follow it.
   void BeginCount(uint32_t max);
   StateId Count(StateId target, uint32_t rest);
   void EndCount();

@@ -1,5 +1,6 @@
 #include "engine/constraint/json_text.h"
 
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -145,7 +146,8 @@ StateId JsonText::Escape(const std::vector<std::pair<uint32_t, StateId>>& charac
   return builder_.Edges(edges);
 }
 
-StateId JsonText::DfaEdges(const CharDfa& dfa, uint32_t state, std::span<const StateId> starts) {
+StateId JsonText::DfaEdges(const CharDfa& dfa, uint32_t state, std::span<const StateId> starts,
+                           std::span<const uint32_t> rests, uint32_t rest) {
   std::vector<Grammar::Edge> edges;
   std::vector<std::pair<uint32_t, StateId>> escaped;
   bool nearly_free = false;
@@ -155,7 +157,7 @@ StateId JsonText::DfaEdges(const CharDfa& dfa, uint32_t state, std::span<const S
     for (++c; c < dfa.num_classes() && dfa.Next(state, c) == to; ++c) {
     }
     const uint32_t high = dfa.ClassEnd(c - 1);
-    if (to == 0) {
+    if (to == 0 || (!rests.empty() && rests[to] != rest)) {
       continue;
     }
     const StateId next = starts[to];
@@ -178,10 +180,30 @@ StateId JsonText::DfaEdges(const CharDfa& dfa, uint32_t state, std::span<const S
   if (!escaped.empty()) {
     edges.push_back({'\\', '\\', Escape(escaped)});
   }
-  if (dfa.Accept(state)) {
+  if (rests.empty() && dfa.Accept(state)) {
     edges.push_back({'"', '"', kAcceptState});
   }
   return builder_.Edges(edges, nearly_free);
+}
+
+// A character counts before its first byte: once that is read, the rest of it has to fit.
+// Characters that leave as many to follow share a count.
+StateId JsonText::CountedEdges(const CharDfa& dfa, uint32_t state, std::span<const StateId> starts,
+                               std::span<const uint32_t> rests) {
+  std::set<uint32_t> distinct;
+  for (uint32_t c = 0; c < dfa.num_classes(); ++c) {
+    if (const uint32_t to = dfa.Next(state, c); to != 0) {
+      distinct.insert(rests[to]);
+    }
+  }
+  std::vector<StateId> ways;
+  for (const uint32_t rest : distinct) {
+    ways.push_back(builder_.Count(DfaEdges(dfa, state, starts, rests, rest), rest));
+  }
+  if (dfa.Accept(state)) {
+    ways.push_back(builder_.Literal("\"", kAcceptState));
+  }
+  return builder_.Split(ways);
 }
 
 RuleId JsonText::StringTail(const DfaPtr& strings, uint32_t max) {
@@ -197,15 +219,14 @@ RuleId JsonText::StringTail(const DfaPtr& strings, uint32_t max) {
     builder_.BeginCount(max);
   }
   std::vector<StateId> states(strings->num_states());
-  std::vector<StateId> starts(strings->num_states());  // What a character leads to.
   for (uint32_t s = 1; s < strings->num_states(); ++s) {
     states[s] =
         is_free(s) ? builder_.Call(builder_.FreeString(), kAcceptState) : builder_.NewSplit();
-    starts[s] = counted ? builder_.Count(states[s], rest[s]) : states[s];
   }
   for (uint32_t s = 1; s < strings->num_states() && !builder_.full(); ++s) {
     if (!is_free(s)) {
-      const StateId edges[] = {DfaEdges(*strings, s, starts)};
+      const StateId edges[] = {counted ? CountedEdges(*strings, s, states, rest)
+                                       : DfaEdges(*strings, s, states, {}, 0)};
       builder_.SetSplit(states[s], edges);
     }
   }

@@ -38,7 +38,12 @@ class JsonText {
   RuleId Plain(const DfaPtr& texts);
 
  private:
-  StateId DfaEdges(const CharDfa& dfa, uint32_t state, std::span<const StateId> starts);
+  // Characters of `state`, each to the start of the state that it leads to; with `rests`, of each
+  // state the characters that must follow, only those that leave `rest`, and no quote.
+  StateId DfaEdges(const CharDfa& dfa, uint32_t state, std::span<const StateId> starts,
+                   std::span<const uint32_t> rests, uint32_t rest);
+  StateId CountedEdges(const CharDfa& dfa, uint32_t state, std::span<const StateId> starts,
+                       std::span<const uint32_t> rests);
   StateId Escape(const std::vector<std::pair<uint32_t, StateId>>& characters);
   StateId DigitsThen(StateId next);
 

@@ -30,6 +30,10 @@ std::vector<ConstraintSpec> Specs() {
           {.ordered = false}),
       SchemaSpec(
           R"({"type":"array","items":{"type":"string","pattern":"^[ab]+$","maxLength":9},"minItems":1,"maxItems":3})"),
+      // Room for one more character may be room for a vowel alone, not for a longer one's first
+      // byte.
+      SchemaSpec(R"({"type":"string","pattern":"[aeiou]","maxLength":5})"),
+      SchemaSpec(R"({"allOf":[{"type":"string","maxLength":3},{"pattern":"[a\"]\u00e9"}]})"),
       SchemaSpec(R"({"type":"string","minLength":1,"maxLength":200})"),
       SchemaSpec(R"({"type":"string","minLength":120})"),
       SchemaSpec(
