@@ -28,7 +28,8 @@ std::string PrefixDomain(const AttentionParams& attention, std::string_view salt
 
 PrefixCache::PrefixCache(KvPagePool* pool, int32_t idle_pages_max)
     : pool_(pool), known_(pool->total()) {
-  pool_->KeepKnown(std::min(idle_pages_max, pool->total()), [this](int32_t page) { Forget(page); });
+  pool_->KeepKnown(std::clamp(idle_pages_max, 0, pool->total()),
+                   [this](int32_t page) { Forget(page); });
 }
 
 PrefixCache::~PrefixCache() {

@@ -47,10 +47,6 @@ absl::Status ValidateEngineOptions(const EngineOptions& unresolved) {
   RETURN_IF_ERROR(CheckPositive("max_queued_requests", o.max_queued_requests));
   RETURN_IF_ERROR(CheckPositive("max_queued_tokens", o.max_queued_tokens));
   RETURN_IF_ERROR(CheckPositive("max_context", o.max_context));
-  if (o.max_idle_pages < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("max_idle_pages is ", o.max_idle_pages, ", must be >= 0"));
-  }
   if (o.max_num_seqs > o.max_batch_tokens || o.max_num_seqs > o.max_logit_rows) {
     return absl::InvalidArgumentError(
         absl::StrCat("max_num_seqs is ", o.max_num_seqs, ", must be <= max_batch_tokens (",

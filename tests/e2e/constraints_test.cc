@@ -160,14 +160,14 @@ TEST_F(Constraints, WhatCannotBeCompiledIsInvalidByName) {
        [](auto* p) {
          p->set_json_schema(R"({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#"}}})");
        },
-       "$ref"},
+       "refers to itself"},
       {"json_schema", [](auto* p) { p->set_json_schema(R"({"unevaluatedProperties": false})"); },
        "unevaluatedProperties"},
       {"regex", [](auto* p) { p->set_regex("(a"); }, "byte 2"},
       {"regex", [](auto* p) { p->set_regex("(a)\\1"); }, "regular expression"},
       {"grammar", [](auto* p) { p->set_grammar("root ::= x"); }, "x"},
       {"grammar", [](auto* p) { p->set_grammar("root ::= root \"a\""); }, "no text satisfies"},
-      {"grammar", [&](auto* p) { p->set_grammar(large); }, "bytes"},
+      {"grammar", [&](auto* p) { p->set_grammar(large); }, "needs more than"},
       {"structural_tag", [](auto* p) { p->set_structural_tag("{}"); }, "/structures"},
       {"choice", [](auto* p) { p->mutable_choice(); }, "choice"},
   };
