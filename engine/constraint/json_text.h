@@ -49,7 +49,6 @@ class JsonText {
 
   const JsonWhitespace whitespace_;
   GrammarBuilder& builder_;
-  RuleId space_ = kUnbounded;
   RuleId string_ = kUnbounded, number_ = kUnbounded, value_ = kUnbounded, object_ = kUnbounded,
          array_ = kUnbounded;
 };

@@ -67,10 +67,8 @@ TEST(PrefixCache, NAnswersAndTheNextTurn) {
   const Reply reply = client.Generate(request);
   ASSERT_EQ(reply.completes.size(), 3u);
   const uint32_t whole = (reply.completes[0].prompt_tokens() - 1) / 16 * 16;
-  uint32_t found = 0;
   for (const v1::GenerateComplete& complete : reply.completes) {
     EXPECT_EQ(complete.cached_tokens(), complete.index() == 0 ? 0 : whole);
-    found += complete.cached_tokens();
   }
   request = Sampled(std::string(kStory) + reply.completes[0].text(), v1::ATTENTION_MODE_DENSE);
   EXPECT_GE(client.Generate(request).complete().cached_tokens(), whole);
