@@ -197,6 +197,7 @@ StateId JsonText::CountedEdges(const CharDfa& dfa, uint32_t state, std::span<con
     }
   }
   std::vector<StateId> ways;
+  ways.reserve(distinct.size() + 1);
   for (const uint32_t rest : distinct) {
     ways.push_back(builder_.Count(DfaEdges(dfa, state, starts, rests, rest), rest));
   }
