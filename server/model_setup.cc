@@ -11,7 +11,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/status_macros.h"
+#include "engine/text/load_tokenizer.h"
 #include "engine/warm_up.h"
 #include "kernels/make_backend.h"
 #include "server/api/wire.h"
@@ -141,6 +143,20 @@ absl::Status CheckServes(const ModelPlan& plan) {
                            "/config.json has 'sliding_window'; --attention-mode decides)"));
 }
 
+// Which files decide about text, and what they leave open.
+void LogText(const ModelPlan& plan) {
+  const Tokenizer& tokenizer = *plan.folder.tokenizer;
+  std::vector<std::string> unread = TokenizerFiles(plan.folder.dir);
+  unread.erase(std::remove(unread.begin(), unread.end(), tokenizer.file_name()), unread.end());
+  Log(LogLevel::kInfo, "text",
+      {{"tokenizer", std::string(tokenizer.file_name())},
+       {"tokenizers_not_read", absl::StrJoin(unread, ", ")}});
+  if (tokenizer.vocab_size() < plan.folder.config.vocab_size) {
+    Log(LogLevel::kInfo, "token ids without text",
+        {{"first", tokenizer.vocab_size()}, {"last", plan.folder.config.vocab_size - 1}});
+  }
+}
+
 // Where the model will live, and what it may take there.
 absl::Status ChooseDevice(const ServerConfig& config, ModelPlan* plan) {
   plan->available_bytes = AvailableBytes();
@@ -217,6 +233,7 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
   ModelPlan plan;
   ASSIGN_OR_RETURN(const std::string dir, FindModelDir(config.model));
   ASSIGN_OR_RETURN(plan.folder, ModelFolder::Open(dir));
+  LogText(plan);
   plan.attention = Resolve({&plan.folder.attention, &config.attention});
   RETURN_IF_ERROR(CheckServes(plan));
 

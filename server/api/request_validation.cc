@@ -252,6 +252,15 @@ absl::Status ValidateTextSize(size_t bytes, const RequestRules& rules, std::stri
                                               rules.max_context, " tokens"));
 }
 
+absl::StatusOr<std::vector<int32_t>> EncodeText(std::string_view text, EncodeOptions options,
+                                                const RequestRules& rules, int64_t least) {
+  RETURN_IF_ERROR(ValidateTextSize(text.size(), rules, "text", least));
+  absl::StatusOr<std::vector<int32_t>> ids = rules.tokenizer->Encode(text, options);
+  return ids.ok()
+             ? std::move(ids)
+             : FieldError("text", absl::StrCat("cannot be tokenized: ", ids.status().message()));
+}
+
 absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const RequestRules& rules,
                                          const Arrival& arrival) {
   ASSIGN_OR_RETURN(Request out, Begin(in.request_id(), arrival));
@@ -266,8 +275,7 @@ absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const Re
       return FieldError("text", "must not be empty");
     }
     RETURN_IF_ERROR(ValidateText(in.text(), "text"));
-    RETURN_IF_ERROR(ValidateTextSize(in.text().size(), rules, "text"));
-    out.prompt = rules.tokenizer->Encode(in.text(), {.bos = true});
+    ASSIGN_OR_RETURN(out.prompt, EncodeText(in.text(), {.bos = true}, rules));
   } else {
     return FieldError("input", "one of text and tokenized is required");
   }

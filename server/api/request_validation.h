@@ -64,5 +64,8 @@ absl::Status ValidateText(std::string_view text, std::string_view field);
 // context at all, or has at most `least` bytes.
 absl::Status ValidateTextSize(size_t bytes, const RequestRules& rules, std::string_view field,
                               int64_t least = 0);
+// The ids of the field "text", valid UTF-8 of a size that ValidateTextSize lets pass.
+absl::StatusOr<std::vector<int32_t>> EncodeText(std::string_view text, EncodeOptions options,
+                                                const RequestRules& rules, int64_t least = 0);
 
 }  // namespace alcca

@@ -179,7 +179,7 @@ TEST(ChatTemplateTest, SpellsJsonAsPythonDoes) {
     ASSERT_TRUE(ids.ok()) << ids.status();
     const auto begin = std::find(ids->begin(), ids->end(), Model(kV3).PieceToId("[TOOL_RESULTS]"));
     const Ids expected =
-        Model(kV3).Encode("{\"content\": " + pair[1] + ", \"call_id\": \"abcdefgh1\"}");
+        Model(kV3).Encode("{\"content\": " + pair[1] + ", \"call_id\": \"abcdefgh1\"}").value();
     ASSERT_EQ(Ids(begin + 1, ids->end() - 1), expected) << line;
   }
   EXPECT_GE(cases, 600);
