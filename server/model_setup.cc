@@ -104,6 +104,7 @@ v1::GetModelInfoResponse ModelInfo(const ServerConfig& config, const ModelPlan& 
 RequestRules MakeRules(const ServerConfig& config, const ModelPlan& plan,
                        const Tokenizer* tokenizer) {
   return {.tokenizer = tokenizer,
+          .chat_template = plan.chat_template.get(),
           .chat_format = DetectChatFormat(*tokenizer),
           .vocab_size = static_cast<int32_t>(plan.folder.config.vocab_size),
           .max_context = plan.max_context,
@@ -143,6 +144,27 @@ absl::Status CheckServes(const ModelPlan& plan) {
                            "/config.json has 'sliding_window'; --attention-mode decides)"));
 }
 
+// Null: the built-in format.
+absl::StatusOr<std::unique_ptr<TemplatedChat>> ChooseChatTemplate(const std::string& choice,
+                                                                  const ModelFolder& folder) {
+  if (choice == "builtin") {
+    return nullptr;
+  }
+  ASSIGN_OR_RETURN(const ChatTemplateSource source, choice == "auto"
+                                                        ? LoadChatTemplates(folder.dir)
+                                                        : ReadChatTemplate(choice, folder.dir));
+  if (choice == "auto" && IsMistralChat(source, *folder.tokenizer)) {
+    return nullptr;
+  }
+  absl::StatusOr<TemplatedChat> chat = TemplatedChat::Make(source, *folder.tokenizer);
+  if (!chat.ok()) {
+    return absl::Status(chat.status().code(),
+                        absl::StrCat(chat.status().message(),
+                                     "; --chat-template builtin, or a file, goes without it"));
+  }
+  return std::make_unique<TemplatedChat>(*std::move(chat));
+}
+
 // Which files decide about text, and what they leave open.
 void LogText(const ModelPlan& plan) {
   const Tokenizer& tokenizer = *plan.folder.tokenizer;
@@ -150,7 +172,8 @@ void LogText(const ModelPlan& plan) {
   unread.erase(std::remove(unread.begin(), unread.end(), tokenizer.file_name()), unread.end());
   Log(LogLevel::kInfo, "text",
       {{"tokenizer", std::string(tokenizer.file_name())},
-       {"tokenizers_not_read", absl::StrJoin(unread, ", ")}});
+       {"tokenizers_not_read", absl::StrJoin(unread, ", ")},
+       {"chat_template", plan.chat_template == nullptr ? "builtin" : plan.chat_template->file()}});
   if (tokenizer.vocab_size() < plan.folder.config.vocab_size) {
     Log(LogLevel::kInfo, "token ids without text",
         {{"first", tokenizer.vocab_size()}, {"last", plan.folder.config.vocab_size - 1}});
@@ -187,7 +210,7 @@ absl::Status ChooseDevice(const ServerConfig& config, ModelPlan* plan) {
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config,
                                                      const ModelPlan& plan) {
-  const int64_t row_ids = plan.max_context + config.max_logit_bias + kMaxStopTokenIds +
+  const int64_t row_ids = plan.max_context + config.max_logit_bias + kMaxStopTokenIds + 1 +
                           static_cast<int64_t>(plan.folder.config.eos_token_ids.size());
   const BackendLimits limits{
       .batch_tokens = static_cast<int32_t>(config.max_batch_tokens),
@@ -233,6 +256,7 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
   ModelPlan plan;
   ASSIGN_OR_RETURN(const std::string dir, FindModelDir(config.model));
   ASSIGN_OR_RETURN(plan.folder, ModelFolder::Open(dir));
+  ASSIGN_OR_RETURN(plan.chat_template, ChooseChatTemplate(config.chat_template, plan.folder));
   LogText(plan);
   plan.attention = Resolve({&plan.folder.attention, &config.attention});
   RETURN_IF_ERROR(CheckServes(plan));
@@ -293,6 +317,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const ServerConfig& confi
   loaded->kv_pages = plan.options.kv_pages;
   loaded->tokenizer = std::move(plan.folder.tokenizer);
   loaded->serving.rules = MakeRules(config, plan, loaded->tokenizer.get());
+  loaded->chat_template = std::move(plan.chat_template);
   loaded->serving.model_info = ModelInfo(config, plan, *model, loaded->serving.rules);
   loaded->serving.max_num_seqs = static_cast<int32_t>(config.max_num_seqs);
   Log(LogLevel::kInfo, "model loaded",

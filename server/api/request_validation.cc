@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ctime>
 #include <random>
 
 #include "absl/strings/str_cat.h"
@@ -193,6 +194,13 @@ absl::Status AttentionFieldError(const absl::Status& status) {
   return FieldError(field, text.substr(colon + 2));
 }
 
+std::tm LocalTime() {
+  const std::time_t now = std::time(nullptr);
+  std::tm local = {};
+  localtime_r(&now, &local);
+  return local;
+}
+
 absl::StatusOr<Request> Begin(const std::string& id, const Arrival& arrival) {
   RETURN_IF_ERROR(ValidateText(id, "request_id"));
   RETURN_IF_ERROR(
@@ -313,12 +321,18 @@ absl::StatusOr<Request> ValidateChat(const v1::ChatRequest& in, const RequestRul
   RETURN_IF_ERROR(ValidateText(in.tools_json(), "tools_json"));
   RETURN_IF_ERROR(ValidateTextSize(in.tools_json().size(), rules, "tools_json"));
   absl::StatusOr<std::vector<int32_t>> prompt =
-      EncodeChat(*rules.tokenizer, rules.chat_format, messages, in.tools_json());
+      rules.chat_template != nullptr
+          ? rules.chat_template->Encode(*rules.tokenizer, messages, in.tools_json(), LocalTime())
+          : EncodeChat(*rules.tokenizer, rules.chat_format, messages, in.tools_json());
   if (!prompt.ok()) {
     return ChatFieldError(prompt.status());
   }
   out.prompt = *std::move(prompt);
   RETURN_IF_ERROR(SetSampling(in.sampling_params(), rules, "messages", &out));
+  if (rules.chat_template != nullptr && rules.chat_template->turn_end_id() >= 0 &&
+      !out.sampling.ignore_eos) {
+    out.sampling.stop_token_ids.push_back(rules.chat_template->turn_end_id());
+  }
   ASSIGN_OR_RETURN(out.attention, ValidateAttention(in.attention(), rules));
   return out;
 }

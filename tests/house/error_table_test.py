@@ -23,6 +23,7 @@ SOURCES = [
     "engine/engine.cc",
     "engine/scheduler.cc",
     "engine/text/chat_template.cc",
+    "engine/text/templated_chat.cc",
     "kernels/cpu/attention_state_cpu.cc",
 ]
 # Not a client's: the start, and contracts between our own layers that validation keeps.
@@ -36,8 +37,8 @@ INTERNAL = [
     "max_num_seqs is ",
     ", must be > 0",
 ]
-# Its rules are a conversation's, behind the row `messages[`.
-CHAT = "engine/text/chat_template.cc"
+# Their rules are a conversation's, behind the row `messages[`.
+CHAT = ("engine/text/chat_template.cc", "engine/text/templated_chat.cc")
 
 LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 MADE = re.compile(
@@ -89,7 +90,7 @@ def main(root: pathlib.Path) -> int:
         if not any(s == status and any(text in x for x in xs) for _, s, xs in made):
             problems.append(f"docs/operations.md: {status} `{text}` is nowhere in the code")
     for name, status, literals in made:
-        if name == CHAT and status == "INVALID_ARGUMENT":
+        if name in CHAT and status == "INVALID_ARGUMENT":
             continue
         if any(internal in x for x in literals for internal in INTERNAL):
             continue

@@ -58,6 +58,10 @@ def unigram(folder):
         {"decoder": {"type": "Fuse"}, "model": {"type": "Unigram"}}))
 
 
+def bad_template(folder):
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{% if %}"}))
+
+
 def misspelt(folder):
     (folder / "alcca.json").write_text('{"moode": "dense"}')
 
@@ -79,6 +83,7 @@ SPOILT = {
     "no tokenizer: there is none of tekken.json, tokenizer.model and tokenizer.json":
         without("tokenizer.model"),
     "model.type: only BPE is supported": unigram,
+    "tokenizer_config.json: line ": bad_template,
     "pieces, config.json 'vocab_size' is": config(vocab_size=100),
     "has neither model.safetensors nor model.safetensors.index.json": consolidated,
     ": shard is missing, but ": lost_shard,
