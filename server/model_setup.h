@@ -39,6 +39,7 @@ struct LoadedModel {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<TemplatedChat> chat_template;  // null: the built-in format
   std::unique_ptr<Engine> engine;
+  std::unique_ptr<CompilePool> constraints;  // before the engine in its end: it submits to it
   Serving serving;
   double load_seconds = 0;
   int64_t weight_bytes = 0;

@@ -21,6 +21,7 @@ class BpeText final : public TextStream {
 
   std::string Push(int32_t id) override;
   std::string Flush() override;
+  bool at_start() const { return at_start_; }
 
  private:
   // Moves what is decided from held_ to *out; with `all`, everything.

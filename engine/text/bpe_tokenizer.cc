@@ -127,6 +127,10 @@ absl::Status BpeTokenizer::AppendTextIds(std::string text, bool at_start, Scratc
   return absl::OkStatus();
 }
 
+bool BpeTokenizer::BeginsText(std::span<const int32_t> prompt_tail) const {
+  return BpeText(this, prompt_tail, /*skip_special=*/true).at_start();
+}
+
 std::unique_ptr<TextStream> BpeTokenizer::NewText(std::span<const int32_t> prompt_tail,
                                                   bool skip_special) const {
   return std::make_unique<BpeText>(this, prompt_tail, skip_special);

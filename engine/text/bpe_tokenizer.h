@@ -27,6 +27,7 @@ struct BpePiece {
   std::string spelling;  // as the file has it, valid UTF-8; empty: the vocabulary has no such id
   std::string text;      // bytes that it adds to a text
   bool control = false;
+  bool unknown = false;  // it stands for text that has no token
 };
 
 // What a vocabulary's file says.
@@ -61,6 +62,13 @@ class BpeTokenizer final : public Tokenizer {
   bool IsControl(int32_t id) const override { return PieceAt(id).control; }
   int32_t TextBytes(int32_t id) const override {
     return static_cast<int32_t>(PieceAt(id).text.size());
+  }
+  std::string TextOf(int32_t id) const override {
+    return PieceAt(id).unknown ? "" : PieceAt(id).text;
+  }
+  bool BeginsText(std::span<const int32_t> prompt_tail) const override;
+  bool LosesSpace(int32_t id) const override {
+    return parts_.drops_leading_space && PieceAt(id).text.starts_with(' ');
   }
 
   // An empty one for an id out of range.

@@ -138,6 +138,7 @@ class Builder {
         (piece.control || type == kUnknown || type == kUserDefined) && !token.empty();
     const std::optional<std::string> bytes = whole ? std::nullopt : BytesOfLetters(token);
     piece.text = piece.control ? "" : bytes.value_or(token);
+    piece.unknown = type == kUnknown;
     if (whole && token.size() <= kMaxAddedTokenBytes) {
       parts_.added.push_back(
           {.text = token, .id = id, .control = piece.control || type == kUnknown});

@@ -77,7 +77,7 @@ absl::Status AddSpecial(int64_t id, std::string name, BpeParts* parts) {
   if (name == "</s>") {
     parts->eos_id = static_cast<int32_t>(id);
   }
-  parts->pieces[id] = {name, "", true};
+  parts->pieces[id] = {name, "", true, false};
   parts->added.push_back(
       {.text = std::move(name), .id = static_cast<int32_t>(id), .control = true});
   return absl::OkStatus();
@@ -134,7 +134,7 @@ absl::Status AddVocabulary(const json& document, int64_t specials, BpeParts* par
                      kMaxTokenBytes, " bytes; the first 256 are the bytes themselves");
     }
     const auto id = static_cast<int32_t>(i + specials);
-    parts->pieces[id] = {Spelling(bytes), bytes, false};
+    parts->pieces[id] = {Spelling(bytes), bytes, false, false};
     tokens.emplace_back(std::move(bytes), id);
   }
   const size_t all = tokens.size();

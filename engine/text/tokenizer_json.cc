@@ -186,7 +186,7 @@ class Assembler {
       if (!parts_.pieces[id].spelling.empty()) {
         return Invalid("model.vocab: two tokens have the id ", id);
       }
-      parts_.pieces[id] = {piece, TextOf(piece), false};
+      parts_.pieces[id] = {piece, TextOf(piece), false, false};
     }
     for (const AddedToken& token : parts_.added) {
       BpePiece& piece = parts_.pieces[token.id];
@@ -241,6 +241,7 @@ class Assembler {
       BpePiece& piece = parts_.pieces[it->second];
       piece.control = false;
       piece.text = piece.spelling;
+      piece.unknown = true;
     }
     return options;
   }

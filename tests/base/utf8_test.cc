@@ -32,7 +32,7 @@ TEST(Utf8Test, AgreesWithTheDefinition) {
   }
   for (const std::string bad : {"\x80", "\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xF0\x8F\xBF\xBF",
                                 "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF", "\xC3x"}) {
-    EXPECT_EQ(Utf8CharLength(bad), 0) << testing::PrintToString(bad);
+    EXPECT_EQ(Utf8CharLength(bad), 0) << ::testing::PrintToString(bad);
     EXPECT_FALSE(IsValidUtf8("ab" + bad));
   }
   EXPECT_FALSE(IsValidUtf8("ab\xE2\x96"));

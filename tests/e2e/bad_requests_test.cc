@@ -165,9 +165,8 @@ const std::vector<Row>& Rows() {
       {"sparsity zero", [](G&, S&, A& a) { a.set_sparsity(0); }, kInvalid, "attention.sparsity"},
       {"tree distances zero", [](G&, S&, A& a) { a.set_tree_distances(0); }, kInvalid,
        "attention.tree_distances"},
-      {"regex", [](G&, S& s, A&) { s.set_regex("a*"); }, kUnimplemented, "constraint"},
-      {"choice", [](G&, S& s, A&) { s.mutable_choice()->add_choices("a"); }, kUnimplemented,
-       "constraint"},
+      {"regex", [](G&, S& s, A&) { s.set_regex("(a"); }, kInvalid, "sampling_params.regex"},
+      {"choice", [](G&, S& s, A&) { s.mutable_choice(); }, kInvalid, "sampling_params.choice"},
   };
   return rows;
 }

@@ -298,7 +298,7 @@ def expect_dry_run(binaries, folder):
     count = {g: sum(row["group"] == g for row in rows) for g in {row["group"] for row in rows}}
     assert count["decode"] == 7 and count["prefill"] == 6 and count["faiss"] == 1, count
     assert count["attention"] == 8 and count["serving"] == 3 and count["roof"] == 7, count
-    assert count["sampling"] == 5, count
+    assert count["sampling"] == 6, count
     assert sum(row["name"].startswith("greedy") for row in rows if row["group"] == "checks") == 12, rows
     assert all(row["value"] is not None and row["value"] >= 0 for row in rows), rows
     assert all(row["share"] > 0 for row in rows if row["group"] in ("decode", "prefill")), rows

@@ -161,7 +161,7 @@ MODES = [TREE, EXACT, MULTIPOLE, DENSE, WINDOW, TOPK]
 
 def bench(stack, mode, requests, concurrency, prompt, output):
     return stack.client("bench", "--requests", str(requests), "--concurrency", str(concurrency),
-                        "--input-len", str(prompt), "--output-len", str(output), "--warmup", "0", *mode)
+                        "--prefix-len", "64", "--input-len", str(prompt), "--output-len", str(output), "--warmup", "0", *mode)
 
 
 def served(stack, mode, requests, concurrency, prompt, output):

@@ -116,7 +116,7 @@ class Hardening(unittest.TestCase):
             self.assertFalse(FLAGS - words, entry["file"])
             self.assertFalse({"-fno-stack-protector", "-U_GLIBCXX_ASSERTIONS"} & words,
                              entry["file"])
-        self.assertGreater(checked, 50)
+        self.assertGreater(checked, 20)  # one compilation may be of several files
 
 
 if __name__ == "__main__":

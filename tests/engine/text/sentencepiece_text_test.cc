@@ -16,7 +16,7 @@ namespace {
 
 using Ids = std::vector<int32_t>;
 
-class SentencePieceTextTest : public testing::TestWithParam<const char*> {
+class SentencePieceTextTest : public ::testing::TestWithParam<const char*> {
  protected:
   SentencePieceTextTest() : tokenizer_(Load()) {}
 
@@ -77,7 +77,7 @@ TEST_P(SentencePieceTextTest, StreamIsDecodeInValidPieces) {
         ASSERT_LE(now.size() - text.size(), 3 * kReplacementCharacter.size());
       }
       text += stream->Flush();
-      ASSERT_EQ(text, tokenizer_.Decode(ids, skip_special)) << testing::PrintToString(ids);
+      ASSERT_EQ(text, tokenizer_.Decode(ids, skip_special)) << ::testing::PrintToString(ids);
       ASSERT_EQ(stream->Flush(), "");
     }
   }
@@ -106,9 +106,9 @@ TEST_P(SentencePieceTextTest, CompletionContinuesThePrompt) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, SentencePieceTextTest,
-                         testing::Values("v1", "v3", "tiny_bytes", "tiny_bytes_strip"));
+                         ::testing::Values("v1", "v3", "tiny_bytes", "tiny_bytes_strip"));
 
-class SentencePieceTextV3Test : public testing::Test {
+class SentencePieceTextV3Test : public ::testing::Test {
  protected:
   SentencePieceTextV3Test()
       : tokenizer_(*SentencePieceTokenizer::Load(std::string(ALCCA_TEST_DATA_DIR) +

@@ -66,7 +66,7 @@ TEST(SplitPattern, GivesUpAfterLinearlyManySteps) {
   MatchMemory memory;
   std::vector<TextRange> matches;
   for (const char* pattern : {"(a+)+b", R"(\s+$x)", "(a|aa)+$", R"((?:\s|a)*b)"}) {
-    const std::string text = std::string(100'000, 'a') + std::string(100'000, ' ') + "x";
+    const std::string text = std::string(20'000, 'a') + std::string(20'000, ' ') + "x";
     const absl::Status status =
         SplitPattern::Compile(pattern).value().FindAll(text, &memory, &matches);
     EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << pattern;
