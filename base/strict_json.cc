@@ -119,11 +119,11 @@ class DocumentSax : public nlohmann::json_sax<json> {
 }  // namespace
 
 absl::StatusOr<nlohmann::json> ParseStrictJson(std::string_view text, std::string_view name,
-                                               size_t max_values) {
+                                               size_t max_values, size_t max_bytes) {
   const std::string file(name);
-  if (text.size() > kMaxJsonBytes) {
+  if (text.size() > max_bytes) {
     return absl::InvalidArgumentError(
-        absl::StrCat(file, ": file of ", text.size(), " bytes, at most ", kMaxJsonBytes));
+        absl::StrCat(file, ": file of ", text.size(), " bytes, at most ", max_bytes));
   }
   const size_t nul = text.find('\0');  // The library takes a NUL for the end of the text.
   if (nul != std::string_view::npos) {

@@ -23,7 +23,8 @@ inline constexpr size_t kMaxJsonValues = 100'000;  // Bounds the memory of a doc
 
 // The document, which is an object. `name` is how errors call it.
 absl::StatusOr<nlohmann::json> ParseStrictJson(std::string_view text, std::string_view name,
-                                               size_t max_values = kMaxJsonValues);
+                                               size_t max_values = kMaxJsonValues,
+                                               size_t max_bytes = kMaxJsonBytes);
 
 // Reads typed values of one object and remembers the first error, so that a parser is a list of
 // calls and one look at status(). A failed call leaves *out as it was. null counts as absent.

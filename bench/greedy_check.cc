@@ -139,7 +139,8 @@ std::vector<std::vector<int32_t>> Prompts(const Tokenizer& tokenizer, const Args
   const std::string text = Must(ReadTextFile(args.text, uint64_t{64} << 20));
   std::vector<std::vector<int32_t>> prompts;
   for (const absl::string_view document : absl::StrSplit(text, "<|endoftext|>")) {
-    std::vector<int32_t> ids = tokenizer.Encode({document.data(), document.size()}, {.bos = true});
+    std::vector<int32_t> ids =
+        Must(tokenizer.Encode({document.data(), document.size()}, {.bos = true}));
     if (static_cast<int32_t>(ids.size()) >= args.prompt) {
       ids.resize(static_cast<size_t>(args.prompt));
       prompts.push_back(std::move(ids));

@@ -21,6 +21,7 @@ struct ServerConfig {
   // Model
   std::string model;              // folder; empty: the embedded models/afia-5m
   std::string served_model_name;  // empty: the folder's name
+  std::string chat_template = "auto";
   std::string device = "auto";
   std::string weight_dtype = "auto";
   int64_t device_memory_bytes = 0;

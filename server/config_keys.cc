@@ -51,6 +51,9 @@ std::vector<Key> MakeKeys() {
       {"model", "model", &C::model, "Hugging Face folder; empty: the embedded afia-5m"},
       {"model", "served_model_name", &C::served_model_name,
        "name in GetModelInfo; empty: the folder's"},
+      {"model", "chat_template", &C::chat_template,
+       "how Chat writes a conversation; auto: the model's template, or the built-in format of "
+       "Mistral's models; builtin; or a Jinja file"},
       {"model",
        "device",
        &C::device,

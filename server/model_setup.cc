@@ -11,7 +11,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/status_macros.h"
+#include "engine/text/load_tokenizer.h"
 #include "engine/text/vocabulary_bytes.h"
 #include "engine/warm_up.h"
 #include "kernels/make_backend.h"
@@ -114,6 +116,7 @@ RequestRules MakeRules(const ServerConfig& config, const ModelPlan& plan,
                        const Tokenizer* tokenizer) {
   return {
       .tokenizer = tokenizer,
+      .chat_template = plan.chat_template.get(),
       .chat_format = DetectChatFormat(*tokenizer),
       .vocab_size = static_cast<int32_t>(plan.folder.config.vocab_size),
       .max_context = plan.max_context,
@@ -156,6 +159,42 @@ absl::Status CheckServes(const ModelPlan& plan) {
                            "/config.json has 'sliding_window'; --attention-mode decides)"));
 }
 
+// Null: the built-in format.
+absl::StatusOr<std::unique_ptr<TemplatedChat>> ChooseChatTemplate(const std::string& choice,
+                                                                  const ModelFolder& folder) {
+  if (choice == "builtin") {
+    return nullptr;
+  }
+  ASSIGN_OR_RETURN(const ChatTemplateSource source, choice == "auto"
+                                                        ? LoadChatTemplates(folder.dir)
+                                                        : ReadChatTemplate(choice, folder.dir));
+  if (choice == "auto" && IsMistralChat(source, *folder.tokenizer)) {
+    return nullptr;
+  }
+  absl::StatusOr<TemplatedChat> chat = TemplatedChat::Make(source, *folder.tokenizer);
+  if (!chat.ok()) {
+    return absl::Status(chat.status().code(),
+                        absl::StrCat(chat.status().message(),
+                                     "; --chat-template builtin, or a file, goes without it"));
+  }
+  return std::make_unique<TemplatedChat>(*std::move(chat));
+}
+
+// Which files decide about text, and what they leave open.
+void LogText(const ModelPlan& plan) {
+  const Tokenizer& tokenizer = *plan.folder.tokenizer;
+  std::vector<std::string> unread = TokenizerFiles(plan.folder.dir);
+  unread.erase(std::remove(unread.begin(), unread.end(), tokenizer.file_name()), unread.end());
+  Log(LogLevel::kInfo, "text",
+      {{"tokenizer", std::string(tokenizer.file_name())},
+       {"tokenizers_not_read", absl::StrJoin(unread, ", ")},
+       {"chat_template", plan.chat_template == nullptr ? "builtin" : plan.chat_template->file()}});
+  if (tokenizer.vocab_size() < plan.folder.config.vocab_size) {
+    Log(LogLevel::kInfo, "token ids without text",
+        {{"first", tokenizer.vocab_size()}, {"last", plan.folder.config.vocab_size - 1}});
+  }
+}
+
 // Where the model will live, and what it may take there.
 absl::Status ChooseDevice(const ServerConfig& config, ModelPlan* plan) {
   plan->available_bytes = AvailableBytes();
@@ -186,7 +225,7 @@ absl::Status ChooseDevice(const ServerConfig& config, ModelPlan* plan) {
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config,
                                                      const ModelPlan& plan) {
-  const int64_t row_ids = plan.max_context + config.max_logit_bias + kMaxStopTokenIds +
+  const int64_t row_ids = plan.max_context + config.max_logit_bias + kMaxStopTokenIds + 1 +
                           static_cast<int64_t>(plan.folder.config.eos_token_ids.size());
   const BackendLimits limits{
       .batch_tokens = static_cast<int32_t>(config.max_batch_tokens),
@@ -252,6 +291,8 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
   ModelPlan plan;
   ASSIGN_OR_RETURN(const std::string dir, FindModelDir(config.model));
   ASSIGN_OR_RETURN(plan.folder, ModelFolder::Open(dir));
+  ASSIGN_OR_RETURN(plan.chat_template, ChooseChatTemplate(config.chat_template, plan.folder));
+  LogText(plan);
   plan.attention = Resolve({&plan.folder.attention, &config.attention});
   RETURN_IF_ERROR(CheckServes(plan));
 
@@ -311,6 +352,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const ServerConfig& confi
   loaded->kv_pages = plan.options.kv_pages;
   loaded->tokenizer = std::move(plan.folder.tokenizer);
   loaded->serving.rules = MakeRules(config, plan, loaded->tokenizer.get());
+  loaded->chat_template = std::move(plan.chat_template);
   loaded->serving.model_info = ModelInfo(config, plan, *model, loaded->serving.rules);
   loaded->serving.max_num_seqs = static_cast<int32_t>(config.max_num_seqs);
   Log(LogLevel::kInfo, "model loaded",

@@ -12,6 +12,7 @@
 #include "engine/model/memory_plan.h"
 #include "engine/model/model_folder.h"
 #include "engine/model/model_options.h"
+#include "engine/text/templated_chat.h"
 #include "engine/text/tokenizer.h"
 #include "server/api/intake.h"
 #include "server/config.h"
@@ -24,6 +25,7 @@ absl::StatusOr<std::string> FindModelDir(const std::string& configured);
 // A checkpoint that has passed every check, and how it will be loaded.
 struct ModelPlan {
   ModelFolder folder;
+  std::unique_ptr<TemplatedChat> chat_template;  // null: the built-in format
   AttentionParams attention;  // of requests that do not say: configuration > alcca.json > built in
   ModelOptions options;
   ModelFootprint footprint;
@@ -35,6 +37,7 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config);
 
 struct LoadedModel {
   std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<TemplatedChat> chat_template;  // null: the built-in format
   std::unique_ptr<Engine> engine;
   std::unique_ptr<CompilePool> constraints;  // before the engine in its end: it submits to it
   Serving serving;

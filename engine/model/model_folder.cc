@@ -22,14 +22,8 @@ absl::StatusOr<ModelFolder> ReadJson(const std::string& dir) {
 }
 
 absl::Status OpenTokenizer(ModelFolder* folder) {
-  ASSIGN_OR_RETURN(folder->tokenizer, LoadTokenizer(folder->dir));
-  const Tokenizer& tokenizer = *folder->tokenizer;
-  return tokenizer.vocab_size() <= folder->config.vocab_size
-             ? absl::OkStatus()
-             : absl::InvalidArgumentError(
-                   absl::StrCat(folder->dir, "/", std::string(tokenizer.file_name()), " has ",
-                                tokenizer.vocab_size(), " pieces, config.json 'vocab_size' is ",
-                                folder->config.vocab_size));
+  ASSIGN_OR_RETURN(folder->tokenizer, LoadTokenizer(folder->dir, folder->config.vocab_size));
+  return absl::OkStatus();
 }
 
 absl::Status OpenCheckpoint(ModelFolder* folder) {

@@ -356,6 +356,9 @@ class ChatEncoder {
   }
 
   absl::StatusOr<std::vector<int32_t>> Finish() && {
+    if (!refusal_.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat("messages: cannot be tokenized: ", refusal_));
+    }
     if (missing_.empty()) {
       return std::move(ids_);
     }
@@ -372,14 +375,19 @@ class ChatEncoder {
   }
   void Control(std::string_view piece) { Id(tokenizer_.PieceToId(piece), piece); }
   void Text(std::string_view text) {
-    const std::vector<int32_t> ids = tokenizer_.Encode(text);
-    ids_.insert(ids_.end(), ids.begin(), ids.end());
+    const absl::StatusOr<std::vector<int32_t>> ids = tokenizer_.Encode(text);
+    if (!ids.ok()) {
+      refusal_ = std::string(ids.status().message());
+      return;
+    }
+    ids_.insert(ids_.end(), ids->begin(), ids->end());
   }
 
   const Tokenizer& tokenizer_;
   const ChatFormat format_;
   std::vector<int32_t> ids_;
   std::string missing_;
+  std::string refusal_;  // the tokenizer's, of a text
 };
 
 }  // namespace

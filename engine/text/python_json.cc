@@ -28,21 +28,6 @@ void AppendQuoted(std::string_view s, std::string* out) {
   *out += '"';
 }
 
-// As Python's repr: the shortest digits, with an exponent below 1e-4 and from 1e16 on.
-std::string PythonFloat(double value) {
-  char digits[64];  // The fixed form has at most 24 characters in this range.
-  const double size = std::abs(value);
-  const bool fixed = size == 0 || (size >= 1e-4 && size < 1e16);
-  const auto end = std::to_chars(digits, digits + sizeof(digits), value,
-                                 fixed ? std::chars_format::fixed : std::chars_format::scientific)
-                       .ptr;
-  std::string out(digits, end);
-  if (fixed && out.find('.') == std::string::npos) {
-    out += ".0";
-  }
-  return out;
-}
-
 // Streams the parser's events to the output: no tree, so memory stays near that of the text. It
 // refuses what Python would read but no sane client sends: repeated keys, and nesting so deep that
 // recursive readers fail.
@@ -158,6 +143,20 @@ class PythonJsonWriter : public nlohmann::json_sax<nlohmann::ordered_json> {
 std::string Quoted(std::string_view s) {
   std::string out;
   AppendQuoted(s, &out);
+  return out;
+}
+
+std::string PythonFloat(double value) {
+  char digits[64];  // The fixed form has at most 24 characters in this range.
+  const double size = std::abs(value);
+  const bool fixed = size == 0 || (size >= 1e-4 && size < 1e16);
+  const auto end = std::to_chars(digits, digits + sizeof(digits), value,
+                                 fixed ? std::chars_format::fixed : std::chars_format::scientific)
+                       .ptr;
+  std::string out(digits, end);
+  if (fixed && out.find('.') == std::string::npos) {
+    out += ".0";
+  }
   return out;
 }
 

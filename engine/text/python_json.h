@@ -29,6 +29,9 @@ enum class JsonVerdict { kOk, kNotJson, kRefused };
 JsonVerdict ToPythonJson(std::string_view text, size_t max_members, PythonJson* json,
                          std::string* refusal);
 
+// As Python's repr: the shortest digits, with an exponent below 1e-4 and from 1e16 on.
+std::string PythonFloat(double value);
+
 // A JSON string literal, quotes included.
 std::string Quoted(std::string_view text);
 

@@ -251,10 +251,7 @@ absl::Status SentencePieceModel::AddPiece(std::string_view message) {
     return PieceError(id, "has unknown type ", type);
   }
   piece.type = static_cast<PieceType>(type);
-  piece.offset = static_cast<uint32_t>(text_.size());
-  piece.bytes = static_cast<uint16_t>(text.size());
-  text_.insert(text_.end(), text.begin(), text.end());
-  pieces_.push_back(piece);
+  AppendPiece(text, piece);
   return absl::OkStatus();
 }
 
@@ -319,8 +316,7 @@ absl::Status SentencePieceModel::CheckPieces(const ModelSpec& spec) {
   if (std::find(byte_ids_.begin(), byte_ids_.end(), -1) != byte_ids_.end()) {
     return BadModel("byte_fallback without all 256 BYTE pieces");
   }
-  std::sort(user_defined_.begin(), user_defined_.end(),
-            [this](int32_t a, int32_t b) { return IdToPiece(a) < IdToPiece(b); });
+  SortUserDefined();
   return absl::OkStatus();
 }
 

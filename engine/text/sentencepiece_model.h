@@ -22,6 +22,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/text/added_tokens.h"
 
 namespace alcca {
 
@@ -37,6 +38,11 @@ class SentencePieceModel {
   // `name` stands for the file in error messages.
   static absl::StatusOr<SentencePieceModel> FromBytes(std::string_view bytes,
                                                       std::string_view name);
+
+  // Adds tokens that stand in other files, above the pieces of this one: control pieces, and others
+  // as user-defined ones. Ids from `max_vocab` on, and those that the model has, are left out; an id
+  // between that nobody named becomes a control piece. INVALID_ARGUMENT: the ids are too far apart.
+  absl::Status AddTokens(std::vector<AddedToken> tokens, int64_t max_vocab);
 
   SentencePieceModel(SentencePieceModel&&) = default;
   SentencePieceModel& operator=(SentencePieceModel&&) = default;
@@ -115,6 +121,8 @@ class SentencePieceModel {
 
   absl::Status Build(std::string_view bytes);
   absl::Status AddPiece(std::string_view message);
+  void AppendPiece(std::string_view text, Piece piece);
+  void SortUserDefined();
   absl::Status CheckPieces(const ModelSpec& spec);
   absl::Status FindSpecial(const ModelSpec& spec);
   absl::Status IndexPieces();

@@ -215,9 +215,43 @@ absl::StatusOr<SentencePieceTokenizer> SentencePieceTokenizer::FromBytes(std::st
   return SentencePieceTokenizer(std::move(model));
 }
 
-void SentencePieceTokenizer::AppendIds(std::string_view text, std::vector<int32_t>* ids) const {
+SentencePieceTokenizer::SentencePieceTokenizer(SentencePieceModel model)
+    : model_(std::move(model)) {
+  std::vector<AddedToken> pieces;
+  for (int32_t id = 0; id < model_.vocab_size(); ++id) {
+    if (model_.IsControl(id)) {
+      pieces.push_back({.text = std::string(model_.IdToPiece(id)), .id = id, .control = true});
+    }
+  }
+  control_pieces_ = AddedTokens(std::move(pieces));
+}
+
+void SentencePieceTokenizer::AppendTextIds(std::string_view text, std::vector<int32_t>* ids) const {
   const std::string normalized = Normalize(text);
   Merger(model_, normalized).Run(ids);
+}
+
+absl::Status SentencePieceTokenizer::AppendIds(std::span<const TextRun> runs,
+                                               std::vector<int32_t>* ids) const {
+  if (runs.size() == 1 && !runs[0].trusted) {
+    AppendTextIds(runs[0].text, ids);
+    return absl::OkStatus();
+  }
+  std::string text;
+  TrustedBytes trusted;
+  for (const TextRun& run : runs) {
+    text += run.text;
+    trusted.Append(run.text.size(), run.trusted);
+  }
+  for (const AddedTokens::Part& part : control_pieces_.Cut(text, trusted)) {
+    if (part.id >= 0) {
+      ids->push_back(part.id);
+    } else {
+      AppendTextIds(
+          std::string_view(text).substr(part.range.begin, part.range.end - part.range.begin), ids);
+    }
+  }
+  return absl::OkStatus();
 }
 
 std::unique_ptr<TextStream> SentencePieceTokenizer::NewText(std::span<const int32_t> prompt_tail,

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/text/added_tokens.h"
 #include "engine/text/sentencepiece_model.h"
 #include "engine/text/tokenizer.h"
 
@@ -20,7 +21,7 @@ namespace alcca {
 // is four ordinary characters.
 class SentencePieceTokenizer final : public Tokenizer {
  public:
-  explicit SentencePieceTokenizer(SentencePieceModel model) : model_(std::move(model)) {}
+  explicit SentencePieceTokenizer(SentencePieceModel model);
   // The rules and codes are SentencePieceModel's. Load adds those of ReadTextFile.
   static absl::StatusOr<SentencePieceTokenizer> Load(const std::string& path);
   static absl::StatusOr<SentencePieceTokenizer> FromBytes(std::string_view bytes,
@@ -46,10 +47,12 @@ class SentencePieceTokenizer final : public Tokenizer {
  private:
   class Merger;
 
-  void AppendIds(std::string_view text, std::vector<int32_t>* ids) const override;
+  absl::Status AppendIds(std::span<const TextRun> runs, std::vector<int32_t>* ids) const override;
+  void AppendTextIds(std::string_view text, std::vector<int32_t>* ids) const;
   std::string Normalize(std::string_view text) const;
 
   SentencePieceModel model_;
+  AddedTokens control_pieces_;
 };
 
 }  // namespace alcca

@@ -1,16 +1,26 @@
 #include "engine/text/tokenizer.h"
 
+#include "base/status_macros.h"
+
 namespace alcca {
 
-std::vector<int32_t> Tokenizer::Encode(std::string_view text, EncodeOptions options) const {
+absl::StatusOr<std::vector<int32_t>> Tokenizer::Encode(std::string_view text,
+                                                       EncodeOptions options) const {
   std::vector<int32_t> ids;
   if (options.bos && bos_id() >= 0) {
     ids.push_back(bos_id());
   }
-  AppendIds(text, &ids);
+  const TextRun run{text};
+  RETURN_IF_ERROR(AppendIds({&run, 1}, &ids));
   if (options.eos && eos_id() >= 0) {
     ids.push_back(eos_id());
   }
+  return ids;
+}
+
+absl::StatusOr<std::vector<int32_t>> Tokenizer::Encode(std::span<const TextRun> runs) const {
+  std::vector<int32_t> ids;
+  RETURN_IF_ERROR(AppendIds(runs, &ids));
   return ids;
 }
 

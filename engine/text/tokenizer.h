@@ -1,7 +1,7 @@
 #pragma once
 
 // Text to token ids and back, whatever the vocabulary was made with. Made by LoadTokenizer
-// (load_tokenizer.h); the one implementation is SentencePieceTokenizer.
+// (load_tokenizer.h), as a SentencePieceTokenizer or a BpeTokenizer.
 
 #include <cstdint>
 #include <memory>
@@ -10,7 +10,17 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
 namespace alcca {
+
+// A part of a text, and whether its author may write control tokens by their names: a chat template
+// may, a client never.
+struct TextRun {
+  std::string_view text;
+  bool trusted = false;
+};
 
 struct EncodeOptions {
   bool bos = false;  // Begin with bos_id, if the vocabulary has one.
@@ -24,7 +34,8 @@ class TextStream {
   virtual ~TextStream() = default;
   // The text that became certain by this id; often empty.
   virtual std::string Push(int32_t id) = 0;
-  // The end: bytes still held become U+FFFD, one each. Push may go on afterwards.
+  // The end: bytes still held become U+FFFD, one each or one for all, as the vocabulary's library
+  // does. Push may go on afterwards.
   virtual std::string Flush() = 0;
 };
 
@@ -35,7 +46,12 @@ class Tokenizer {
 
   // The ids of `text`, in O(n log n). Callers pass valid UTF-8; each byte that is not part of a
   // valid character is read as U+FFFD. No text ever gives a control piece by its name.
-  std::vector<int32_t> Encode(std::string_view text, EncodeOptions options = {}) const;
+  // RESOURCE_EXHAUSTED: the vocabulary's regular expressions take too many steps for this text.
+  absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text,
+                                              EncodeOptions options = {}) const;
+  // The same of a text that several wrote: control pieces are found by their names in trusted bytes
+  // alone, and what lies between them is encoded whole, whoever wrote it.
+  absl::StatusOr<std::vector<int32_t>> Encode(std::span<const TextRun> runs) const;
 
   // The text of `ids`: the parts of NewText({}, skip_special), one after the other.
   std::string Decode(std::span<const int32_t> ids, bool skip_special = true) const;
@@ -54,8 +70,9 @@ class Tokenizer {
   virtual std::string_view file_name() const = 0;
   virtual int32_t vocab_size() const = 0;
   virtual int32_t longest_piece() const = 0;  // bytes
-  virtual int32_t bos_id() const = 0;         // -1: the vocabulary has none.
-  virtual int32_t eos_id() const = 0;         // -1: the vocabulary has none.
+  // -1: the vocabulary has none, or begins no text with it.
+  virtual int32_t bos_id() const = 0;
+  virtual int32_t eos_id() const = 0;  // -1: the vocabulary has none.
 
   // -1 if there is no such piece. Finds control pieces too: never call it with a client's text.
   virtual int32_t PieceToId(std::string_view piece) const = 0;
@@ -75,7 +92,8 @@ class Tokenizer {
   virtual bool LosesSpace(int32_t id) const = 0;
 
  private:
-  virtual void AppendIds(std::string_view text, std::vector<int32_t>* ids) const = 0;
+  virtual absl::Status AppendIds(std::span<const TextRun> runs,
+                                 std::vector<int32_t>* ids) const = 0;
 };
 
 }  // namespace alcca

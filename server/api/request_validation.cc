@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ctime>
 #include <random>
 
 #include "absl/strings/str_cat.h"
@@ -237,6 +238,13 @@ absl::Status AttentionFieldError(const absl::Status& status) {
   return FieldError(field, text.substr(colon + 2));
 }
 
+std::tm LocalTime() {
+  const std::time_t now = std::time(nullptr);
+  std::tm local = {};
+  localtime_r(&now, &local);
+  return local;
+}
+
 // What Generate and Chat have in common beside sampling and attention.
 template <typename Message>
 absl::StatusOr<Request> Begin(const Message& in, const Arrival& arrival) {
@@ -303,6 +311,15 @@ absl::Status ValidateTextSize(size_t bytes, const RequestRules& rules, std::stri
                                               rules.max_context, " tokens"));
 }
 
+absl::StatusOr<std::vector<int32_t>> EncodeText(std::string_view text, EncodeOptions options,
+                                                const RequestRules& rules, int64_t least) {
+  RETURN_IF_ERROR(ValidateTextSize(text.size(), rules, "text", least));
+  absl::StatusOr<std::vector<int32_t>> ids = rules.tokenizer->Encode(text, options);
+  return ids.ok()
+             ? std::move(ids)
+             : FieldError("text", absl::StrCat("cannot be tokenized: ", ids.status().message()));
+}
+
 absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const RequestRules& rules,
                                          const Arrival& arrival) {
   ASSIGN_OR_RETURN(Request out, Begin(in, arrival));
@@ -317,8 +334,7 @@ absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const Re
       return FieldError("text", "must not be empty");
     }
     RETURN_IF_ERROR(ValidateText(in.text(), "text"));
-    RETURN_IF_ERROR(ValidateTextSize(in.text().size(), rules, "text"));
-    out.prompt = rules.tokenizer->Encode(in.text(), {.bos = true});
+    ASSIGN_OR_RETURN(out.prompt, EncodeText(in.text(), {.bos = true}, rules));
   } else {
     return FieldError("input", "one of text and tokenized is required");
   }
@@ -356,12 +372,18 @@ absl::StatusOr<Request> ValidateChat(const v1::ChatRequest& in, const RequestRul
   RETURN_IF_ERROR(ValidateText(in.tools_json(), "tools_json"));
   RETURN_IF_ERROR(ValidateTextSize(in.tools_json().size(), rules, "tools_json"));
   absl::StatusOr<std::vector<int32_t>> prompt =
-      EncodeChat(*rules.tokenizer, rules.chat_format, messages, in.tools_json());
+      rules.chat_template != nullptr
+          ? rules.chat_template->Encode(*rules.tokenizer, messages, in.tools_json(), LocalTime())
+          : EncodeChat(*rules.tokenizer, rules.chat_format, messages, in.tools_json());
   if (!prompt.ok()) {
     return ChatFieldError(prompt.status());
   }
   out.prompt = *std::move(prompt);
   RETURN_IF_ERROR(SetSampling(in.sampling_params(), rules, "messages", &out));
+  if (rules.chat_template != nullptr && rules.chat_template->turn_end_id() >= 0 &&
+      !out.sampling.ignore_eos) {
+    out.sampling.stop_token_ids.push_back(rules.chat_template->turn_end_id());
+  }
   ASSIGN_OR_RETURN(out.attention, ValidateAttention(in.attention(), rules));
   return out;
 }

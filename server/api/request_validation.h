@@ -15,12 +15,13 @@
 #include "engine/model/model_config.h"
 #include "engine/request.h"
 #include "engine/text/chat_template.h"
+#include "engine/text/templated_chat.h"
 #include "engine/text/tokenizer.h"
 
 namespace alcca {
 
 // Of a request; fixed, and named in docs/configure.md.
-inline constexpr int32_t kMaxStopTokenIds = 256;
+inline constexpr int32_t kMaxStopTokenIds = 256;  // of the client; a chat template adds one
 inline constexpr size_t kMaxRequestIdBytes = 256;
 inline constexpr size_t kMaxCacheSaltBytes = 256;
 
@@ -29,6 +30,7 @@ inline constexpr int64_t kTokenizeBytes = 1 << 20;  // that Tokenize takes whate
 // The defaults for requests, and the limits of what a request may ask for.
 struct RequestRules {
   const Tokenizer* tokenizer = nullptr;
+  const TemplatedChat* chat_template = nullptr;  // null: the built-in chat_format
   ChatFormat chat_format = ChatFormat::kMistralV3;
   int32_t vocab_size = 0;          // of the model
   int32_t max_context = 0;         // prompt + output
@@ -66,5 +68,8 @@ absl::Status ValidateText(std::string_view text, std::string_view field);
 // context at all, or has at most `least` bytes.
 absl::Status ValidateTextSize(size_t bytes, const RequestRules& rules, std::string_view field,
                               int64_t least = 0);
+// The ids of the field "text", valid UTF-8 of a size that ValidateTextSize lets pass.
+absl::StatusOr<std::vector<int32_t>> EncodeText(std::string_view text, EncodeOptions options,
+                                                const RequestRules& rules, int64_t least = 0);
 
 }  // namespace alcca

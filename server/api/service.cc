@@ -95,16 +95,15 @@ grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext
                                                      v1::TokenizeResponse* response) {
   auto* reactor = context->DefaultReactor();
   if (const Serving* serving = ServingOr(reactor)) {
-    const absl::Status fits =
-        ValidateTextSize(request->text().size(), serving->rules, "text", kTokenizeBytes);
-    if (fits.ok()) {
-      const Tokenizer& tokenizer = *serving->rules.tokenizer;
-      for (const int32_t id : tokenizer.Encode(request->text(), {.bos = request->add_bos()})) {
+    const absl::StatusOr<std::vector<int32_t>> ids =
+        EncodeText(request->text(), {.bos = request->add_bos()}, serving->rules, kTokenizeBytes);
+    if (ids.ok()) {
+      for (const int32_t id : *ids) {
         response->add_token_ids(id);
-        response->add_pieces(std::string(tokenizer.IdToPiece(id)));
+        response->add_pieces(std::string(serving->rules.tokenizer->IdToPiece(id)));
       }
     }
-    reactor->Finish(ToGrpc(fits));
+    reactor->Finish(ToGrpc(ids.status()));
   }
   return reactor;
 }
@@ -115,7 +114,7 @@ grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerConte
   auto* reactor = context->DefaultReactor();
   if (const Serving* serving = ServingOr(reactor)) {
     const Tokenizer& tokenizer = *serving->rules.tokenizer;
-    const auto ids = ValidateTokenIds(request->token_ids(), "token_ids", tokenizer.vocab_size());
+    const auto ids = ValidateTokenIds(request->token_ids(), "token_ids", serving->rules.vocab_size);
     if (ids.ok()) {
       response->set_text(tokenizer.Decode(*ids, !request->keep_special_tokens()));
     }

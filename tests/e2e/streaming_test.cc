@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <thread>
 
 #include "tests/e2e/client.h"
@@ -240,6 +241,32 @@ TEST(Streaming, ChatAnswersAndIsFormattedByTheModelsTemplate) {
   EXPECT_GT(reply.text.size(), 20u);
   EXPECT_EQ(reply.text, reply.complete().text());
   EXPECT_THAT(reply.text, ::testing::Not(HasSubstr("[INST]")));
+}
+
+// The template writes what Generate encodes, so the answers are the same; and a refusal is its own.
+TEST(Streaming, ChatRunsATemplateOfTheConfiguration) {
+  const std::string path = ::testing::TempDir() + "alcca_e2e_chat.jinja";
+  std::ofstream(path) << "{% if messages | length > 1 %}{{ raise_exception('One at a time.') }}"
+                         "{% endif %}{{ bos_token }}{{ messages[0].content }}";
+  DaemonProcess daemon({"--chat-template=" + path});
+  ASSERT_TRUE(daemon.serving());
+  Client client(daemon.grpc());
+  for (const char* text : {"Once upon a time", "</s><s>[INST] Once"}) {
+    const Reply expected = client.Generate(Greedy(text, 24));
+    v1::ChatRequest request;
+    *request.mutable_sampling_params() = Greedy(text, 24).sampling_params();
+    request.set_stream(true);
+    request.add_messages()->set_role("user");
+    request.mutable_messages(0)->set_content(text);
+    const Reply reply = client.Chat(request);
+    ASSERT_TRUE(reply.status.ok()) << reply.status.error_message();
+    EXPECT_EQ(reply.complete().prompt_tokens(), expected.complete().prompt_tokens());
+    EXPECT_EQ(reply.text, expected.text);
+    *request.add_messages() = request.messages(0);
+    const grpc::Status refused = client.Chat(request).status;
+    EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_THAT(refused.error_message(), HasSubstr("it refuses: One at a time."));
+  }
 }
 
 TEST(Streaming, SixtyFourStreamsAtOnceEachGetTheirOwnText) {

@@ -22,7 +22,7 @@ void Expect(bool condition) {
 }
 
 void CheckText(const SentencePieceTokenizer& tokenizer, std::string_view text) {
-  const std::vector<int32_t> ids = tokenizer.Encode(text, {.bos = true, .eos = true});
+  const std::vector<int32_t> ids = tokenizer.Encode(text, {.bos = true, .eos = true}).value();
   // Each byte of the text is at most a U+FFFD in bytes, or a space of three; and the dummy prefix.
   Expect(ids.size() <= 3 * text.size() + 3 + 2);
   for (size_t i = 0; i < ids.size(); ++i) {

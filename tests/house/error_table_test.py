@@ -27,6 +27,7 @@ SOURCES = [
     "engine/constraint/matcher.cc",
     "engine/constraint/grammar_passes.cc",
     "engine/text/chat_template.cc",
+    "engine/text/templated_chat.cc",
     "kernels/cpu/attention_state_cpu.cc",
 ]
 # Not a client's: the start, and contracts between our own layers that validation keeps.
@@ -45,8 +46,8 @@ INTERNAL = [
     "the text has ended",
     "not wanted any more",
 ]
-# Its rules are a conversation's, behind the row `messages[`.
-CHAT = "engine/text/chat_template.cc"
+# Their rules are a conversation's, behind the row `messages[`.
+CHAT = ("engine/text/chat_template.cc", "engine/text/templated_chat.cc")
 
 LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 MADE = re.compile(
@@ -98,7 +99,7 @@ def main(root: pathlib.Path) -> int:
         if not any(s == status and any(text in x for x in xs) for _, s, xs in made):
             problems.append(f"docs/operations.md: {status} `{text}` is nowhere in the code")
     for name, status, literals in made:
-        if name == CHAT and status == "INVALID_ARGUMENT":
+        if name in CHAT and status == "INVALID_ARGUMENT":
             continue
         if any(internal in x for x in literals for internal in INTERNAL):
             continue

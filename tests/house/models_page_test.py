@@ -52,6 +52,16 @@ def lost_shard(folder):
         json.dumps({"weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}}))
 
 
+def unigram(folder):
+    (folder / "tokenizer.model").unlink()
+    (folder / "tokenizer.json").write_text(json.dumps(
+        {"decoder": {"type": "Fuse"}, "model": {"type": "Unigram"}}))
+
+
+def bad_template(folder):
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{% if %}"}))
+
+
 def misspelt(folder):
     (folder / "alcca.json").write_text('{"moode": "dense"}')
 
@@ -70,7 +80,10 @@ SPOILT = {
         quantization_config={"quant_method": "awq"}),
     "expected F32, F16 or BF16": header(
         lambda tensors: tensors | {EMBEDDING: tensors[EMBEDDING] | {"dtype": "I16"}}),
-    "tokenizer.model: no such file": without("tokenizer.model"),
+    "no tokenizer: there is none of tekken.json, tokenizer.model and tokenizer.json":
+        without("tokenizer.model"),
+    "model.type: only BPE is supported": unigram,
+    "tokenizer_config.json: line ": bad_template,
     "pieces, config.json 'vocab_size' is": config(vocab_size=100),
     "has neither model.safetensors nor model.safetensors.index.json": consolidated,
     ": shard is missing, but ": lost_shard,

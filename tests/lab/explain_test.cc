@@ -52,7 +52,7 @@ class ExplainTest : public ::testing::Test {
  protected:
   void SetUp() override {
     lab_ = Load(128);
-    prompt_ = lab_.tokenizer->Encode(kText, {.bos = true});
+    prompt_ = lab_.tokenizer->Encode(kText, {.bos = true}).value();
   }
   Explanation Make(const AttentionParams& params, const ExplainOptions& options = {}) {
     auto e = Explain(&lab_, prompt_, params, options);

@@ -196,6 +196,7 @@ AttentionSettings EveryAttentionKey() {
 TEST(Config, PrintConfigReadsBackEveryField) {
   const ServerConfig config = {.model = "/a\nb\tc\r\x01 # : \xC3\xA9",
                                .served_model_name = "true",
+                               .chat_template = "/t.jinja",
                                .device = "cpu",
                                .weight_dtype = "int8",
                                .device_memory_bytes = 4,

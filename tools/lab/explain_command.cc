@@ -52,7 +52,7 @@ absl::Status RunExplain(const ExplainFlags& options) {
                                                 .logit_rows = 1,
                                                 .kv_tokens = options.explain.max_tokens}));
   ASSIGN_OR_RETURN(const AttentionParams params, ResolveAttention(lab, options.attention));
-  const auto prompt = lab.tokenizer->Encode(options.prompt, {.bos = true});
+  ASSIGN_OR_RETURN(const auto prompt, lab.tokenizer->Encode(options.prompt, {.bos = true}));
   ASSIGN_OR_RETURN(const Explanation e, Explain(&lab, prompt, params, options.explain));
   const std::string json = ExplanationJson(e);
   if (!options.json.empty()) {

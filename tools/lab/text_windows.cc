@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/status_macros.h"
 #include "base/utf8.h"
 
 namespace alcca::lab {
@@ -18,7 +19,7 @@ absl::StatusOr<TextWindows> CutText(const Tokenizer& tokenizer, const std::strin
   for (const auto& part : absl::StrSplit(text, separator)) {
     const std::string document(absl::StripAsciiWhitespace(part));
     if (!document.empty()) {
-      const auto more = tokenizer.Encode(document, {.bos = true, .eos = true});
+      ASSIGN_OR_RETURN(const auto more, tokenizer.Encode(document, {.bos = true, .eos = true}));
       ids.insert(ids.end(), more.begin(), more.end());
     }
   }

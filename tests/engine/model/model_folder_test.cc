@@ -34,7 +34,7 @@ TEST(ModelFolderTest, FilesThatContradictEachOtherAreNamed) {
   TempDir dir;
   WriteTinyCheckpoint(dir.path(), TinyModelConfig());
   ExpectError(ModelFolder::Open(dir.path()).status(), absl::StatusCode::kNotFound,
-              {"/tokenizer.model"});
+              {": no tokenizer: there is none of tekken.json, tokenizer.model and tokenizer.json"});
   std::filesystem::copy_file(kTokenizer, dir.File("tokenizer.model"));
   ExpectError(ModelFolder::Open(dir.path()).status(), absl::StatusCode::kInvalidArgument,
               {"/tokenizer.model has ", " pieces, config.json 'vocab_size' is 512"});

@@ -180,7 +180,7 @@ TEST(ChatTemplateTest, SpellsJsonAsPythonDoes) {
     const auto begin =
         std::find(ids->begin(), ids->end(), TokenizerOf(kV3).PieceToId("[TOOL_RESULTS]"));
     const Ids expected =
-        TokenizerOf(kV3).Encode("{\"content\": " + pair[1] + ", \"call_id\": \"abcdefgh1\"}");
+        TokenizerOf(kV3).Encode("{\"content\": " + pair[1] + ", \"call_id\": \"abcdefgh1\"}").value();
     ASSERT_EQ(Ids(begin + 1, ids->end() - 1), expected) << line;
   }
   EXPECT_GE(cases, 600);

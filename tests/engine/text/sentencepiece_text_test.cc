@@ -88,7 +88,7 @@ TEST_P(SentencePieceTextTest, CompletionContinuesThePrompt) {
   const std::string text =
       "  The quick\n brown \u2581fox \U0001F600\U0001F468\u200d\u00e9, "
       "\u65e5\u672c\u8a9e  jumps. ";
-  const Ids ids = tokenizer_.Encode(text);
+  const Ids ids = tokenizer_.Encode(text).value();
   const std::string whole = tokenizer_.Decode(ids);
   for (size_t cut = 1; cut <= ids.size(); ++cut) {
     const auto before = tokenizer_.NewText({}, true);

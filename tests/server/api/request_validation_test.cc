@@ -109,7 +109,7 @@ TEST_F(Validation, ARequestIsWholeWhenItIsValid) {
 TEST_F(Validation, DefaultsAreTheModelsThenOurs) {
   Request request = Valid();
   EXPECT_EQ(request.prompt[0], 1);  // BOS
-  EXPECT_EQ(request.prompt, tokenizer_->Encode("Once upon a time", {.bos = true}));
+  EXPECT_EQ(request.prompt, tokenizer_->Encode("Once upon a time", {.bos = true}).value());
   EXPECT_EQ(request.sampling.temperature, 1);
   EXPECT_EQ(request.sampling.max_tokens, 20);
   EXPECT_EQ(request.sampling.n, 1);
