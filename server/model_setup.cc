@@ -78,7 +78,7 @@ v1::GetModelInfoResponse ModelInfo(const ServerConfig& config, const ModelPlan& 
   info.set_vocab_size(static_cast<uint32_t>(plan.folder.config.vocab_size));
   info.set_served_model_name(config.served_model_name.empty() ? folder : config.served_model_name);
   info.set_tokenizer_path(absl::StrCat(folder, "/", std::string(rules.tokenizer->file_name())));
-  info.set_model_type("mistral");
+  info.set_model_type(std::string(FamilyOf(plan.folder.config).model_type));
   info.add_architectures(plan.folder.config.architecture);
   info.mutable_eos_token_ids()->Assign(plan.folder.config.eos_token_ids.begin(),
                                        plan.folder.config.eos_token_ids.end());

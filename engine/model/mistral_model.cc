@@ -14,7 +14,8 @@ AttentionShape MakeAttentionShape(const ModelConfig& config) {
   return {.heads = static_cast<int32_t>(config.num_heads),
           .kv_heads = static_cast<int32_t>(config.num_kv_heads),
           .head_dim = static_cast<int32_t>(config.head_dim),
-          .sliding_window = static_cast<int32_t>(config.sliding_window)};
+          .sliding_window = static_cast<int32_t>(config.sliding_window),
+          .rope_attention_factor = static_cast<float>(config.rope_scaling.attention_factor)};
 }
 
 }  // namespace

@@ -56,16 +56,28 @@ def misspelt(folder):
     (folder / "alcca.json").write_text('{"moode": "dense"}')
 
 
+def renamed(name):
+    return lambda tensors: {k.replace(NORM, name): v for k, v in tensors.items()}
+
+
 NORM, EMBEDDING = "model.norm.weight", "model.embed_tokens.weight"
 SPOILT = {
-    "'architectures': expected MistralForCausalLM": config(architectures=["LlamaForCausalLM"]),
+    "'architectures': expected MistralForCausalLM": config(architectures=["MixtralForCausalLM"]),
     "'hidden_act': expected silu": config(hidden_act="gelu"),
     "'attention_bias': biases are not implemented": config(attention_bias=True),
     "'mlp_bias': biases are not implemented": config(mlp_bias=True),
-    ".bias': biases are not implemented": header(
-        lambda tensors: {k.replace(NORM, "model.norm.bias"): v for k, v in tensors.items()}),
-    "'rope_scaling': only null is implemented": config(rope_scaling={"type": "linear", "factor": 2.0}),
-    "'rope_type': expected default": config(rope_parameters={"rope_type": "yarn", "rope_theta": 10000.0}),
+    ".bias': biases are not implemented": header(renamed("model.norm.bias")),
+    "'rope_type': expected default, linear, dynamic, llama3 or yarn": config(
+        rope_parameters={"rope_type": "longrope", "rope_theta": 10000.0}),
+    "'partial_rotary_factor': expected 1": config(partial_rotary_factor=0.5),
+    "'layer_types': a sliding window in some layers only is not implemented": config(
+        layer_types=["full_attention", "sliding_attention"]),
+    "'num_local_experts': experts are not implemented": config(num_local_experts=8),
+    "'attn_logit_softcapping': a cap on scores is not implemented": config(attn_logit_softcapping=50.0),
+    "norms of queries and keys are not implemented": header(
+        renamed("model.layers.0.self_attn.q_norm.weight")),
+    "an adapter beside the weights is not implemented": header(
+        renamed("model.layers.0.self_attn.q_proj.lora_A.weight")),
     "'quantization_config': expected F32, F16 or BF16 weights": config(
         quantization_config={"quant_method": "awq"}),
     "expected F32, F16 or BF16": header(
