@@ -33,10 +33,10 @@ float Half(const uint8_t* p) {
   return F32(sign | (exponent == 31 ? 0xFF : exponent + 112) << 23 | mantissa << 13);
 }
 
-// d * q + m, rounded twice: a fused multiply-add would give other bits on some machines.
+// d * q + m, rounded twice: this file is compiled without fused multiply-adds, which would give
+// other bits on some machines.
 float Scaled(float d, int q, float m) {
-  const volatile float product = d * static_cast<float>(q);
-  return product + m;
+  return d * static_cast<float>(q) + m;
 }
 
 void ReadF32(const uint8_t* p, float* out) {
@@ -138,30 +138,32 @@ ScaleMin SixBits(const uint8_t* s, int j) {
   return {(s[j + 4] & 0xF) | (s[j - 4] >> 2 & 0x30), s[j + 4] >> 4 | (s[j] >> 2 & 0x30)};
 }
 
-// Nibble of weight i: of each 32 bytes, all the low ones come first.
-int PairedNibble(const uint8_t* q, int i) {
-  const uint8_t byte = q[i / 64 * 32 + i % 32];
-  return i % 64 < 32 ? byte & 0xF : byte >> 4;
-}
-
 // d, dmin, scales[12], nibbles[128]; 32 weights share a scale and a minimum.
 void ReadQ4_K(const uint8_t* p, float* out) {
   const float d = Half(p), dmin = Half(p + 2);
-  for (int i = 0; i < kSuperBlock; ++i) {
-    const ScaleMin s = SixBits(p + 4, i / 32);
+  for (int group = 0; group < kSuperBlock / 32; ++group, out += 32) {
+    const ScaleMin s = SixBits(p + 4, group);
     const float dl = d * static_cast<float>(s.scale), ml = dmin * static_cast<float>(s.min);
-    out[i] = Scaled(dl, PairedNibble(p + 16, i), -ml);
+    const uint8_t* nibbles = p + 16 + group / 2 * 32;
+    const int shift = group % 2 * 4;
+    for (int i = 0; i < 32; ++i) {
+      out[i] = Scaled(dl, nibbles[i] >> shift & 0xF, -ml);
+    }
   }
 }
 
 // As Q4_K, with fifth bits[32] before the nibbles.
 void ReadQ5_K(const uint8_t* p, float* out) {
   const float d = Half(p), dmin = Half(p + 2);
-  for (int i = 0; i < kSuperBlock; ++i) {
-    const ScaleMin s = SixBits(p + 4, i / 32);
+  for (int group = 0; group < kSuperBlock / 32; ++group, out += 32) {
+    const ScaleMin s = SixBits(p + 4, group);
     const float dl = d * static_cast<float>(s.scale), ml = dmin * static_cast<float>(s.min);
-    const int fifth = p[16 + i % 32] >> (i / 32) & 1;
-    out[i] = Scaled(dl, PairedNibble(p + 48, i) | fifth << 4, -ml);
+    const uint8_t* nibbles = p + 48 + group / 2 * 32;
+    const int shift = group % 2 * 4;
+    for (int i = 0; i < 32; ++i) {
+      const int fifth = p[16 + i] >> group & 1;
+      out[i] = Scaled(dl, (nibbles[i] >> shift & 0xF) | fifth << 4, -ml);
+    }
   }
 }
 

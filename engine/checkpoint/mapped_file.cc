@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/files.h"
+#include "base/status_macros.h"
 
 namespace alcca {
 
@@ -44,6 +46,7 @@ absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(const std::string& 
   }
   file->base_ = static_cast<const std::byte*>(base);
   madvise(base, size, MADV_SEQUENTIAL);  // Weights are read once, front to back.
+  RETURN_IF_ERROR(CheckFetched(file->bytes(), path));
   return file;
 }
 

@@ -11,12 +11,13 @@
 
 namespace alcca {
 
-// A regular file, mapped read-only until destroyed. Reading a page beyond the end of a file that
-// someone truncated since Open raises SIGBUS: CheckUnchanged() right before use makes that window
-// small, it cannot close it.
+// A regular file, mapped read-only until destroyed. If someone truncates the file after Open,
+// reading a mapped page beyond its end raises SIGBUS. CheckUnchanged() right before use makes that
+// window small; it cannot close it.
 class MappedFile {
  public:
-  // NotFound and others of open(2); InvalidArgument for what is no regular file.
+  // NotFound and others of open(2); InvalidArgument for what is no regular file, and for the
+  // pointer that git-lfs leaves in the place of a file it did not fetch.
   static absl::StatusOr<std::unique_ptr<MappedFile>> Open(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

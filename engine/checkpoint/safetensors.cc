@@ -101,8 +101,4 @@ const std::byte* SafetensorsFile::data(const TensorInfo& info) const {
   return file_->data() + header_.data_start + info.begin;
 }
 
-void SafetensorsFile::Release(const TensorInfo& info) const {
-  file_->Release(header_.data_start + info.begin, header_.data_start + info.end);
-}
-
 }  // namespace alcca

@@ -110,13 +110,11 @@ class SafetensorsFile {
   const SafetensorsHeader& header() const { return header_; }
   const TensorInfo* Find(std::string_view name) const { return header_.Find(name); }
 
-  // The tensor's end - begin bytes. Aligned to the element size only where the writer padded its
-  // header, as the reference writer does; Checkpoint::Find refuses the others.
-  const std::byte* data(const TensorInfo& info) const;
+  const MappedFile& mapped() const { return *file_; }
 
-  // Gives the tensor's pages back to the system, so that streaming through a 14 GB file does not
-  // make the process 14 GB large. The data stays readable: a later read faults it in.
-  void Release(const TensorInfo& info) const;
+  // The tensor's end - begin bytes. They are aligned to the element's size only if the writer
+  // padded its header, as the reference writer does.
+  const std::byte* data(const TensorInfo& info) const;
 
   absl::Status CheckUnchanged() const { return file_->CheckUnchanged(); }
 

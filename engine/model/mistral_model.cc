@@ -39,7 +39,7 @@ absl::Status MistralModel::LoadWeights(const Checkpoint& checkpoint, WeightDType
   using enum TensorRole;
   const TensorTable table(config_);
   ASSIGN_OR_RETURN(WeightLoader load, WeightLoader::Make(checkpoint, table, *backend_, progress));
-  ASSIGN_OR_RETURN(embedding_, load.Embedding());
+  ASSIGN_OR_RETURN(embedding_, load.Embedding(dtype));
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     Layer& l = layers_.emplace_back();
     ASSIGN_OR_RETURN(l.attention_norm, load.Vector(kAttentionNorm, i));

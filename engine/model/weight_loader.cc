@@ -45,9 +45,13 @@ absl::StatusOr<std::unique_ptr<Matrix>> WeightLoader::Stack(std::initializer_lis
   return matrix;
 }
 
-absl::StatusOr<std::unique_ptr<Matrix>> WeightLoader::Embedding() {
+absl::StatusOr<std::unique_ptr<Matrix>> WeightLoader::Embedding(WeightDType format) {
   ASSIGN_OR_RETURN(const TensorRef ref, Find(table_.Get(TensorRole::kEmbedding)));
-  ASSIGN_OR_RETURN(auto table, backend_.MakeEmbedding(ref.host()));
+  HostTensor rows = ref.host();
+  if (rows.source != nullptr) {
+    rows.dtype = format == WeightDType::kF32 ? DType::kF32 : DType::kBF16;
+  }
+  ASSIGN_OR_RETURN(auto table, backend_.MakeEmbedding(rows));
   Done(ref);
   return table;
 }

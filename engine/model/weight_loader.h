@@ -27,8 +27,9 @@ class WeightLoader {
   // The tensors of these roles, one above the other, in one matrix with the biases they have.
   absl::StatusOr<std::unique_ptr<Matrix>> Stack(std::initializer_list<TensorRole> roles,
                                                 int64_t layer, WeightDType dtype);
-  // The rows of the embedding, as stored.
-  absl::StatusOr<std::unique_ptr<Matrix>> Embedding();
+  // The rows of the embedding, as stored; those of quantised blocks in `format`'s precision, f32 or
+  // bf16 (EmbeddingFormat).
+  absl::StatusOr<std::unique_ptr<Matrix>> Embedding(WeightDType format);
 
  private:
   WeightLoader(const Checkpoint& checkpoint, const TensorTable& table, Backend& backend,

@@ -1,13 +1,20 @@
-// Fuzzes the reader of GGUF files, its typed keys and the dequantisation of the tensors that it
-// says are there. Seeds: tools/golden/make_gguf_golden.py.
+// Fuzzes the reader of GGUF files, its typed keys, the dequantisation of the tensors that it says
+// are there, and what a model and a vocabulary are made of. Seeds: tools/golden/make_gguf_golden.py
+// and make_gguf_model_golden.py.
+
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/checkpoint/gguf.h"
+#include "engine/model/gguf_config.h"
+#include "engine/model/gguf_tokenizer.h"
 
 namespace {
 
@@ -30,6 +37,24 @@ void ReadKeys(const alcca::GgufHeader& header) {
   }
 }
 
+// The bytes as a file of memory: what opens a model reads files.
+void ReadModel(std::string_view bytes) {
+  const int fd = memfd_create("fuzz", MFD_CLOEXEC);
+  Expect(fd >= 0);
+  Expect(write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
+  const auto model = alcca::GgufModel::Open("/proc/self/fd/" + std::to_string(fd));
+  if (model.ok()) {
+    const auto config = alcca::ReadGgufConfig(*model);
+    Expect(config.ok() || config.status().message().find('\n') == std::string_view::npos);
+    if (config.ok()) {
+      Expect(alcca::CheckModelConfig(*config, "fuzz").ok());
+    }
+    const auto tokenizer = alcca::LoadGgufTokenizer(model->header(), "fuzz");
+    Expect(tokenizer.ok() || tokenizer.status().message().find('\n') == std::string_view::npos);
+  }
+  close(fd);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -40,6 +65,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   ReadKeys(*header);
+  ReadModel(bytes);
   for (const alcca::GgufTensor& tensor : header->tensors()) {
     Expect(tensor.begin <= tensor.end && tensor.end <= size);
     Expect(header->FindTensor(tensor.name) == &tensor);

@@ -16,6 +16,7 @@ import tempfile
 NEEDED = ("config.json", "tokenizer.model", "model.safetensors")
 OPTIONAL = ("generation_config.json", "alcca.json")
 WRONG_CONFIG = 78
+GGUF = pathlib.Path(__file__).resolve().parents[1] / "golden/gguf/models/llama_blocks.gguf"
 
 
 def config(**changes):
@@ -56,6 +57,29 @@ def misspelt(folder):
     (folder / "alcca.json").write_text('{"moode": "dense"}')
 
 
+def pointer(folder):
+    (folder / "model.safetensors").write_text("version https://git-lfs.example/v1\noid sha256:0\n")
+
+
+def dangling(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to("nowhere")
+
+
+def only_gguf(folder):
+    (folder / "config.json").rename(folder / "model.gguf")
+
+
+def gguf(old, new):
+    """A path instead of the folder: a GGUF, one of whose names is another of the same length."""
+    def spoil(folder):
+        data = GGUF.read_bytes()
+        path = folder / "model.gguf"
+        path.write_bytes(data.replace(old.encode(), new.encode()))
+        return path
+    return spoil
+
+
 def renamed(name):
     return lambda tensors: {k.replace(NORM, name): v for k, v in tensors.items()}
 
@@ -86,6 +110,10 @@ SPOILT = {
     "pieces, config.json 'vocab_size' is": config(vocab_size=100),
     "has neither model.safetensors nor model.safetensors.index.json": consolidated,
     ": shard is missing, but ": lost_shard,
+    "is a git-lfs pointer, not the file": pointer,
+    "is a link to nothing": dangling,
+    "but a GGUF: serve that file by its name": only_gguf,
+    "expected llama or qwen2": gguf("general.architecture", "general.architectuXX"),
     "unknown key": misspelt,
 }
 
@@ -95,8 +123,8 @@ def check(alccad, model, spoil):
         folder = pathlib.Path(temporary)
         for name in NEEDED + OPTIONAL:
             shutil.copy(model / name, folder)
-        spoil(folder)
-        done = subprocess.run([alccad, "--check", "--model", folder, "--device", "cpu"],
+        path = spoil(folder) or folder
+        done = subprocess.run([alccad, "--check", "--model", path, "--device", "cpu"],
                               capture_output=True, text=True, timeout=120)
         return done.returncode, done.stderr
 
@@ -111,6 +139,9 @@ def main(root: pathlib.Path, alccad: str) -> int:
         last = text.strip().splitlines()[-1:]
         if code != WRONG_CONFIG or not last or message not in last[0]:
             problems.append(f"{message}: exit code {code}, {text}")
+    code, text = check(alccad, model, gguf("llama", "llama"))
+    if code != 0:
+        problems.append(f"{GGUF.name}: exit code {code}, {text}")
     for name in NEEDED + OPTIONAL:
         code, text = check(alccad, model, without(name))
         if (code == 0) != (name in OPTIONAL) or f"| `{name}`" not in page:
