@@ -62,9 +62,10 @@ dashboards:  ## write deploy/grafana/dashboards from generate.py
 prometheus-rules:  ## write deploy/prometheus' rules as PrometheusRules for deploy/kubernetes
 	@python3 -B deploy/prometheus/prometheusrule.py
 
+# CUDA_FLAGS: of CMake, for instance -DALCCA_CUDA_ARCHITECTURES=90a-real.
 cuda: setup  ## compile and link with the CUDA backend (needs nvcc 13); no hot kernel may spill
 	@tools/build_faiss_cuda.sh --headers-only || echo "cuda: without FAISS' GPU headers"
-	@cmake --preset cuda -DBUILD_TESTING=OFF -DALCCA_BENCH=ON
+	@cmake --preset cuda -DBUILD_TESTING=OFF -DALCCA_BENCH=ON $(CUDA_FLAGS)
 	@cmake --build build/cuda -j$(JOBS)
 	@python3 tools/nvcc_resources.py check --hot kernels/cuda/hot_kernels.txt build/cuda
 

@@ -18,7 +18,11 @@ namespace alcca {
 inline constexpr int32_t kSamplingContext = 1200;  // tokens of a sequence that penalties look at
 
 inline SamplingLimits SamplingBenchLimits(int32_t rows, int32_t vocab) {
-  return {.rows = rows, .vocab = vocab, .row_ids = kSamplingContext, .row_alternatives = 5};
+  return {.rows = rows,
+          .vocab = vocab,
+          .row_ids = kSamplingContext,
+          .row_alternatives = 5,
+          .constrained = rows};
 }
 
 // `backend` has these limits; both outlive the run.
@@ -29,6 +33,8 @@ inline void RegisterSampling(Backend& backend, int32_t rows, int32_t vocab) {
   }
   const std::span<const int32_t> prompt = std::span(tokens).first(1000);
   const std::span<const int32_t> output = std::span(tokens).subspan(1000);
+  // As inside of a JSON string: most tokens.
+  static const std::vector<uint32_t> allowed(MaskWords(vocab), 0xfffbffef);
   struct Case {
     const char* name;
     SamplingRow row;
@@ -37,6 +43,7 @@ inline void RegisterSampling(Backend& backend, int32_t rows, int32_t vocab) {
                         {"temperature", {.temperature = 1}},
                         {"top_k_top_p", {.temperature = 0.8f, .top_k = 40, .top_p = 0.95f}},
                         {"top_p", {.temperature = 1, .top_p = 0.9f}},
+                        {"constrained", {.temperature = 1, .allowed = allowed}},
                         {"penalties_logprobs",
                          {.temperature = 0.8f,
                           .top_p = 0.95f,

@@ -41,7 +41,8 @@ Engine::Engine(const EngineOptions& options, std::unique_ptr<Model> model,
       scheduler_(
           options, model_->kv_shape(), tokenizer,
           [this](const AttentionParams& params) { return model_->MakeAttentionState(params); }),
-      sampler_(options.eos_token_ids) {
+      sampler_(options.eos_token_ids,
+               static_cast<size_t>(options.max_num_seqs) * MaskWords(model_->vocab_size())) {
   load_.kv_pages_total = model_->kv_shape().pages;
   load_.page_tokens = model_->kv_shape().page_tokens;
   load_.last_step = Clock::now();
@@ -66,7 +67,7 @@ void Engine::Step() {
   Receive();
   const TimePoint began = Clock::now();
   const Plan& plan = scheduler_.MakePlan(began);
-  const std::span<const SamplingRow> asked = sampler_.Rows(plan);
+  const std::span<const SamplingRow> asked = Ask(plan);
   const std::span<StepAnswer> answers = Compute(plan, asked);
   Hold(scheduler_.Commit(plan, answers, Clock::now()), began);
 }
@@ -105,6 +106,14 @@ std::vector<uint64_t> Engine::TakeCancels() {
   return std::exchange(cancels_, {});
 }
 
+// Masks of constraints are nearly all of the time that this takes.
+std::span<const SamplingRow> Engine::Ask(const Plan& plan) {
+  const TimePoint began = Clock::now();
+  const std::span<const SamplingRow> rows = sampler_.Rows(plan);
+  mask_seconds_ = sampler_.constrained_rows() > 0 ? Seconds(began, Clock::now()) : 0;
+  return rows;
+}
+
 std::span<StepAnswer> Engine::Compute(const Plan& plan, std::span<const SamplingRow> asked) {
   Publish(scheduler_.Stats());
   if (plan.batch.tokens() == 0) {
@@ -119,6 +128,8 @@ void Engine::Hold(Scheduler::Outcome outcome, TimePoint began) {
   ALCCA_CHECK(!held_.has_value());
   const TimePoint now = Clock::now();
   outcome.stats.step_seconds = Seconds(began, now);
+  outcome.stats.constrained_rows = sampler_.constrained_rows();
+  outcome.stats.mask_seconds = mask_seconds_;
   rate_.Add(outcome.stats.generated_tokens, now);
   idle_reported_ = false;
   Publish(outcome.stats);
@@ -158,6 +169,8 @@ void Engine::Publish(const StepStats& stats) {
   load_.kv_pages_used = stats.kv_pages_used;
   load_.waiting = stats.waiting;
   load_.waiting_tokens = stats.waiting_tokens;
+  load_.prefix_asked_tokens += stats.prefix_asked_tokens;
+  load_.prefix_found_tokens += stats.prefix_found_tokens;
   for (const Request& request : inbox_) {
     load_.waiting += request.sampling.n;
     load_.waiting_tokens += int64_t{request.sampling.n} * std::ssize(request.prompt);
@@ -182,6 +195,10 @@ absl::Status Engine::CheckTokens(const Request& request) const {
   }
   for (const auto& [id, bias] : request.sampling.logit_bias) {
     RETURN_IF_ERROR(check("logit_bias", id));
+  }
+  if (request.constraint != nullptr &&
+      request.constraint->vocabulary().trie().vocab_size() != static_cast<size_t>(vocab)) {
+    return absl::InvalidArgumentError("the constraint was compiled for another vocabulary");
   }
   if (request.prompt.empty() || request.sampling.n < 1 || request.sampling.max_tokens < 1) {
     return absl::InvalidArgumentError("a request has a prompt, n >= 1 and max_tokens >= 1");

@@ -33,6 +33,8 @@ struct EngineLoad {
   int32_t kv_pages_used = 0;
   int32_t kv_pages_total = 0;
   int32_t page_tokens = 0;
+  int64_t prefix_asked_tokens = 0;          // looked up in the prefix cache since the start
+  int64_t prefix_found_tokens = 0;          // of these, found
   double generation_tokens_per_second = 0;  // over the last few seconds
   TimePoint last_step;                      // of the loop's last turn, idle turns included
 };
@@ -83,6 +85,8 @@ class Engine {
   void Receive();  // what came through the doors: cancels and the inbox
   std::vector<Request> TakeInbox();
   std::vector<uint64_t> TakeCancels();
+  // What is asked of the step's logits.
+  std::span<const SamplingRow> Ask(const Plan& plan);
   // All of the device's work of a step; what is held leaves meanwhile. Answers of plan.sequences.
   std::span<StepAnswer> Compute(const Plan& plan, std::span<const SamplingRow> asked);
   // The events of a step are held until the next step keeps the device busy, or until there is no
@@ -101,6 +105,7 @@ class Engine {
   Sampler sampler_;
   TokenRate rate_;
   bool idle_reported_ = false;
+  double mask_seconds_ = 0;  // of this step
   std::optional<Scheduler::Outcome> held_;
 
   // The doors.

@@ -73,6 +73,7 @@ struct TokenNews {
   uint64_t key = 0;  // of the request
   int32_t index = 0;
   int32_t prompt_tokens = 0;
+  int32_t cached_tokens = 0;                  // of the prompt, found in the prefix cache
   int32_t completion_tokens = 0;              // so far
   bool first_token = false;                   // it was sampled (it may be an end token)
   absl::InlinedVector<int32_t, 4> token_ids;  // new tokens, without the end token
@@ -90,12 +91,18 @@ struct StepStats {
   int32_t waiting = 0;         // sequences queued
   int32_t waiting_tokens = 0;  // their prompt tokens
   int32_t kv_pages_used = 0;
+  int32_t kv_pages_idle = 0;  // not used, but the prefix cache knows what they hold
   int32_t kv_pages_total = 0;
-  int32_t batch_tokens = 0;      // rows of this step
-  int32_t generated_tokens = 0;  // in this step, all sequences
-  int32_t preemptions = 0;       // in this step
+  int32_t batch_tokens = 0;         // rows of this step
+  int32_t generated_tokens = 0;     // in this step, all sequences
+  int32_t preemptions = 0;          // in this step
+  int32_t prefix_asked_tokens = 0;  // looked up in the prefix cache in this step
+  int32_t prefix_found_tokens = 0;  // of these, found
+  int32_t prefix_forgotten_pages = 0;
   double step_seconds = 0;
-  int64_t index_bytes = 0;  // memory of all attention states now
+  int32_t constrained_rows = 0;  // rows of this step whose tokens a constraint chose from
+  double mask_seconds = 0;       // that their masks took, together
+  int64_t index_bytes = 0;       // memory of all attention states now
   // Work done in this step, by mode and phase.
   std::array<PhaseCounters, kAttentionModeCount> counters{};
 };

@@ -4,37 +4,64 @@
 // the bytes (kernels/backend.h KvCache).
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
 namespace alcca {
 
-// A free list of page ids [0, total). Last freed, first reused, so a page is warm in the cache.
+// Page ids [0, total). A page is held by one sequence, shared by several, idle (held by none, but
+// its content is known and may be asked for again) or blank. Blank pages are taken first, the last
+// freed one before others, so that it is warm in the processor's cache; then idle ones, the least
+// recently held first.
 class KvPagePool {
  public:
   KvPagePool(int32_t pages, int32_t page_tokens);
-  ~KvPagePool();  // every page is back, or it is our bug
+  ~KvPagePool();  // nothing is held, or it is our bug
   KvPagePool(const KvPagePool&) = delete;
   KvPagePool& operator=(const KvPagePool&) = delete;
 
   int32_t total() const { return total_; }
-  int32_t free() const { return static_cast<int32_t>(free_ids_.size()); }
+  int32_t free() const { return static_cast<int32_t>(blank_.size()) + idle_; }
   int32_t used() const { return total_ - free(); }
+  int32_t idle() const { return idle_; }
   int32_t page_tokens() const { return page_tokens_; }
   // Pages that `tokens` tokens fill.
   int32_t PagesFor(int64_t tokens) const {
     return static_cast<int32_t>((tokens + page_tokens_ - 1) / page_tokens_);
   }
 
+  // What is done with known pages (PrefixCache): at most `idle_max` stay idle, and `forget` hears
+  // of each that becomes blank or is taken for other tokens.
+  void KeepKnown(int32_t idle_max, std::function<void(int32_t page)> forget);
+  // The content of a held page is final and known from now on.
+  void SetKnown(int32_t page);
+  // All idle pages become blank.
+  void ForgetIdle();
+
  private:
   friend class KvPages;
+  static constexpr int32_t kNone = -1;
+  struct Page {
+    int32_t holders = 0;
+    bool known = false;
+    int32_t older = kNone, newer = kNone;  // neighbours among the idle
+  };
+
   int32_t Take();
+  void Hold(int32_t page);  // a known page once more
   void Return(int32_t page);
+  void MakeIdle(int32_t page);
+  void EndIdle(int32_t page);
+  int32_t ForgetOldest();
 
   const int32_t total_;
   const int32_t page_tokens_;
-  std::vector<int32_t> free_ids_;
-  std::vector<bool> taken_;  // [total]
+  std::vector<Page> pages_;     // [total]
+  std::vector<int32_t> blank_;  // ids
+  int32_t idle_ = 0, idle_max_ = 0;
+  int32_t oldest_ = kNone, newest_ = kNone;  // of the idle
+  std::function<void(int32_t)> forget_;
 };
 
 // The pages of one sequence in token order; they return to the pool when this dies.
@@ -45,6 +72,8 @@ class KvPages {
   KvPages(KvPages&& other) noexcept;
   KvPages& operator=(KvPages&& other) noexcept;
 
+  // Begins with known pages, which others may hold too. Only when this is empty.
+  void Share(std::span<const int32_t> known);
   // Makes room for `tokens` tokens in all; false, with nothing changed, if the pool cannot.
   [[nodiscard]] bool Grow(int64_t tokens);
   void Release();

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "attention/params.h"
 #include "kernels/batch.h"
 #include "kernels/sampling.h"
@@ -32,15 +33,17 @@ struct Plan {
   Batch batch;
   std::vector<PlannedSequence> sequences;
   int32_t preemptions = 0;
+  int32_t prefix_asked_tokens = 0, prefix_found_tokens = 0;  // of the sequences admitted
   void Clear() {
     batch.Clear();
     sequences.clear();
-    preemptions = 0;
+    preemptions = prefix_asked_tokens = prefix_found_tokens = 0;
   }
 };
 
-// What Backend::Sample answered for one PlannedSequence.
+// What became of one PlannedSequence: Backend::Sample's answer.
 struct StepAnswer {
+  absl::Status error;                         // what may be drawn could not be said
   bool failed = false;                        // NaN, infinite or wholly masked logits
   TokenLogprob choice;                        // if samples; log-probabilities only if asked for
   std::vector<TokenLogprob> prompt_logprobs;  // [prompt_logits]

@@ -3,6 +3,7 @@
 // What enters the engine: one validated request, in the engine's own terms.
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -10,6 +11,7 @@
 
 #include "attention/params.h"
 #include "base/clock.h"
+#include "engine/constraint/compiler.h"
 
 namespace alcca {
 
@@ -36,12 +38,23 @@ struct SamplingParams {
   int32_t prompt_logprobs = -1;  // -1: none; else top alternatives beside each prompt token
 };
 
+// What an answer's text has to be, and the field of the request that says so.
+struct AskedConstraint {
+  ConstraintSpec spec;
+  std::string field;
+};
+
 struct Request {
   uint64_t key = 0;  // unique in this process; the service's handle for Cancel and its news
   std::string id;    // the client's name for it, for logs
   std::vector<int32_t> prompt;  // token ids, not empty
   SamplingParams sampling;
   AttentionParams attention;
+  std::string cache_salt;            // pages are shared with requests of the same salt alone
+  bool bypass_prefix_cache = false;  // neither finds pages nor leaves any
+  // Compiled on the way in: the engine looks at `constraint` alone. Null: any text.
+  std::optional<AskedConstraint> asked_constraint;
+  std::shared_ptr<const CompiledConstraint> constraint;
   TimePoint arrival;
   std::optional<TimePoint> deadline;
 };

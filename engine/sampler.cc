@@ -9,9 +9,9 @@
 namespace alcca {
 namespace {
 
-// End and stop tokens are not to be drawn yet.
+// End and stop tokens are not to be drawn yet. A constraint sees to that itself.
 bool MasksEnds(const Sequence& sequence) {
-  return static_cast<int32_t>(sequence.output().size()) < sequence.request().sampling.min_tokens;
+  return sequence.before_min_tokens() && !sequence.constrained();
 }
 
 }  // namespace
@@ -30,20 +30,47 @@ double UniformDraw(uint64_t seed, uint32_t index, uint32_t position) {
   return static_cast<double>(bits) * 0x1p-53;
 }
 
-Sampler::Sampler(std::vector<int32_t> eos_token_ids) : eos_token_ids_(std::move(eos_token_ids)) {}
+Sampler::Sampler(std::vector<int32_t> eos_token_ids, size_t mask_words)
+    : eos_token_ids_(std::move(eos_token_ids)) {
+  masks_.reserve(mask_words);
+}
 
-std::span<const SamplingRow> Sampler::Rows(const Plan& plan) {
-  rows_.clear();
-  masked_.clear();
-  size_t masked = 0;  // rows keep spans of masked_, so it must not move while it grows
+// Rows keep spans of masked_ and masks_, so they must not move while they grow.
+void Sampler::Reserve(const Plan& plan) {
+  size_t masked = 0, words = 0;
   for (const PlannedSequence& planned : plan.sequences) {
-    if (planned.samples && MasksEnds(*planned.sequence)) {
+    if (planned.samples && planned.sequence->constrained()) {
+      words += planned.sequence->mask_words();
+    } else if (planned.samples && MasksEnds(*planned.sequence)) {
       masked += eos_token_ids_.size() + planned.sequence->request().sampling.stop_token_ids.size();
     }
   }
+  masked_.clear();
   masked_.reserve(masked);
-  for (const PlannedSequence& planned : plan.sequences) {
-    const Sequence& sequence = *planned.sequence;
+  masks_.clear();
+  masks_.reserve(words);
+  errors_.assign(plan.sequences.size(), absl::OkStatus());
+  constrained_rows_ = 0;
+}
+
+std::span<const uint32_t> Sampler::Allowed(Sequence& sequence, absl::Status* error) {
+  if (!sequence.constrained()) {
+    return {};
+  }
+  ++constrained_rows_;
+  const size_t first = masks_.size();
+  masks_.resize(first + sequence.mask_words());
+  const std::span<uint32_t> words = std::span(masks_).subspan(first);
+  *error = sequence.Allow(words, eos_token_ids_);
+  return error->ok() ? words : std::span<uint32_t>();
+}
+
+std::span<const SamplingRow> Sampler::Rows(const Plan& plan) {
+  rows_.clear();
+  Reserve(plan);
+  for (size_t at = 0; at < plan.sequences.size(); ++at) {
+    const PlannedSequence& planned = plan.sequences[at];
+    Sequence& sequence = *planned.sequence;
     const SamplingParams& params = sequence.request().sampling;
     ALCCA_CHECK(planned.logit_start == static_cast<int32_t>(rows_.size()));
     const size_t next = sequence.prompt_logprobs_done();
@@ -71,6 +98,7 @@ std::span<const SamplingRow> Sampler::Rows(const Plan& plan) {
                      .output = output,
                      .bias = params.logit_bias,
                      .masked = std::span(masked_).subspan(first),
+                     .allowed = Allowed(sequence, &errors_[at]),
                      .uniform = UniformDraw(params.seed, static_cast<uint32_t>(sequence.index()),
                                             static_cast<uint32_t>(prompt.size() + output.size())),
                      .top_logprobs = params.logprobs});
@@ -82,8 +110,10 @@ std::span<const SamplingRow> Sampler::Rows(const Plan& plan) {
 std::span<StepAnswer> Sampler::Answers(const Plan& plan, std::span<SampledRow> results) {
   answers_.clear();
   size_t row = 0;
-  for (const PlannedSequence& planned : plan.sequences) {
+  for (size_t at = 0; at < plan.sequences.size(); ++at) {
+    const PlannedSequence& planned = plan.sequences[at];
     StepAnswer& answer = answers_.emplace_back();
+    answer.error = std::move(errors_[at]);
     for (int32_t i = 0; i < planned.prompt_logits; ++i, ++row) {
       answer.failed |= results[row].failed;
       answer.prompt_logprobs.push_back(std::move(results[row].choice));

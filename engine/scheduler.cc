@@ -47,6 +47,10 @@ absl::Status ValidateEngineOptions(const EngineOptions& unresolved) {
   RETURN_IF_ERROR(CheckPositive("max_queued_requests", o.max_queued_requests));
   RETURN_IF_ERROR(CheckPositive("max_queued_tokens", o.max_queued_tokens));
   RETURN_IF_ERROR(CheckPositive("max_context", o.max_context));
+  if (o.max_idle_pages < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_idle_pages is ", o.max_idle_pages, ", must be >= 0"));
+  }
   if (o.max_num_seqs > o.max_batch_tokens || o.max_num_seqs > o.max_logit_rows) {
     return absl::InvalidArgumentError(
         absl::StrCat("max_num_seqs is ", o.max_num_seqs, ", must be <= max_batch_tokens (",
@@ -60,7 +64,8 @@ Scheduler::Scheduler(const EngineOptions& options, const KvShape& kv_shape,
     : options_(Resolve(options)),
       tokenizer_(tokenizer),
       make_state_(std::move(make_state)),
-      pool_(kv_shape.pages, kv_shape.page_tokens) {
+      pool_(kv_shape.pages, kv_shape.page_tokens),
+      prefix_cache_(&pool_, options_.max_idle_pages) {
   ALCCA_CHECK(ValidateEngineOptions(options_).ok());
   running_.reserve(options_.max_num_seqs);
   plan_.sequences.reserve(options_.max_num_seqs);
@@ -178,14 +183,19 @@ void Scheduler::PlanPrefills() {
   }
 }
 
-// First come, first served: a head that does not fit yet is not overtaken. Its pages are taken
-// whole, with the next token's; beside others, one more page for each of them, so that it is not
-// preempted right away.
+// First come, first served: a head that does not fit yet, or for which another one is computing
+// right now, is not overtaken. Its pages are taken whole, with the next token's; beside others, one
+// more page for each of them, so that it is not preempted right away.
 void Scheduler::PlanAdmissions(TimePoint now) {
   while (!waiting_.empty() && running() < options_.max_num_seqs &&
          plan_.batch.tokens() < options_.max_batch_tokens) {
     Sequence& head = *waiting_.front();
-    if (pool_.free() < pool_.PagesFor(head.length() + 1) + running()) {
+    if (options_.prefix_cache) {
+      head.FindPages(prefix_cache_);
+    }
+    if (pool_.free() < pool_.PagesFor(head.length() + 1) - head.pages().size() + running() ||
+        IsBeingComputedFor(head)) {
+      head.Release();
       return;
     }
     auto state = make_state_(head.request().attention);
@@ -196,10 +206,30 @@ void Scheduler::PlanAdmissions(TimePoint now) {
       continue;
     }
     ALCCA_CHECK(sequence->pages().Grow(sequence->length()));
+    if (options_.prefix_cache && sequence->shares_pages()) {
+      plan_.prefix_asked_tokens += sequence->length();
+      plan_.prefix_found_tokens += sequence->known_tokens();
+    }
     sequence->Start(*std::move(state), now);
     running_.push_back(std::move(sequence));
     PlanPrefill(*running_.back());
   }
+}
+
+bool Scheduler::IsBeingComputedFor(const Sequence& head) const {
+  if (!options_.prefix_cache || !head.shares_pages()) {
+    return false;
+  }
+  // At least one page more than it would find now.
+  const auto wanted = static_cast<size_t>(head.known_tokens()) + pool_.page_tokens();
+  const std::span<const int32_t> tokens = head.tokens();
+  return tokens.size() > wanted &&
+         std::any_of(running_.begin(), running_.end(), [&](const auto& running) {
+           const std::span<const int32_t> other = running->tokens();
+           return running->prefilling() && running->domain() == head.domain() &&
+                  other.size() >= wanted &&
+                  std::equal(other.begin(), other.begin() + wanted, tokens.begin());
+         });
 }
 
 // As large a chunk as the limits leave; none at all is fine, the next step goes on.
@@ -260,6 +290,10 @@ Scheduler::Outcome Scheduler::Commit(const Plan& plan, std::span<StepAnswer> ans
   std::erase_if(running_, [](const auto& sequence) { return sequence->state() == nullptr; });
   outcome.stats.batch_tokens = plan.batch.tokens();
   outcome.stats.preemptions = plan.preemptions;
+  outcome.stats.prefix_asked_tokens = plan.prefix_asked_tokens;
+  outcome.stats.prefix_found_tokens = plan.prefix_found_tokens;
+  outcome.stats.prefix_forgotten_pages = static_cast<int32_t>(
+      prefix_cache_.forgotten() - std::exchange(forgotten_, prefix_cache_.forgotten()));
   SetGauges(&outcome.stats);
   return outcome;
 }
@@ -270,16 +304,22 @@ void Scheduler::Apply(const PlannedSequence& planned, StepAnswer answer, TimePoi
   const auto mode = static_cast<size_t>(sequence.request().attention.mode);
   outcome->stats.counters[mode][static_cast<size_t>(planned.phase)] +=
       sequence.Advance(planned, std::move(answer.prompt_logprobs));
+  if (options_.prefix_cache) {
+    sequence.ShareComputed(&prefix_cache_);
+  }
   if (!planned.samples && !answer.failed) {
     return;
   }
   TokenNews& news = outcome->news.emplace_back(sequence.MakeNews());
   FinishReason reason = FinishReason::kError;
   absl::Status error;
-  if (answer.failed) {
+  if (!answer.error.ok()) {
+    error = std::move(answer.error);
+  } else if (answer.failed) {
     error = absl::InternalError("the model's logits are not finite, or every token is masked");
   } else {
     reason = sequence.Accept(std::move(answer.choice), options_.eos_token_ids, now, &news);
+    error = sequence.constraint_error();
     outcome->stats.generated_tokens += static_cast<int32_t>(news.token_ids.size());
   }
   if (reason != FinishReason::kNone) {
@@ -300,6 +340,7 @@ void Scheduler::SetGauges(StepStats* stats) const {
     stats->waiting_tokens += sequence->prompt_size();
   }
   stats->kv_pages_used = pool_.used();
+  stats->kv_pages_idle = pool_.idle();
   stats->kv_pages_total = pool_.total();
   for (const std::unique_ptr<Sequence>& sequence : running_) {
     stats->index_bytes += sequence->index_bytes();

@@ -22,6 +22,7 @@
 #include "engine/event.h"
 #include "engine/kv_pages.h"
 #include "engine/plan.h"
+#include "engine/prefix_cache.h"
 #include "engine/request.h"
 #include "engine/sequence.h"
 #include "engine/text/tokenizer.h"
@@ -37,6 +38,8 @@ struct EngineOptions {
   int32_t max_queued_requests = 256;    // waiting sequences (a request is n of them)
   int64_t max_queued_tokens = 1 << 20;  // their prompt tokens
   int32_t max_context = 0;              // prompt + output tokens of a sequence
+  bool prefix_cache = true;             // sequences that begin alike share pages
+  int32_t max_idle_pages = INT32_MAX;   // of ended sequences, kept for those to come
   std::vector<int32_t> eos_token_ids;
 };
 
@@ -92,6 +95,8 @@ class Scheduler {
   void PlanPrefills();
   void PlanAdmissions(TimePoint now);
   void PlanPrefill(Sequence& sequence);
+  // Whether a running sequence computes pages that `head` would find if it waited.
+  bool IsBeingComputedFor(const Sequence& head) const;
   void PreemptYoungest();
   void AddRows(Sequence& sequence, int32_t count);
   // Applies one entry of the plan.
@@ -101,7 +106,9 @@ class Scheduler {
   const EngineOptions options_;
   const Tokenizer* tokenizer_;
   const MakeState make_state_;
-  KvPagePool pool_;                                 // outlives the sequences below
+  KvPagePool pool_;                                 // outlives what follows
+  PrefixCache prefix_cache_;                        // outlives the sequences below
+  int64_t forgotten_ = 0;                           // of its pages, told in an Outcome
   std::vector<std::unique_ptr<Sequence>> running_;  // in order of arrival
   std::deque<std::unique_ptr<Sequence>> waiting_;   // likewise, all younger
   std::vector<Ended> ended_;

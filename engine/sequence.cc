@@ -5,7 +5,9 @@
 #include <string>
 #include <utility>
 
+#include "absl/container/inlined_vector.h"
 #include "base/check.h"
+#include "base/status_macros.h"
 
 namespace alcca {
 namespace {
@@ -23,20 +25,43 @@ Sequence::Sequence(Request request, int32_t index, const Tokenizer* tokenizer, K
       tokens_(std::move(request_.prompt)),
       pages_(pool),
       stop_matcher_(request_.sampling.stop, request_.sampling.include_stop_str_in_output) {
+  // Log-probabilities of a prompt need its logits, which no page holds.
+  if (!request_.bypass_prefix_cache && !wants_prompt_logprobs()) {
+    domain_ = PrefixDomain(request_.attention, request_.cache_salt);
+  }
   if (tokenizer != nullptr) {
     text_ = tokenizer->NewText(tokens_, request_.sampling.skip_special_tokens);
+  }
+  if (request_.constraint != nullptr) {
+    matcher_ = std::make_unique<Matcher>(request_.constraint,
+                                         tokenizer != nullptr && tokenizer->BeginsText(tokens_));
+  }
+}
+
+void Sequence::FindPages(const PrefixCache& cache) {
+  ALCCA_CHECK(state_ == nullptr);
+  if (shares_pages()) {
+    known_ = cache.Find(domain_, tokens().first(tokens_.size() - 1), &pages_);
+  }
+}
+
+void Sequence::ShareComputed(PrefixCache* cache) {
+  if (shares_pages()) {
+    cache->Add(domain_, tokens_, computed_, pages_, &known_);
   }
 }
 
 void Sequence::Start(std::unique_ptr<AttentionState> state, TimePoint now) {
   ALCCA_CHECK(state != nullptr && state_ == nullptr && computed_ == 0);
   state_ = std::move(state);
+  computed_ = known_.tokens;
   step_counters_ = {};
   prefill_end_ = length();
   // Never again while it runs: the step must not allocate.
   tokens_.reserve(size_t(prompt_size_) + request_.sampling.max_tokens);
   if (!started_) {
     started_ = now;
+    cached_tokens_ = computed_;
     if (wants_prompt_logprobs()) {
       prompt_logprobs_.reserve(prompt_size_);
       prompt_logprobs_.emplace_back().token = tokens_[0];
@@ -53,6 +78,7 @@ void Sequence::Release() {
   }
   state_.reset();
   pages_.Release();
+  known_ = {};
   computed_ = 0;
   prefill_end_ = 0;
 }
@@ -77,8 +103,59 @@ TokenNews Sequence::MakeNews() const {
   news.key = request_.key;
   news.index = index_;
   news.prompt_tokens = prompt_size_;
+  news.cached_tokens = cached_tokens_;
   news.completion_tokens = length() - prompt_size_;
   return news;
+}
+
+absl::Status Sequence::Allow(std::span<uint32_t> words, std::span<const int32_t> eos_token_ids) {
+  RETURN_IF_ERROR(matcher_->Mask(words));
+  const SamplingParams& params = request_.sampling;
+  const auto has = [words](int32_t id) { return (words[id / 32] >> (id % 32) & 1) != 0; };
+  const auto flip = [words](int32_t id) { words[id / 32] ^= uint32_t{1} << (id % 32); };
+  const auto nothing = [words] {
+    return std::all_of(words.begin(), words.end(), [](uint32_t word) { return word == 0; });
+  };
+  if (matcher_->MayEnd()) {
+    for (const int32_t id : params.stop_token_ids) {
+      if (matcher_->trie().bytes(id).empty() && !has(id)) {
+        flip(id);
+      }
+    }
+  }
+  if (nothing()) {
+    return absl::ResourceExhaustedError(
+        "the constraint allows no token of the vocabulary here: it is nested too deep, or the "
+        "vocabulary cannot write what must follow");
+  }
+  absl::InlinedVector<int32_t, 8> unwanted;
+  const auto forbid = [&](std::span<const int32_t> ids) {
+    for (const int32_t id : ids) {
+      if (has(id)) {
+        flip(id);
+        unwanted.push_back(id);
+      }
+    }
+  };
+  if (params.ignore_eos || before_min_tokens()) {
+    forbid(eos_token_ids);
+  }
+  if (before_min_tokens()) {
+    forbid(params.stop_token_ids);
+  }
+  if (!unwanted.empty() && nothing()) {
+    std::for_each(unwanted.begin(), unwanted.end(), flip);
+  }
+  return absl::OkStatus();
+}
+
+// The token is one that Allow allowed.
+FinishReason Sequence::Constrain(int32_t token) {
+  constraint_error_ = matcher_->Accept(token);
+  if (absl::IsInvalidArgument(constraint_error_)) {
+    constraint_error_ = absl::InternalError(constraint_error_.message());
+  }
+  return constraint_error_.ok() ? FinishReason::kNone : FinishReason::kError;
 }
 
 FinishReason Sequence::Accept(TokenLogprob choice, std::span<const int32_t> eos_token_ids,
@@ -89,15 +166,21 @@ FinishReason Sequence::Accept(TokenLogprob choice, std::span<const int32_t> eos_
     news->first_token = true;
     news->prompt_logprobs = std::exchange(prompt_logprobs_, {});
   }
-  if (!params.ignore_eos && Contains(eos_token_ids, choice.token)) {
+  // Under a constraint nothing can follow an end token, so ignore_eos does not ignore it.
+  if ((!params.ignore_eos || constrained()) && Contains(eos_token_ids, choice.token)) {
     return FinishReason::kStop;
   }
   if (Contains(params.stop_token_ids, choice.token)) {
     matched_stop_ = choice.token;
     return FinishReason::kStop;
   }
+  if (constrained() && Constrain(choice.token) != FinishReason::kNone) {
+    return FinishReason::kError;
+  }
   last_token_ = now;  // not of one that ends the text: it is in no count of tokens
-  return Append(std::move(choice), news);
+  const FinishReason reason = Append(std::move(choice), news);
+  // Nothing can follow: an end token need not be waited for.
+  return constrained() && matcher_->MustEnd() ? FinishReason::kStop : reason;
 }
 
 FinishReason Sequence::Append(TokenLogprob choice, TokenNews* news) {

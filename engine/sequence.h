@@ -7,12 +7,15 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "engine/constraint/matcher.h"
 #include "engine/event.h"
 #include "engine/kv_pages.h"
 #include "engine/plan.h"
+#include "engine/prefix_cache.h"
 #include "engine/request.h"
 #include "engine/text/stop_strings.h"
 #include "engine/text/tokenizer.h"
@@ -50,10 +53,31 @@ class Sequence {
   // Prompt tokens whose log-probabilities are known; survives a preemption.
   size_t prompt_logprobs_done() const { return prompt_logprobs_done_; }
 
+  // Whether it takes part in the prefix cache.
+  bool shares_pages() const { return !domain_.empty(); }
+  const std::string& domain() const { return domain_; }
+  // Takes the pages of the longest known beginning; at least one token is left to compute.
+  void FindPages(const PrefixCache& cache);
+  // What FindPages found.
+  int32_t known_tokens() const { return known_.tokens; }
+  // Makes whole pages known as they are computed.
+  void ShareComputed(PrefixCache* cache);
+
   void Start(std::unique_ptr<AttentionState> state, TimePoint now);
   // Gives back pages and attention state; what was computed is lost, the tokens are not.
   void Release();
   void Preempt();
+
+  // --- What may be drawn -----------------------------------------------------------------------
+  // End tokens and stops are not to be found yet.
+  bool before_min_tokens() const { return length() - prompt_size_ < request_.sampling.min_tokens; }
+  // A constraint says which tokens may come next.
+  bool constrained() const { return matcher_ != nullptr; }
+  size_t mask_words() const { return matcher_->trie().mask_words(); }
+  // Writes them, mask_words() of them. End tokens, and stop token ids without text, are among them
+  // where the text may end, but for ignore_eos and min_tokens as long as anything else may come.
+  // RESOURCE_EXHAUSTED: the constraint needs more than a step may, or allows no token at all.
+  absl::Status Allow(std::span<uint32_t> words, std::span<const int32_t> eos_token_ids);
 
   // --- Applying a step -------------------------------------------------------------------------
   // `planned` rows are computed: takes their counters (returned) and prompt log-probabilities.
@@ -61,9 +85,11 @@ class Sequence {
                             std::vector<TokenLogprob> prompt_logprobs);
   // News of a step that has brought nothing yet.
   TokenNews MakeNews() const;
-  // Takes `choice` as the next token and fills in `news`; not kNone: it was the last one.
+  // Takes `choice` as the next token and fills in `news`; not kNone: it was the last one. kError:
+  // constraint_error() says why.
   FinishReason Accept(TokenLogprob choice, std::span<const int32_t> eos_token_ids, TimePoint now,
                       TokenNews* news);
+  const absl::Status& constraint_error() const { return constraint_error_; }
   // Completes `news` as this sequence's last: its ending, and the text that was held back.
   void Finish(FinishReason reason, absl::Status error, TimePoint now, TokenNews* news);
 
@@ -72,6 +98,7 @@ class Sequence {
  private:
   // Adds a token that is no end token, and its text.
   FinishReason Append(TokenLogprob choice, TokenNews* news);
+  FinishReason Constrain(int32_t token);
   FinishReason PushText(const std::string& text, TokenNews* news);
 
   Request request_;
@@ -81,12 +108,17 @@ class Sequence {
 
   KvPages pages_;
   std::unique_ptr<AttentionState> state_;
+  std::string domain_;         // empty: its pages are its own
+  PrefixCache::Cursor known_;  // of its pages
+  int32_t cached_tokens_ = 0;  // of the prompt, when it started first
   int32_t computed_ = 0;
   int32_t prefill_end_ = 0;
 
   std::unique_ptr<TextStream> text_;  // null: no text
   StopMatcher stop_matcher_;          // views request_.sampling.stop
   MatchedStop matched_stop_;
+  std::unique_ptr<Matcher> matcher_;  // null: no constraint
+  absl::Status constraint_error_;
   std::vector<TokenLogprob> prompt_logprobs_;
   size_t prompt_logprobs_done_ = 0;
 

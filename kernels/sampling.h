@@ -6,8 +6,9 @@
 // In order, as vLLM defines them:
 //   1. `bias` is added. 2. Tokens of prompt or output: a positive logit is divided by the
 //   repetition penalty, any other multiplied (Keskar et al. 2019); tokens of the output: less
-//   frequency * occurrences, less presence. 3. `masked` ids become -inf. This gives the adjusted
-//   logits, each operation rounded to f32, so that every backend has the same ones, bit for bit.
+//   frequency * occurrences, less presence. 3. `masked` ids, and those that `allowed` leaves out,
+//   become -inf. This gives the adjusted logits, each operation rounded to f32, so that every
+//   backend has the same ones, bit for bit.
 //   4. Tokens are ranked by adjusted logit, equals by lower id. A temperature below kGreedyBelow
 //   takes the first; else a token's weight is exp((logit - greatest) / max(temperature,
 //   kTemperatureMin)), and the token is drawn from those that all of these keep:
@@ -27,6 +28,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <span>
@@ -37,6 +39,11 @@ namespace alcca {
 
 inline constexpr float kGreedyBelow = 1e-5f;
 inline constexpr float kTemperatureMin = 0.01f;
+
+// Words of a set of tokens, a bit for each.
+constexpr size_t MaskWords(int32_t vocab) {
+  return (static_cast<size_t>(vocab) + 31) / 32;
+}
 
 // What becomes of one row of logits. Spans are borrowed until EndStep; ids lie in [0, vocab).
 struct SamplingRow {
@@ -50,7 +57,10 @@ struct SamplingRow {
   std::span<const int32_t> prompt = {}, output = {};     // read where a penalty is on
   std::span<const std::pair<int32_t, float>> bias = {};  // ids distinct
   std::span<const int32_t> masked = {};                  // ids in any number
-  double uniform = 0;                                    // [0, 1)
+  // What a constraint allows: bit t % 32 of allowed[t / 32] is token t, MaskWords(vocab) of them;
+  // bits from vocab on say nothing. Empty: every token.
+  std::span<const uint32_t> allowed = {};
+  double uniform = 0;  // [0, 1)
   // Alternatives to report beside the chosen token; 0: its log-probability alone; -1: none of it.
   int32_t top_logprobs = -1;
   // A token id: nothing is drawn and this token is the choice; log-probabilities are computed
@@ -70,7 +80,9 @@ struct SamplingRow {
     return min_p > 0 ? divisor() * std::log(double{min_p})
                      : -std::numeric_limits<double>::infinity();
   }
-  bool adjusts() const { return penalizes() || !bias.empty() || !masked.empty(); }
+  bool adjusts() const {
+    return penalizes() || !bias.empty() || !masked.empty() || !allowed.empty();
+  }
 };
 
 struct TokenLogprob {
@@ -92,6 +104,7 @@ struct SamplingLimits {
   int32_t row_ids = 0;           // of one row's prompt, output, bias and masked together
   int32_t row_alternatives = 0;  // of one row
   int64_t history = 0;           // prompts and outputs of all rows together
+  int32_t constrained = 0;       // rows with `allowed`
 };
 
 }  // namespace alcca

@@ -49,6 +49,7 @@ struct ServerConfig {
   int64_t max_queued_tokens = 1 << 20;
   int64_t kv_cache_bytes = int64_t{1} << 30;
   int64_t page_tokens = 64;
+  int64_t prefix_cache_bytes = -1;  // -1: all of the KV cache
   // Requests
   int64_t default_max_tokens = 0;
   int64_t max_n = 16;
@@ -56,6 +57,16 @@ struct ServerConfig {
   int64_t max_stop_strings = 16;
   int64_t max_stop_bytes = 256;   // of one stop string
   int64_t max_logit_bias = 1024;  // entries
+  // Constraints
+  std::string constraint_whitespace = "compact";
+  std::string constraint_key_order = "schema";
+  int64_t constraint_threads = 1;
+  int64_t constraint_queue = 64;
+  int64_t constraint_text_bytes = 1 << 20;
+  int64_t constraint_states = 400'000;
+  int64_t constraint_work = 4'000'000;
+  int64_t constraint_learned_bytes = 32 << 20;  // of one constraint
+  int64_t constraint_cache_bytes = 256 << 20;
   // Attention, where a request does not say. What says nothing here the model's alcca.json decides.
   AttentionSettings attention;
   double attention_recall_bar = 0.25;

@@ -47,6 +47,11 @@ constexpr Section kSections[] = {
      "`max_prefill_chunk` and `max_num_seqs` may not exceed `max_batch_tokens`. What they cost in\n"
      "memory, and what a machine carries: [sizing.md](sizing.md), `alcca size`."},
     {"requests", "Limits on what one request may ask; beyond them it is INVALID_ARGUMENT."},
+    {"constraints",
+     "What an answer's text may be asked to be: [constraints.md](constraints.md). A constraint "
+     "over a "
+     "limit ends\n"
+     "its own request and nothing else."},
     {"attention",
      "Defaults for requests that do not say. Until version 0.1 an empty string, 0 or a negative "
      "number\n"

@@ -156,6 +156,7 @@ ServingFacts Daemon::Facts() const {
           .max_batch_tokens = config_.max_batch_tokens,
           .max_queued_requests = config_.max_queued_requests,
           .max_queued_tokens = config_.max_queued_tokens,
+          .prefix_cache = config_.prefix_cache_bytes != 0,
           .recall_bar = config_.attention_recall_bar,
           .model = info.served_model_name(),
           .device = info.device(),

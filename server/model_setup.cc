@@ -13,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "engine/text/vocabulary_bytes.h"
 #include "engine/warm_up.h"
 #include "kernels/make_backend.h"
 #include "server/api/wire.h"
@@ -45,6 +46,16 @@ class Progress {
  private:
   int64_t last_ = 0;
 };
+
+// Whole pages of so many bytes, as the model's cache stores them; all below 0.
+int32_t IdlePages(int64_t bytes, const Model& model) {
+  const auto pages = static_cast<size_t>(model.kv_shape().pages);
+  if (bytes < 0 || model.kv_bytes() == 0) {
+    return static_cast<int32_t>(pages);
+  }
+  const size_t page_bytes = std::max<size_t>(1, model.kv_bytes() / pages);
+  return static_cast<int32_t>(std::min(pages, static_cast<size_t>(bytes) / page_bytes));
+}
 
 std::string DefaultSamplingJson(const GenerationConfig& g) {
   nlohmann::json json = nlohmann::json::object();
@@ -105,19 +116,23 @@ v1::GetModelInfoResponse ModelInfo(const ServerConfig& config, const ModelPlan& 
 
 RequestRules MakeRules(const ServerConfig& config, const ModelPlan& plan,
                        const Tokenizer* tokenizer) {
-  return {.tokenizer = tokenizer,
-          .chat_format = DetectChatFormat(*tokenizer),
-          .vocab_size = static_cast<int32_t>(plan.folder.config.vocab_size),
-          .max_context = plan.max_context,
-          .default_max_tokens = static_cast<int32_t>(config.default_max_tokens),
-          .max_n = static_cast<int32_t>(config.max_n),
-          .max_logprobs = static_cast<int32_t>(config.max_logprobs),
-          .max_stop_strings = static_cast<int32_t>(config.max_stop_strings),
-          .max_stop_bytes = static_cast<int32_t>(config.max_stop_bytes),
-          .max_logit_bias = static_cast<int32_t>(config.max_logit_bias),
-          .defaults = plan.folder.generation,
-          .attention = plan.attention,
-          .sliding_window = static_cast<int32_t>(plan.folder.config.sliding_window)};
+  return {
+      .tokenizer = tokenizer,
+      .chat_format = DetectChatFormat(*tokenizer),
+      .vocab_size = static_cast<int32_t>(plan.folder.config.vocab_size),
+      .max_context = plan.max_context,
+      .default_max_tokens = static_cast<int32_t>(config.default_max_tokens),
+      .max_n = static_cast<int32_t>(config.max_n),
+      .max_logprobs = static_cast<int32_t>(config.max_logprobs),
+      .max_stop_strings = static_cast<int32_t>(config.max_stop_strings),
+      .max_stop_bytes = static_cast<int32_t>(config.max_stop_bytes),
+      .max_logit_bias = static_cast<int32_t>(config.max_logit_bias),
+      .json = {.whitespace = config.constraint_whitespace == "flexible" ? JsonWhitespace::kFlexible
+                                                                        : JsonWhitespace::kCompact,
+               .ordered = config.constraint_key_order == "schema"},
+      .defaults = plan.folder.generation,
+      .attention = plan.attention,
+      .sliding_window = static_cast<int32_t>(plan.folder.config.sliding_window)};
 }
 
 absl::Status CheckCpuMultiplies(const std::string& weight_dtype) {
@@ -195,7 +210,8 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config,
                    .row_alternatives = static_cast<int32_t>(config.max_logprobs),
                    // What is in the cache, and the token of each row that is not there yet.
                    .history = int64_t{plan.options.kv_pages} * plan.options.page_tokens +
-                              plan.options.max_logit_rows}};
+                              plan.options.max_logit_rows,
+                   .constrained = static_cast<int32_t>(config.max_num_seqs)}};
   if (plan.on_cuda) {
     return MakeCudaBackend({.memory_bytes = plan.available_bytes,
                             .row_independent = config.row_independent,
@@ -205,6 +221,25 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const ServerConfig& config,
   }
   return MakeCpuBackend(
       {.threads = static_cast<int32_t>(config.threads), .isa = config.isa, .limits = limits});
+}
+
+absl::StatusOr<std::unique_ptr<CompilePool>> MakeConstraints(const ServerConfig& config,
+                                                             const Tokenizer& tokenizer,
+                                                             const EngineOptions& engine,
+                                                             int32_t vocab_size) {
+  ASSIGN_OR_RETURN(auto vocabulary, ConstraintVocabulary::Build(
+                                        BytesOf(tokenizer, vocab_size, engine.eos_token_ids)));
+  const auto states = static_cast<size_t>(config.constraint_states);
+  return std::make_unique<CompilePool>(
+      std::move(vocabulary),
+      CompilePoolOptions{
+          .threads = static_cast<int32_t>(config.constraint_threads),
+          .max_queued = static_cast<int32_t>(config.constraint_queue),
+          .cache_bytes = static_cast<size_t>(config.constraint_cache_bytes),
+          .limits = {.text_bytes = static_cast<size_t>(config.constraint_text_bytes),
+                     .grammar = {.states = states, .edges = 5 * states, .rules = states / 8},
+                     .automaton = {.bytes = static_cast<size_t>(config.constraint_learned_bytes),
+                                   .work = static_cast<uint64_t>(config.constraint_work)}}});
 }
 
 }  // namespace
@@ -318,10 +353,15 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const ServerConfig& confi
       .max_queued_requests = static_cast<int32_t>(config.max_queued_requests),
       .max_queued_tokens = config.max_queued_tokens,
       .max_context = plan.max_context,
+      .prefix_cache = config.prefix_cache_bytes != 0,
+      .max_idle_pages = IdlePages(config.prefix_cache_bytes, *model),
       .eos_token_ids = plan.folder.config.eos_token_ids};
   ASSIGN_OR_RETURN(loaded->engine,
                    Engine::Create(options, std::move(model), loaded->tokenizer.get(), sink));
   loaded->serving.engine = loaded->engine.get();
+  ASSIGN_OR_RETURN(loaded->constraints, MakeConstraints(config, *loaded->tokenizer, options,
+                                                        loaded->serving.rules.vocab_size));
+  loaded->serving.constraints = loaded->constraints.get();
   return loaded;
 }
 

@@ -36,6 +36,7 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config);
 struct LoadedModel {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Engine> engine;
+  std::unique_ptr<CompilePool> constraints;  // before the engine in its end: it submits to it
   Serving serving;
   double load_seconds = 0;
   int64_t weight_bytes = 0;

@@ -211,6 +211,11 @@ def capacity():
                         "* alcca_kv_cache_page_tokens{@})", "in use"),
                   Query("sum(alcca_kv_cache_pages{@} * alcca_kv_cache_page_tokens{@})", "all"),
                   dashed=("all",)),
+            lines("Prefix cache", "Share of the prompt tokens looked up that had been computed before, and of the "
+                  "pages that are kept for it.", "percentunit",
+                  Query(f"sum(rate(alcca_prefix_cache_hits_total{{@}}{R})) / "
+                        f"sum(rate(alcca_prefix_cache_queries_total{{@}}{R}))", "found"),
+                  Query("avg(alcca_kv_cache_idle_ratio{@})", "pages kept"), maximum=1),
             lines("Preemptions", "Sequences evicted from a full cache, to be computed again.", "suffix: /s",
                   Query(f"sum(rate(alcca_num_preemptions_total{{@}}{R}))", "preemptions"))]),
         Row("Throughput", [

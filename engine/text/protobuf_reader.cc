@@ -8,7 +8,7 @@
 namespace alcca {
 namespace {
 
-absl::Status Malformed(std::string_view rule) {
+absl::Status BadProtobuf(std::string_view rule) {
   return absl::InvalidArgumentError(absl::StrCat("protobuf: ", std::string(rule)));
 }
 
@@ -18,8 +18,8 @@ absl::Status ProtobufField::Expect(ProtobufWire wanted, std::string_view message
   if (wire == wanted) {
     return absl::OkStatus();
   }
-  return Malformed(absl::StrCat(std::string(message), " field ", number, " has wire type ",
-                                static_cast<int>(wire)));
+  return BadProtobuf(absl::StrCat(std::string(message), " field ", number, " has wire type ",
+                                  static_cast<int>(wire)));
 }
 
 absl::Status ProtobufReader::Next(ProtobufField* field) {
@@ -29,7 +29,7 @@ absl::Status ProtobufReader::Next(ProtobufField* field) {
   field->number = tag >> 3;
   field->wire = static_cast<ProtobufWire>(tag & 7);
   if (field->number == 0) {
-    return Malformed("field number 0");
+    return BadProtobuf("field number 0");
   }
   switch (field->wire) {
     case ProtobufWire::kVarint:
@@ -42,21 +42,21 @@ absl::Status ProtobufReader::Next(ProtobufField* field) {
       uint64_t size = 0;
       RETURN_IF_ERROR(Varint(&size));
       if (size > rest_.size()) {
-        return Malformed("field runs past the end");
+        return BadProtobuf("field runs past the end");
       }
       field->bytes = rest_.substr(0, size);
       rest_.remove_prefix(size);
       return absl::OkStatus();
     }
   }
-  return Malformed("unknown wire type");  // 3 and 4 are groups, which no file of ours has
+  return BadProtobuf("unknown wire type");  // 3 and 4 are groups, which no file of ours has
 }
 
 absl::Status ProtobufReader::Varint(uint64_t* value) {
   *value = 0;
   for (size_t i = 0; i < 10; ++i) {
     if (i >= rest_.size()) {
-      return Malformed("number cut off");
+      return BadProtobuf("number cut off");
     }
     const uint64_t byte = static_cast<uint8_t>(rest_[i]);
     *value |= (byte & 0x7F) << (7 * i);
@@ -65,12 +65,12 @@ absl::Status ProtobufReader::Varint(uint64_t* value) {
       return absl::OkStatus();
     }
   }
-  return Malformed("number longer than 10 bytes");
+  return BadProtobuf("number longer than 10 bytes");
 }
 
 absl::Status ProtobufReader::Fixed(size_t size, uint64_t* value) {
   if (size > rest_.size()) {
-    return Malformed("number cut off");
+    return BadProtobuf("number cut off");
   }
   *value = 0;
   for (size_t i = 0; i < size; ++i) {

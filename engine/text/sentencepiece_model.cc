@@ -15,7 +15,7 @@
 namespace alcca {
 namespace {
 
-absl::Status Malformed(std::string_view rule) {
+absl::Status BadModel(std::string_view rule) {
   return absl::InvalidArgumentError(std::string(rule));
 }
 
@@ -110,7 +110,7 @@ absl::Status SentencePieceModel::ModelSpec::ParseTrainer(std::string_view messag
     }
   }
   if (!IsValidUtf8(unk_surface)) {
-    return Malformed("trainer_spec.unk_surface is not valid UTF-8");
+    return BadModel("trainer_spec.unk_surface is not valid UTF-8");
   }
   return absl::OkStatus();
 }
@@ -171,7 +171,7 @@ absl::StatusOr<SentencePieceModel> SentencePieceModel::FromBytes(std::string_vie
 
 absl::Status SentencePieceModel::Build(std::string_view bytes) {
   if (bytes.size() > kMaxTokenizerBytes) {
-    return Malformed("larger than 64 MiB");
+    return BadModel("larger than 64 MiB");
   }
   ModelSpec spec;
   ProtobufReader reader(bytes);
@@ -200,7 +200,7 @@ absl::Status SentencePieceModel::Build(std::string_view bytes) {
   }
   RETURN_IF_ERROR(spec.CheckSupported());
   if (pieces_.empty()) {
-    return Malformed("no pieces");
+    return BadModel("no pieces");
   }
   RETURN_IF_ERROR(IndexPieces());
   RETURN_IF_ERROR(CheckPieces(spec));
@@ -215,7 +215,7 @@ absl::Status SentencePieceModel::Build(std::string_view bytes) {
 absl::Status SentencePieceModel::AddPiece(std::string_view message) {
   const size_t id = pieces_.size();
   if (id >= kMaxTokenizerPieces) {
-    return Malformed("more than 1000000 pieces");
+    return BadModel("more than 1000000 pieces");
   }
   std::string_view text;
   uint64_t type = 1;
@@ -314,10 +314,10 @@ absl::Status SentencePieceModel::CheckPieces(const ModelSpec& spec) {
     }
   }
   if (unk_id_ < 0) {
-    return Malformed("no UNKNOWN piece");
+    return BadModel("no UNKNOWN piece");
   }
   if (std::find(byte_ids_.begin(), byte_ids_.end(), -1) != byte_ids_.end()) {
-    return Malformed("byte_fallback without all 256 BYTE pieces");
+    return BadModel("byte_fallback without all 256 BYTE pieces");
   }
   std::sort(user_defined_.begin(), user_defined_.end(),
             [this](int32_t a, int32_t b) { return IdToPiece(a) < IdToPiece(b); });

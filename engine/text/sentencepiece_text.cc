@@ -12,6 +12,8 @@ namespace {
 // have no text.
 constexpr size_t kPromptIds = 16;
 
+}  // namespace
+
 void AppendWithSpaces(std::string_view piece, std::string* out) {
   for (size_t symbol = piece.find(kSentencePieceSpace); symbol != std::string_view::npos;
        symbol = piece.find(kSentencePieceSpace)) {
@@ -21,8 +23,6 @@ void AppendWithSpaces(std::string_view piece, std::string* out) {
   }
   out->append(piece);
 }
-
-}  // namespace
 
 SentencePieceText::SentencePieceText(const SentencePieceModel* model,
                                      std::span<const int32_t> prompt_tail, bool skip_special)

@@ -6,11 +6,15 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "engine/text/sentencepiece_model.h"
 #include "engine/text/tokenizer.h"
 
 namespace alcca {
+
+// The piece with a space for each of SentencePiece's signs of one.
+void AppendWithSpaces(std::string_view piece, std::string* out);
 
 // One per sequence. Holds at most 3 undecided bytes: the beginning of a character that is spelled
 // in byte pieces.
@@ -22,6 +26,8 @@ class SentencePieceText final : public TextStream {
 
   std::string Push(int32_t id) override;
   std::string Flush() override;
+  // The next piece, if it is no byte's, is the first of a text.
+  bool begins() const { return at_start_ && !space_dropped_ && !has_text_ && held_.empty(); }
 
  private:
   // A new text begins.

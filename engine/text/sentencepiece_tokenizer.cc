@@ -241,4 +241,27 @@ int32_t SentencePieceTokenizer::TextBytes(int32_t id) const {
   return bytes;
 }
 
+std::string SentencePieceTokenizer::TextOf(int32_t id) const {
+  std::string text;
+  if (IsControl(id) || model_.IsUnknown(id)) {
+    return text;
+  }
+  if (const int byte = model_.ByteValue(id); byte >= 0) {
+    text.push_back(static_cast<char>(byte));
+    return text;
+  }
+  AppendWithSpaces(IdToPiece(id), &text);
+  return text;
+}
+
+bool SentencePieceTokenizer::BeginsText(std::span<const int32_t> prompt_tail) const {
+  return SentencePieceText(&model_, prompt_tail, /*skip_special=*/true).begins();
+}
+
+bool SentencePieceTokenizer::LosesSpace(int32_t id) const {
+  return !IsControl(id) && !model_.IsUnknown(id) && model_.ByteValue(id) < 0 &&
+         (model_.add_dummy_prefix() || model_.remove_extra_whitespaces()) &&
+         IdToPiece(id).starts_with(kSentencePieceSpace);
+}
+
 }  // namespace alcca

@@ -39,6 +39,9 @@ class SentencePieceTokenizer final : public Tokenizer {
   std::string_view IdToPiece(int32_t id) const override { return model_.IdToPiece(id); }
   bool IsControl(int32_t id) const override { return model_.IsControl(id); }
   int32_t TextBytes(int32_t id) const override;
+  std::string TextOf(int32_t id) const override;
+  bool BeginsText(std::span<const int32_t> prompt_tail) const override;
+  bool LosesSpace(int32_t id) const override;
 
  private:
   class Merger;

@@ -66,6 +66,13 @@ class Tokenizer {
   virtual bool IsControl(int32_t id) const = 0;
   // Bytes that the id adds to a text, if it is not the text's first.
   virtual int32_t TextBytes(int32_t id) const = 0;
+  // These bytes; they may be a part of a character. Empty for an unknown piece too, which is no
+  // text that anyone means.
+  virtual std::string TextOf(int32_t id) const = 0;
+  // Whether the ids that follow this prompt, or its last 16 ids, begin a text, at which ids that
+  // LosesSpace lose the space that their TextOf begins with.
+  virtual bool BeginsText(std::span<const int32_t> prompt_tail) const = 0;
+  virtual bool LosesSpace(int32_t id) const = 0;
 
  private:
   virtual void AppendIds(std::string_view text, std::vector<int32_t>* ids) const = 0;

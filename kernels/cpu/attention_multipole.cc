@@ -41,7 +41,7 @@ struct Opened {
 };
 
 // One row's work; vectors keep their memory from row to row.
-class Row {
+class MultipoleRow {
  public:
   void Answer(const AttentionTask& task, const KeyClusters& clusters, int32_t row);
 
@@ -122,7 +122,7 @@ class Row {
   int64_t real_ = 0, closed_rows_ = 0;
 };
 
-void Row::Start(int32_t row) {
+void MultipoleRow::Start(int32_t row) {
   row_ = row;
   position_ = task_->position(row);
   d_ = task_->shape.head_dim;
@@ -154,7 +154,7 @@ void Row::Start(int32_t row) {
   real_ = closed_rows_ = 0;
 }
 
-void Row::Read(const float* keys, const float* values, int32_t n) {
+void MultipoleRow::Read(const float* keys, const float* values, int32_t n) {
   for (int32_t g = 0; g < group_; ++g) {
     task_->kernels.dots(scores_.data(), query_.data() + size_t(g) * d_, keys, n, d_);
     task_->kernels.fold(task_->Out(row_, g), &states_[g], scores_.data(), values, n, d_);
@@ -162,7 +162,7 @@ void Row::Read(const float* keys, const float* values, int32_t n) {
   real_ += n;
 }
 
-void Row::ReadTokens(int32_t begin, int32_t end) {
+void MultipoleRow::ReadTokens(int32_t begin, int32_t end) {
   const int32_t page_tokens = task_->kv.shape().page_tokens;
   while (begin < end) {
     const int32_t stop = std::min(end, (begin / page_tokens + 1) * page_tokens);
@@ -171,7 +171,8 @@ void Row::ReadTokens(int32_t begin, int32_t end) {
   }
 }
 
-void Row::Score(const ClusterRows& rows, int32_t first, int32_t n, float* logits, int32_t stride) {
+void MultipoleRow::Score(const ClusterRows& rows, int32_t first, int32_t n, float* logits,
+                         int32_t stride) {
   task_->kernels.restore_int8(keys_.data(), rows.Key(first), rows.KeyScales() + first, n, d_);
   for (int32_t g = 0; g < group_; ++g) {
     float* out = logits + size_t(g) * stride;
@@ -182,7 +183,8 @@ void Row::Score(const ClusterRows& rows, int32_t first, int32_t n, float* logits
   }
 }
 
-double Row::Close(const ClusterRows& rows, int32_t i, const float* logits, int32_t stride) {
+double MultipoleRow::Close(const ClusterRows& rows, int32_t i, const float* logits,
+                           int32_t stride) {
   double log_rms = kOpen;
   for (int32_t g = 0; g < group_; ++g) {
     const float logit = logits[size_t(g) * stride];
@@ -194,7 +196,7 @@ double Row::Close(const ClusterRows& rows, int32_t i, const float* logits, int32
   return log_rms;
 }
 
-void Row::PushFirst(int32_t number) {
+void MultipoleRow::PushFirst(int32_t number) {
   const double* log_rms = child_rms_.data() + size_t(number) * kFanout;
   double highest = kOpen;
   int32_t first = -1;
@@ -209,7 +211,7 @@ void Row::PushFirst(int32_t number) {
   }
 }
 
-void Row::Take(int32_t node) {
+void MultipoleRow::Take(int32_t node) {
   const float* logits;
   int32_t stride;
   if (node < blocks_) {
@@ -228,7 +230,7 @@ void Row::Take(int32_t node) {
   }
 }
 
-void Row::ScoreCoarse() {
+void MultipoleRow::ScoreCoarse() {
   coarse_logits_.resize(size_t(group_) * blocks_);
   for (int32_t first = 0; first < blocks_; first += kSegmentBlocks) {
     Score(clusters_->Coarse(first), 0, std::min(kSegmentBlocks, blocks_ - first),
@@ -254,7 +256,7 @@ void Row::ScoreCoarse() {
   std::make_heap(heap_.begin(), heap_.end(), Later{});
 }
 
-double Row::UncoveredShare() const {
+double MultipoleRow::UncoveredShare() const {
   double share = 0;
   for (int32_t g = 0; g < group_; ++g) {
     share = std::max(share, closed_[g] / (closed_[g] + covered_[g]));
@@ -262,7 +264,7 @@ double Row::UncoveredShare() const {
   return share;
 }
 
-void Row::OpenClusters() {
+void MultipoleRow::OpenClusters() {
   const auto first = static_cast<int32_t>(opened_.size());
   const auto count = static_cast<int32_t>(inner_.size());
   for (const int32_t node : inner_) {
@@ -301,7 +303,7 @@ void Row::OpenClusters() {
   }
 }
 
-void Row::ReadFines() {
+void MultipoleRow::ReadFines() {
   std::sort(fines_.begin(), fines_.end());
   for (size_t begin = 0, end; begin < fines_.size(); begin = end) {
     end = begin + 1;
@@ -325,13 +327,13 @@ void Row::ReadFines() {
   fines_.clear();
 }
 
-void Row::ReadGathered() {
+void MultipoleRow::ReadGathered() {
   if (waiting_ > 0) {
     Read(keys_.data(), values_.data(), std::exchange(waiting_, 0));
   }
 }
 
-void Row::Open() {
+void MultipoleRow::Open() {
   const AttentionParams& params = task_->params();
   int64_t rows_left = params.max_keys > 0 ? params.max_keys : INT64_MAX;
   bool fits = true;
@@ -371,8 +373,8 @@ void Row::Open() {
   ReadFines();  // without a wanted mass keys have no say in what is opened
 }
 
-void Row::Fold(const ClusterRows& rows, int32_t first, int32_t n, const float* logits,
-               int32_t stride, const uint8_t* is_open) {
+void MultipoleRow::Fold(const ClusterRows& rows, int32_t first, int32_t n, const float* logits,
+                        int32_t stride, const uint8_t* is_open) {
   for (int32_t begin = 0; begin < n;) {
     if (is_open[begin] != 0) {
       ++begin;
@@ -397,7 +399,7 @@ void Row::Fold(const ClusterRows& rows, int32_t first, int32_t n, const float* l
   }
 }
 
-void Row::FoldClosed() {
+void MultipoleRow::FoldClosed() {
   for (int32_t g = 0; g < group_ && waiting_ > 0; ++g) {
     task_->kernels.fold(task_->Out(row_, g), &states_[g], scores_.data() + size_t(g) * kRun,
                         values_.data(), waiting_, d_);
@@ -405,7 +407,7 @@ void Row::FoldClosed() {
   closed_rows_ += std::exchange(waiting_, 0);
 }
 
-void Row::AddClosed() {
+void MultipoleRow::AddClosed() {
   for (int32_t first = 0; first < blocks_; first += kSegmentBlocks) {
     Fold(clusters_->Coarse(first), 0, std::min(kSegmentBlocks, blocks_ - first),
          coarse_logits_.data() + first, blocks_, coarse_open_.data() + first);
@@ -417,7 +419,7 @@ void Row::AddClosed() {
   FoldClosed();
 }
 
-void Row::Answer(const AttentionTask& task, const KeyClusters& clusters, int32_t row) {
+void MultipoleRow::Answer(const AttentionTask& task, const KeyClusters& clusters, int32_t row) {
   task_ = &task;
   clusters_ = &clusters;
   Start(row);
@@ -474,7 +476,7 @@ void CheckError(const AttentionTask& task, int32_t row) {
 }  // namespace
 
 void AttentionMultipole(const AttentionTask& task, const KeyClusters& clusters) {
-  thread_local Row row;
+  thread_local MultipoleRow row;
   for (int32_t r = task.row_begin; r < task.row_end; ++r) {
     if (clusters.failed() ||
         MultipoleIsDense(task.params(), task.shape.sliding_window, task.position(r) + 1)) {

@@ -28,7 +28,7 @@ struct Cut {
 };
 
 // One row's work; vectors keep their memory.
-class Row {
+class TopKRow {
  public:
   // Scores all visible keys for every query head of the group, page by page, so that memory is
   // read once for all.
@@ -55,7 +55,7 @@ class Row {
   std::vector<float> values_;  // [kBlock, d]
 };
 
-void Row::Score(const AttentionTask& task, int32_t row) {
+void TopKRow::Score(const AttentionTask& task, int32_t row) {
   const int32_t position = task.position(row), page_tokens = task.kv.shape().page_tokens;
   first_ = task.FirstVisible(position);
   visible_ = position + 1 - first_;
@@ -73,7 +73,7 @@ void Row::Score(const AttentionTask& task, int32_t row) {
 
 // The order whose rank is `kept`, by a histogram of the orders' first bits and a selection among
 // those in its bin: a comparison sort of a tenth of the keys costs more than all products do.
-Cut Row::FindCut(int64_t kept) {
+Cut TopKRow::FindCut(int64_t kept) {
   constexpr int32_t kShift = kOrderBits - kBinBits;
   std::array<int32_t, 1 << kBinBits> counts{};
   for (const uint32_t order : orders_) {
@@ -95,7 +95,7 @@ Cut Row::FindCut(int64_t kept) {
   return {order, std::count(bin_.begin(), last + 1, order)};
 }
 
-void Row::Choose(int32_t g, int64_t kept) {
+void TopKRow::Choose(int32_t g, int64_t kept) {
   const float* scores = &scores_[g * visible_];
   orders_.resize(visible_);
   std::transform(scores, scores + visible_, orders_.begin(), OrderOfScore);
@@ -111,7 +111,7 @@ void Row::Choose(int32_t g, int64_t kept) {
   }
 }
 
-void Row::Attend(const AttentionTask& task, float* out) {
+void TopKRow::Attend(const AttentionTask& task, float* out) {
   const int32_t d = task.shape.head_dim, kept = static_cast<int32_t>(kept_.size());
   const float scale = 1.0f / std::sqrt(static_cast<float>(d));
   // Less the best: scaled first, large scores would lose digits that the weights show.
@@ -136,7 +136,7 @@ void Row::Attend(const AttentionTask& task, float* out) {
 
 void AttentionTopK(const AttentionTask& task) {
   const int32_t d = task.shape.head_dim, group = task.group();
-  thread_local Row work;
+  thread_local TopKRow work;
   for (int32_t row = task.row_begin; row < task.row_end; ++row) {
     work.Score(task, row);
     const int64_t kept = TopKCount(task.params().sparsity, work.visible());

@@ -10,7 +10,7 @@ namespace alcca {
 namespace {
 
 constexpr int32_t kLanes = 8;  // independent partial sums, which compilers vectorise
-constexpr int32_t kRowsPerTask = 8;
+constexpr int32_t kNormRowsPerTask = 8;
 
 double SumOfSquares(const float* x, int32_t cols) {
   double lanes[kLanes] = {};
@@ -37,9 +37,9 @@ void RmsNormCpu(ThreadPool& pool, TensorView out, TensorView x, std::span<const 
   ALCCA_CHECK(out.dtype == DType::kF32 && x.dtype == DType::kF32);
   ALCCA_CHECK(out.rows == x.rows && out.cols == x.cols);
   ALCCA_CHECK(weight.size() == static_cast<size_t>(x.cols));
-  pool.ParallelFor((x.rows + kRowsPerTask - 1) / kRowsPerTask, [&](int32_t task) {
-    const int32_t end = std::min(x.rows, (task + 1) * kRowsPerTask);
-    for (int32_t t = task * kRowsPerTask; t < end; ++t) {
+  pool.ParallelFor((x.rows + kNormRowsPerTask - 1) / kNormRowsPerTask, [&](int32_t task) {
+    const int32_t end = std::min(x.rows, (task + 1) * kNormRowsPerTask);
+    for (int32_t t = task * kNormRowsPerTask; t < end; ++t) {
       const size_t at = static_cast<size_t>(t) * static_cast<size_t>(x.cols);
       const float* in = x.f32() + at;
       float* row = out.f32() + at;

@@ -10,7 +10,7 @@
 namespace alcca {
 namespace {
 
-constexpr int32_t kRowsPerTask = 8;
+constexpr int32_t kRopeRowsPerTask = 8;
 using Pairs = std::array<float, kRopePairsMax>;
 
 void Rotate(float* head, int32_t half, const Pairs& cos, const Pairs& sin) {
@@ -74,8 +74,9 @@ void RopeAndStoreCpu(ThreadPool& pool, TensorView qkv, KvCacheHost& kv, int32_t 
                      .batch = batch,
                      .shape = shape,
                      .frequencies = frequencies};
-  pool.ParallelFor((qkv.rows + kRowsPerTask - 1) / kRowsPerTask, [&](int32_t task) {
-    const int32_t begin = task * kRowsPerTask, end = std::min(qkv.rows, begin + kRowsPerTask);
+  pool.ParallelFor((qkv.rows + kRopeRowsPerTask - 1) / kRopeRowsPerTask, [&](int32_t task) {
+    const int32_t begin = task * kRopeRowsPerTask,
+                  end = std::min(qkv.rows, begin + kRopeRowsPerTask);
     for (const BatchSequence& sequence : batch.sequences) {
       const int32_t last = std::min(end, sequence.query_start + sequence.query_count);
       for (int32_t t = std::max(begin, sequence.query_start); t < last; ++t) {

@@ -77,16 +77,26 @@ Cut Stricter(const Cut& a, const Cut& b) {
   return a.Keeps(b.logit, b.token) ? b : a;
 }
 
-struct Ranked {
-  float logit, weight;
-  int32_t token;
-};
-bool Better(const Ranked& a, const Ranked& b) {
-  return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
-}
-
 bool BetterTop(const std::pair<int32_t, float>& a, const std::pair<int32_t, float>& b) {
   return a.second != b.second ? a.second > b.second : a.first < b.first;
+}
+
+// Without a branch on a token's bit, so that compilers vectorise it.
+void Forbid(std::span<const uint32_t> allowed, std::span<float> x) {
+  constexpr uint32_t kMinusInfinity = std::bit_cast<uint32_t>(-kInfinity);
+  ALCCA_CHECK(allowed.size() == MaskWords(static_cast<int32_t>(x.size())));
+  for (size_t w = 0; w < allowed.size(); ++w) {
+    const uint32_t word = allowed[w];
+    if (word == ~uint32_t{0}) {
+      continue;
+    }
+    const std::span<float> part = x.subspan(w * 32, std::min<size_t>(32, x.size() - w * 32));
+    for (size_t i = 0; i < part.size(); ++i) {
+      const uint32_t keep = 0u - (word >> i & 1);
+      part[i] = std::bit_cast<float>((std::bit_cast<uint32_t>(part[i]) & keep) |
+                                     (kMinusInfinity & ~keep));
+    }
+  }
 }
 
 }  // namespace
@@ -114,6 +124,13 @@ class RowSampler {
   }
 
  private:
+  struct Ranked {
+    float logit, weight;
+    int32_t token;
+  };
+  static bool Better(const Ranked& a, const Ranked& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
+  }
   static constexpr uint32_t kInPrompt = uint32_t{1} << 31;
 
   static size_t Blocks(std::span<const float> x) { return (x.size() + kBlock - 1) / kBlock; }
@@ -224,6 +241,9 @@ std::span<const float> RowSampler::Adjust(std::span<const float> logits, const S
   }
   for (const int32_t token : row.masked) {
     adjusted_[static_cast<size_t>(token)] = -kInfinity;
+  }
+  if (!row.allowed.empty()) {
+    Forbid(row.allowed, {adjusted_.data(), logits.size()});
   }
   return {adjusted_.data(), logits.size()};
 }

@@ -12,7 +12,7 @@ namespace {
 
 using Vector = std::vector<double>;
 
-double Dot(const Vector& a, const Vector& b) {
+double InnerProduct(const Vector& a, const Vector& b) {
   return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
 }
 
@@ -35,7 +35,7 @@ Vector MeanOf(const std::vector<Vector>& rows, const std::vector<size_t>& which)
 }
 
 Vector Normalised(Vector v) {
-  const double norm = std::sqrt(Dot(v, v));
+  const double norm = std::sqrt(InnerProduct(v, v));
   for (double& x : v) {
     x = norm > 0 ? x / norm : 0;
   }
@@ -54,8 +54,8 @@ Vector PrincipalAxis(const std::vector<Vector>& keys, const std::vector<size_t>&
     for (size_t i = 0; i < d; ++i) {
       centred[i] -= mean[i];
     }
-    if (Dot(centred, centred) > farthest) {
-      farthest = Dot(centred, centred);
+    if (InnerProduct(centred, centred) > farthest) {
+      farthest = InnerProduct(centred, centred);
       axis = centred;
     }
     for (size_t i = 0; i < d; ++i) {
@@ -68,7 +68,7 @@ Vector PrincipalAxis(const std::vector<Vector>& keys, const std::vector<size_t>&
   for (int iteration = 0; iteration < kAxisIterations; ++iteration) {
     Vector next(d);
     for (size_t i = 0; i < d; ++i) {
-      next[i] = Dot(scatter[i], axis);
+      next[i] = InnerProduct(scatter[i], axis);
     }
     axis = Normalised(next);
   }
@@ -84,7 +84,7 @@ void SplitInHalves(const std::vector<Vector>& keys, std::vector<size_t>& tokens)
   std::vector<size_t> by_projection(tokens.size());
   std::iota(by_projection.begin(), by_projection.end(), size_t{0});
   std::stable_sort(by_projection.begin(), by_projection.end(), [&](size_t a, size_t b) {
-    return Dot(keys[tokens[a]], axis) < Dot(keys[tokens[b]], axis);
+    return InnerProduct(keys[tokens[a]], axis) < InnerProduct(keys[tokens[b]], axis);
   });
   std::vector<bool> lower(tokens.size(), false);
   for (size_t i = 0; i < tokens.size() / 2; ++i) {
@@ -118,7 +118,7 @@ ClusterReference Leaf(const Vector& key, const Vector& value, const Vector& poin
   ClusterReference leaf;
   leaf.members = {token};
   leaf.point = point;
-  leaf.log_mass = Dot(point, key) / std::sqrt(static_cast<double>(key.size()));
+  leaf.log_mass = InnerProduct(point, key) / std::sqrt(static_cast<double>(key.size()));
   leaf.key = key;
   leaf.value = value;
   return leaf;
@@ -229,7 +229,8 @@ std::vector<Vector> MultipoleReference(const std::vector<Vector>& queries,
         double{kClusterCorrectionMax});
   };
   const auto logit = [&](size_t h, const ClusterReference& c) {
-    return c.log_mass + (Dot(queries[h], c.key) - Dot(c.point, c.key)) / root + correction(h, c);
+    return c.log_mass + (InnerProduct(queries[h], c.key) - InnerProduct(c.point, c.key)) / root +
+           correction(h, c);
   };
   std::vector<bool> clustered(keys.size(), false);
   std::vector<const ClusterReference*> closed;
@@ -248,7 +249,7 @@ std::vector<Vector> MultipoleReference(const std::vector<Vector>& queries,
   const auto real_mass = [&](size_t h) {
     double sum = 0;
     for (const size_t t : real) {
-      sum += std::exp(Dot(queries[h], keys[t]) / root);
+      sum += std::exp(InnerProduct(queries[h], keys[t]) / root);
     }
     return sum;
   };
@@ -311,7 +312,7 @@ std::vector<Vector> MultipoleReference(const std::vector<Vector>& queries,
   for (size_t h = 0; h < heads; ++h) {
     std::vector<std::pair<double, const Vector*>> terms;
     for (const size_t t : real) {
-      terms.emplace_back(Dot(queries[h], keys[t]) / root, &values[t]);
+      terms.emplace_back(InnerProduct(queries[h], keys[t]) / root, &values[t]);
     }
     for (const ClusterReference* c : closed) {
       terms.emplace_back(logit(h, *c), &c->value);

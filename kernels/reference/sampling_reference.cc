@@ -37,6 +37,11 @@ std::vector<float> Adjusted(std::span<const float> logits, const SamplingRow& ro
   for (const int32_t token : row.masked) {
     x[static_cast<size_t>(token)] = -kInfinity;
   }
+  for (size_t token = 0; token < x.size() && !row.allowed.empty(); ++token) {
+    if ((row.allowed[token / 32] >> (token % 32) & 1) == 0) {
+      x[token] = -kInfinity;
+    }
+  }
   return x;
 }
 
@@ -143,6 +148,7 @@ void SampleReference(std::span<SampledRow> results, TensorView logits,
   for (size_t i = 0; i < rows.size(); ++i) {
     const std::span<const float> raw(logits.f32() + i * vocab, vocab);
     const SamplingRow& row = rows[i];
+    ALCCA_CHECK(row.allowed.empty() || row.allowed.size() == MaskWords(logits.cols));
     SampledRow& result = results[i];
     result = {};
     result.choice.token = std::max(row.scored, 0);

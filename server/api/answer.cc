@@ -18,6 +18,7 @@ v1::GenerateResponse ChunkOf(TokenNews* news) {
   chunk.set_text(std::move(news->text));
   chunk.set_prompt_tokens(news->prompt_tokens);
   chunk.set_completion_tokens(news->completion_tokens);
+  chunk.set_cached_tokens(news->cached_tokens);
   chunk.set_index(news->index);
   if (!news->logprobs.empty()) {
     SetLogprobs(news->logprobs, chunk.mutable_output_logprobs());
@@ -106,6 +107,7 @@ void Answer::CompleteSequence(const TokenNews& last, TimePoint now) {
   whole.set_finish_reason(FinishReasonName(ending.reason));
   whole.set_prompt_tokens(last.prompt_tokens);
   whole.set_completion_tokens(last.completion_tokens);
+  whole.set_cached_tokens(last.cached_tokens);
   whole.set_index(last.index);
   whole.set_request_id(options_.id);
   if (const int32_t* id = std::get_if<int32_t>(&ending.matched_stop)) {

@@ -34,6 +34,14 @@ void Delivery::Forget(const GrpcCall& call) {
   ReleaseId(call);
 }
 
+// Under the lock, for which the end of a call waits in Forget: it must not be deleted meanwhile.
+void Delivery::Refuse(GrpcCall* call, absl::Status status) {
+  const std::lock_guard lock(mutex_);
+  calls_.erase(call->key());
+  ReleaseId(*call);
+  call->Refuse(std::move(status));
+}
+
 void Delivery::ReleaseId(const GrpcCall& call) {
   const auto it = keys_.find(call.id());
   if (it != keys_.end() && it->second == call.key()) {  // it may be another call's by now

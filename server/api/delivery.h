@@ -29,6 +29,9 @@ class Delivery final : public EventSink {
   void Connect(GrpcCall* call);
   // Undoes both. After this returns no news reach the call any more.
   void Forget(const GrpcCall& call);
+  // Undoes both and ends the call, whose request did not reach the engine. On any thread; the call
+  // may be deleted as soon as this returns.
+  void Refuse(GrpcCall* call, absl::Status status);
   // Keys of the running requests with these ids.
   std::vector<uint64_t> KeysOf(const std::vector<std::string>& ids);
   // The status with which calls end that are aborted from now on (a drain that ran out of time).

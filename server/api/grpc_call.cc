@@ -13,6 +13,7 @@ GrpcCall::GrpcCall(const CallSetup& setup)
       context_(setup.context),
       delivery_(setup.delivery),
       engine_(setup.engine),
+      cancel_(setup.cancel),
       key_(setup.request.ok() ? setup.request->key : 0),
       answer_(setup.answer, setup.metrics) {}
 
@@ -67,7 +68,7 @@ void GrpcCall::OnClientGone() {
     answer_.Disconnect();
   }
   if (key_ != 0) {
-    engine_->Cancel(key_);
+    cancel_(key_);
   }
 }
 

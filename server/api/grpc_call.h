@@ -7,6 +7,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <string>
 
@@ -24,7 +25,8 @@ struct CallSetup {
   const char* method = "";  // for the log
   grpc::CallbackServerContext* context = nullptr;
   Delivery* delivery = nullptr;
-  Engine* engine = nullptr;  // null: no model is loaded, and the request is refused
+  Engine* engine = nullptr;                  // null: no model is loaded, and the request is refused
+  std::function<void(uint64_t key)> cancel;  // ends the request, wherever it is
   Metrics* metrics = nullptr;
   AnswerOptions answer;
   absl::StatusOr<Request> request;  // registered, or why it is refused
@@ -65,6 +67,7 @@ class GrpcCall {
   grpc::CallbackServerContext* const context_;
   Delivery* const delivery_;
   Engine* const engine_;
+  const std::function<void(uint64_t key)> cancel_;
   const uint64_t key_;
 
   std::mutex mutex_;

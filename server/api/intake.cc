@@ -1,6 +1,8 @@
 #include "server/api/intake.h"
 
 #include <chrono>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -61,6 +63,8 @@ CallSetup Intake::Register(grpc::CallbackServerContext* context, const char* met
           .context = context,
           .delivery = delivery_,
           .engine = serving.ok() ? (*serving)->engine : nullptr,
+          .cancel = [this, engine = serving.ok() ? (*serving)->engine
+                                                 : nullptr](uint64_t key) { Cancel(engine, key); },
           .metrics = metrics_,
           .answer = {.id = std::move(id),
                      .arrival = arrival.time,
@@ -83,19 +87,107 @@ absl::StatusOr<Request> Intake::Admit(const Serving& serving, const Arrival& arr
 }
 
 void Intake::Submit(GrpcCall* call, CallSetup setup) {
-  absl::Status status = setup.request.status();
-  if (status.ok()) {
-    delivery_->Connect(call);  // first: news may come before Submit returns
-    status = setup.engine->Submit(*std::move(setup.request));
-    if (absl::IsResourceExhausted(status)) {
-      status = QueueFull(std::move(status), setup.context);
+  if (!setup.request.ok()) {
+    Refuse(call, setup.request.status(), setup.context);
+    return;
+  }
+  delivery_->Connect(call);  // first: news may come before Submit returns
+  if (setup.request->asked_constraint.has_value()) {
+    Prepare(call, std::move(setup));
+  } else {
+    Enter(call, std::move(setup));
+  }
+}
+
+void Intake::Enter(GrpcCall* call, CallSetup setup) {
+  absl::Status status = setup.engine->Submit(*std::move(setup.request));
+  if (!status.ok()) {
+    Refuse(call, std::move(status), setup.context);
+  }
+}
+
+void Intake::Refuse(GrpcCall* call, absl::Status status, grpc::CallbackServerContext* context) {
+  metrics_->Rejected(ReasonOf(status));
+  if (absl::IsResourceExhausted(status)) {
+    status = QueueFull(std::move(status), context);
+  }
+  delivery_->Refuse(call, std::move(status));
+}
+
+void Intake::Prepare(GrpcCall* call, CallSetup setup) {
+  CompilePool& pool = *(*serving())->constraints;
+  AskedConstraint asked = *std::exchange(setup.request->asked_constraint, std::nullopt);
+  if (auto known = pool.Find(asked.spec); known != nullptr) {
+    metrics_->ConstraintKnown();
+    setup.request->constraint = std::move(known);
+    Enter(call, std::move(setup));
+    return;
+  }
+  const uint64_t key = setup.request->key;
+  {
+    const std::lock_guard lock(mutex_);
+    preparing_.emplace(key, false);
+  }
+  // The call lives until it is finished, which nobody else does before the engine has its request.
+  const auto waiting = std::make_shared<CallSetup>(std::move(setup));
+  absl::Status status = pool.Add(
+      {.spec = std::move(asked.spec),
+       .wanted =
+           [this, key] {
+             const std::lock_guard lock(mutex_);
+             return !preparing_.at(key);
+           },
+       .done =
+           [this, call, waiting, field = std::move(asked.field)](CompilePool::Result result) {
+             OnCompiled(call, std::move(*waiting), field, std::move(result));
+           }});
+  if (!status.ok()) {
+    {
+      const std::lock_guard lock(mutex_);
+      preparing_.erase(key);
+    }
+    Refuse(call, std::move(status), waiting->context);
+  }
+}
+
+void Intake::OnCompiled(GrpcCall* call, CallSetup setup, const std::string& field,
+                        CompilePool::Result result) {
+  absl::Status status = result.constraint.status();
+  if (!absl::IsCancelled(status)) {
+    metrics_->ConstraintCompiled(result.seconds, status.ok());
+  }
+  if (absl::IsInvalidArgument(status)) {
+    status = FieldError(field, std::string(status.message()));
+  }
+  const std::optional<TimePoint> deadline = setup.request->deadline;
+  bool cancelled = false;
+  {
+    const std::lock_guard lock(mutex_);
+    cancelled = preparing_.extract(setup.request->key).mapped();
+    if (!cancelled && status.ok()) {
+      setup.request->constraint = *std::move(result.constraint);
+      status =
+          setup.engine->Submit(*std::move(setup.request));  // whose Cancel finds it from now on
     }
   }
-  if (!status.ok()) {
-    delivery_->Forget(*call);
-    metrics_->Rejected(ReasonOf(status));
-    call->Refuse(std::move(status));
+  if (cancelled) {
+    const TimePoint now = Clock::now();
+    const bool late = deadline.has_value() && *deadline <= now;
+    metrics_->Finished(late ? FinishReason::kDeadline : FinishReason::kAbort,
+                       Seconds(setup.answer.arrival, now), 0);
+    delivery_->Refuse(call, late ? absl::DeadlineExceededError("the call's deadline passed")
+                                 : absl::CancelledError("the request was cancelled"));
+  } else if (!status.ok()) {
+    Refuse(call, std::move(status), setup.context);
   }
+}
+
+bool Intake::Cancel(Engine* engine, uint64_t key) {
+  const std::lock_guard lock(mutex_);
+  if (const auto it = preparing_.find(key); it != preparing_.end()) {
+    return !std::exchange(it->second, true);
+  }
+  return engine->Cancel(key);
 }
 
 }  // namespace alcca

@@ -1,16 +1,21 @@
 #pragma once
 
 // A request's way in, the same for every service: is there a model, is the request valid, its key
-// and id, the engine's queue. What is wrong becomes a refusal, which is counted.
+// and id, its constraint compiled, the engine's queue. What is wrong becomes a refusal, which is
+// counted.
 
 #include <grpcpp/grpcpp.h>
 
 #include <atomic>
 #include <cstdint>
+#include <mutex>
+#include <string>
+#include <unordered_map>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "alcca/v1/inference.pb.h"
+#include "engine/constraint/compile_pool.h"
 #include "engine/engine.h"
 #include "server/api/delivery.h"
 #include "server/api/grpc_call.h"
@@ -22,6 +27,7 @@ namespace alcca {
 // What the services answer with once the model is loaded; immutable from then on.
 struct Serving {
   Engine* engine = nullptr;
+  CompilePool* constraints = nullptr;
   RequestRules rules;
   v1::GetModelInfoResponse model_info;
   int32_t max_num_seqs = 0;
@@ -49,18 +55,33 @@ class Intake {
   // Hands the registered request of `call` to the engine, whose news reach the call from here on;
   // or ends the call with the refusal.
   void Submit(GrpcCall* call, CallSetup setup);
+  // Engine::Cancel, of a request that may still be on its way there.
+  bool Cancel(Engine* engine, uint64_t key);
 
  private:
   // Of a request as it arrives: UNAVAILABLE if draining, or what `validate` and Delivery::Register
   // say.
   absl::StatusOr<Request> Admit(const Serving& serving, const Arrival& arrival, Validate validate,
                                 std::string* id);
+  // Compiles the request's constraint unless it is known, on another thread, and goes on to Enter.
+  void Prepare(GrpcCall* call, CallSetup setup);
+  // `field` is the request's, for errors.
+  void OnCompiled(GrpcCall* call, CallSetup setup, const std::string& field,
+                  CompilePool::Result result);
+  void Enter(GrpcCall* call, CallSetup setup);
+  // The call, which is connected, ends without having reached the engine.
+  void Refuse(GrpcCall* call, absl::Status status, grpc::CallbackServerContext* context);
 
   Delivery* const delivery_;
   Metrics* const metrics_;
   const int64_t max_undelivered_bytes_;
   std::atomic<const Serving*> serving_{nullptr};
   std::atomic<bool> draining_{false};
+
+  // Taken after Delivery's and a call's, before the Engine's.
+  std::mutex mutex_;
+  // Keys of requests whose constraints are being compiled; true: cancelled meanwhile.
+  std::unordered_map<uint64_t, bool> preparing_;
 };
 
 }  // namespace alcca

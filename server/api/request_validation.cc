@@ -105,12 +105,55 @@ absl::Status SetLogprobs(const v1::SamplingParams& in, const RequestRules& rules
   return absl::OkStatus();
 }
 
-absl::Status RefuseUnimplemented(const v1::SamplingParams& in) {
-  if (in.constraint_case() != v1::SamplingParams::CONSTRAINT_NOT_SET) {
-    return absl::UnimplementedError(
-        "sampling_params.constraint: constrained decoding (json_schema, regex, grammar, "
-        "structural_tag, json_object, choice) is not in this version");
+// The text is read when it is compiled.
+absl::Status SetConstraint(const v1::SamplingParams& in, const RequestRules& rules,
+                           Request* request) {
+  using In = v1::SamplingParams;
+  using Kind = ConstraintSpec::Kind;
+  AskedConstraint asked;
+  ConstraintSpec& spec = asked.spec;
+  spec.json = rules.json;
+  const auto set = [&](Kind kind, std::string_view field, std::string text) {
+    spec.kind = kind;
+    spec.text = std::move(text);
+    asked.field = absl::StrCat("sampling_params.", std::string(field));
+  };
+  switch (in.constraint_case()) {
+    case In::CONSTRAINT_NOT_SET:
+      return absl::OkStatus();
+    case In::kJsonSchema:
+      set(Kind::kJsonSchema, "json_schema", in.json_schema());
+      break;
+    case In::kRegex:
+      set(Kind::kRegex, "regex", in.regex());
+      break;
+    case In::kGrammar:
+      set(Kind::kGrammar, "grammar", in.grammar());
+      break;
+    case In::kStructuralTag:
+      set(Kind::kStructuralTag, "structural_tag", in.structural_tag());
+      break;
+    case In::kJsonObject:
+      if (!in.json_object()) {
+        return absl::OkStatus();
+      }
+      set(Kind::kJsonObject, "json_object", "");
+      break;
+    case In::kChoice:
+      set(Kind::kChoice, "choice", "");
+      spec.choices.assign(in.choice().choices().begin(), in.choice().choices().end());
+      break;
   }
+  RETURN_IF_ERROR(ValidateText(spec.text, asked.field));
+  for (size_t i = 0; i < spec.choices.size(); ++i) {
+    RETURN_IF_ERROR(
+        ValidateText(spec.choices[i], absl::StrCat("sampling_params.choice.choices[", i, "]")));
+  }
+  request->asked_constraint = std::move(asked);
+  return absl::OkStatus();
+}
+
+absl::Status RefuseUnimplemented(const v1::SamplingParams& in) {
   if (in.has_spaces_between_special_tokens() && !in.spaces_between_special_tokens()) {
     return absl::UnimplementedError(
         "sampling_params.spaces_between_special_tokens: only true is supported");
@@ -160,6 +203,7 @@ absl::Status SetSampling(const v1::SamplingParams& in, const RequestRules& rules
                          std::string_view input, Request* request) {
   SamplingParams& out = request->sampling;
   RETURN_IF_ERROR(RefuseUnimplemented(in));
+  RETURN_IF_ERROR(SetConstraint(in, rules, request));
   RETURN_IF_ERROR(SetDistribution(in, rules.defaults, &out));
   RETURN_IF_ERROR(SetStops(in, rules, &out));
   RETURN_IF_ERROR(SetLogprobs(in, rules, &out));
@@ -193,13 +237,20 @@ absl::Status AttentionFieldError(const absl::Status& status) {
   return FieldError(field, text.substr(colon + 2));
 }
 
-absl::StatusOr<Request> Begin(const std::string& id, const Arrival& arrival) {
-  RETURN_IF_ERROR(ValidateText(id, "request_id"));
-  RETURN_IF_ERROR(
-      IntInRange(static_cast<int64_t>(id.size()), 0, kMaxRequestIdBytes, "request_id (bytes)")
-          .status());
+// What Generate and Chat have in common beside sampling and attention.
+template <typename Message>
+absl::StatusOr<Request> Begin(const Message& in, const Arrival& arrival) {
+  RETURN_IF_ERROR(ValidateText(in.request_id(), "request_id"));
+  RETURN_IF_ERROR(IntInRange(static_cast<int64_t>(in.request_id().size()), 0, kMaxRequestIdBytes,
+                             "request_id (bytes)")
+                      .status());
+  RETURN_IF_ERROR(IntInRange(static_cast<int64_t>(in.cache_salt().size()), 0, kMaxCacheSaltBytes,
+                             "cache_salt (bytes)")
+                      .status());
   Request request;
-  request.id = id;
+  request.id = in.request_id();
+  request.cache_salt = in.cache_salt();
+  request.bypass_prefix_cache = in.bypass_prefix_cache();
   request.arrival = arrival.time;
   request.deadline = arrival.deadline;
   return request;
@@ -254,7 +305,7 @@ absl::Status ValidateTextSize(size_t bytes, const RequestRules& rules, std::stri
 
 absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const RequestRules& rules,
                                          const Arrival& arrival) {
-  ASSIGN_OR_RETURN(Request out, Begin(in.request_id(), arrival));
+  ASSIGN_OR_RETURN(Request out, Begin(in, arrival));
   if (in.has_tokenized()) {
     ASSIGN_OR_RETURN(out.prompt, ValidateTokenIds(in.tokenized().input_ids(), "tokenized.input_ids",
                                                   rules.vocab_size));
@@ -278,7 +329,7 @@ absl::StatusOr<Request> ValidateGenerate(const v1::GenerateRequest& in, const Re
 
 absl::StatusOr<Request> ValidateChat(const v1::ChatRequest& in, const RequestRules& rules,
                                      const Arrival& arrival) {
-  ASSIGN_OR_RETURN(Request out, Begin(in.request_id(), arrival));
+  ASSIGN_OR_RETURN(Request out, Begin(in, arrival));
   size_t bytes = 0;
   for (const v1::ChatMessage& message : in.messages()) {
     bytes += message.ByteSizeLong();

@@ -22,6 +22,7 @@ namespace alcca {
 // Of a request; fixed, and named in docs/configure.md.
 inline constexpr int32_t kMaxStopTokenIds = 256;
 inline constexpr size_t kMaxRequestIdBytes = 256;
+inline constexpr size_t kMaxCacheSaltBytes = 256;
 
 inline constexpr int64_t kTokenizeBytes = 1 << 20;  // that Tokenize takes whatever the context
 
@@ -37,9 +38,10 @@ struct RequestRules {
   int32_t max_stop_strings = 16;
   int32_t max_stop_bytes = 256;
   int32_t max_logit_bias = 1024;
-  GenerationConfig defaults;   // the model's
-  AttentionParams attention;   // server configuration > alcca.json > built in
-  int32_t sliding_window = 0;  // of the model, tokens; 0: none. multipole does not serve it
+  JsonSchemaOptions json = {};  // of JSON under a constraint
+  GenerationConfig defaults;    // the model's
+  AttentionParams attention;    // server configuration > alcca.json > built in
+  int32_t sliding_window = 0;   // of the model, tokens; 0: none. multipole does not serve it
 };
 
 // When a request came, and until when its client waits for it.

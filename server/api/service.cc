@@ -82,7 +82,7 @@ grpc::ServerUnaryReactor* InferenceService::Abort(grpc::CallbackServerContext* c
     uint32_t aborted = 0;
     for (const uint64_t key :
          delivery_->KeysOf({request->request_ids().begin(), request->request_ids().end()})) {
-      aborted += serving->engine->Cancel(key) ? 1 : 0;
+      aborted += intake_->Cancel(serving->engine, key) ? 1 : 0;
     }
     response->set_aborted(aborted);
     reactor->Finish(grpc::Status::OK);
@@ -166,6 +166,9 @@ grpc::ServerUnaryReactor* InferenceService::GetLoads(grpc::CallbackServerContext
     out.set_token_usage(load.kv_pages_total > 0 ? double(load.kv_pages_used) / load.kv_pages_total
                                                 : 0);
     out.set_gen_throughput(load.generation_tokens_per_second);
+    out.set_cache_hit_rate(load.prefix_asked_tokens > 0
+                               ? double(load.prefix_found_tokens) / load.prefix_asked_tokens
+                               : 0);
     out.set_utilization(double(load.running) / serving->max_num_seqs);
     out.set_max_running_requests(serving->max_num_seqs);
     out.set_num_waiting_tokens(static_cast<uint32_t>(load.waiting_tokens));

@@ -40,6 +40,9 @@ const Buckets kStep = {.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1,
 const Buckets kSizes = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
 const Buckets kTokens = {1,    2,    5,    10,    20,    50,    100,    200,   500,
                          1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000};
+const Buckets kCompile = {.0001, .0005, .001, .002, .005, .01, .05, .1, .5, 1, 5, 30};
+const Buckets kMask = {.000001, .000005, .00001, .00002, .00005, .0001,
+                       .0002,   .0005,   .001,   .005,   .02,    .1};
 const Buckets kBuild = {.00001, .0001, .001, .01, .1, 1, 10, 100};
 
 constexpr std::array kFinished = {FinishReason::kStop, FinishReason::kLength, FinishReason::kAbort,
@@ -102,6 +105,9 @@ struct Metrics::Families {
   Gauge& waiting_tokens =
       MakeGauge("alcca_num_waiting_prompt_tokens", "Prompt tokens of queued sequences.");
   Gauge& kv_usage = MakeGauge("alcca_kv_cache_usage_ratio", "Share of KV cache pages in use.");
+  Gauge& kv_idle =
+      MakeGauge("alcca_kv_cache_idle_ratio",
+                "Share of KV cache pages that nobody holds, kept by the prefix cache.");
   Gauge& kv_pages = MakeGauge("alcca_kv_cache_pages", "Pages of the KV cache.");
   Gauge& index_bytes =
       MakeGauge("alcca_index_bytes", "Memory of key indices and running sums beside the KV pages.");
@@ -131,6 +137,12 @@ struct Metrics::Families {
   Counter& prompt_tokens =
       MakeCounter("alcca_prompt_tokens_total", "Prompt tokens of finished sequences.");
   Counter& generation_tokens = MakeCounter("alcca_generation_tokens_total", "Tokens generated.");
+  Counter& prefix_asked = MakeCounter("alcca_prefix_cache_queries_total",
+                                      "Prompt tokens looked up in the prefix cache.");
+  Counter& prefix_found = MakeCounter("alcca_prefix_cache_hits_total",
+                                      "Of these, tokens found, which were not computed again.");
+  Counter& prefix_forgotten = MakeCounter("alcca_prefix_cache_evicted_pages_total",
+                                          "Pages given up by the prefix cache for want of room.");
   Counter& preemptions = MakeCounter("alcca_num_preemptions_total",
                                      "Sequences evicted from the KV cache, to be recomputed.");
   std::array<Counter*, kFinished.size()> finished;
@@ -184,6 +196,18 @@ struct Metrics::Families {
   Histogram& step =
       MakeHistogram("alcca_step_duration_seconds", "Duration of an engine step.", kStep);
   Histogram& batch = MakeHistogram("alcca_batch_tokens", "Tokens computed in a step.", kSizes);
+
+  Counter& constraint_hits = MakeCounter("alcca_constraint_cache_hits_total",
+                                         "Requests whose constraint was compiled before.");
+  Counter& constraint_misses =
+      MakeCounter("alcca_constraint_cache_misses_total", "Requests whose constraint was not.");
+  Counter& constraint_failures = MakeCounter("alcca_constraint_failures_total",
+                                             "Of these, those whose constraint was refused.");
+  Histogram& constraint_compile = MakeHistogram(
+      "alcca_constraint_compile_seconds", "Time to compile a request's constraint.", kCompile);
+  Histogram& constraint_mask = MakeHistogram(
+      "alcca_constraint_mask_seconds",
+      "Time of a step to find the tokens that constraints allow, over their number.", kMask);
 
   explicit Families(std::string_view version) {
     MakeGauge("alcca_build_info", "Always 1; the version is a label.",
@@ -362,16 +386,33 @@ void Metrics::SequenceDone(int32_t prompt_tokens, int32_t completion_tokens, con
   f_->fallbacks.Increment(ending.fell_back ? 1 : 0);
 }
 
+void Metrics::ConstraintKnown() {
+  f_->constraint_hits.Increment();
+}
+
+void Metrics::ConstraintCompiled(double seconds, bool ok) {
+  f_->constraint_misses.Increment();
+  f_->constraint_failures.Increment(ok ? 0 : 1);
+  f_->constraint_compile.Observe(seconds);
+}
+
 void Metrics::Step(const StepStats& s) {
   f_->running.Set(s.running);
   f_->waiting.Set(s.waiting);
   f_->waiting_tokens.Set(static_cast<double>(s.waiting_tokens));
   f_->kv_usage.Set(s.kv_pages_total > 0 ? double(s.kv_pages_used) / s.kv_pages_total : 0);
   f_->index_bytes.Set(static_cast<double>(s.index_bytes));
+  f_->kv_idle.Set(s.kv_pages_total > 0 ? double(s.kv_pages_idle) / s.kv_pages_total : 0);
+  f_->prefix_asked.Increment(s.prefix_asked_tokens);
+  f_->prefix_found.Increment(s.prefix_found_tokens);
+  f_->prefix_forgotten.Increment(s.prefix_forgotten_pages);
   f_->preemptions.Increment(s.preemptions);
   if (s.batch_tokens > 0) {
     f_->step.Observe(s.step_seconds);
     f_->batch.Observe(s.batch_tokens);
+  }
+  if (s.constrained_rows > 0) {
+    f_->constraint_mask.Observe(s.mask_seconds / s.constrained_rows);
   }
   for (int mode = 0; mode < kAttentionModeCount; ++mode) {
     for (int phase = 0; phase < kPhaseCount; ++phase) {

@@ -54,6 +54,9 @@ class Metrics {
   // One sequence ended.
   void SequenceDone(int32_t prompt_tokens, int32_t completion_tokens, const Ending& ending);
   void Step(const StepStats& stats);
+  // A request's constraint was compiled before; or was compiled now, or failed to be.
+  void ConstraintKnown();
+  void ConstraintCompiled(double seconds, bool ok);
 
  private:
   void StopListening();

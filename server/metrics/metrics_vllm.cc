@@ -19,13 +19,13 @@ using Bounds = std::vector<double>;
 // vLLM's bucket bounds. Ours are a superset, and only these are shown: histograms of a mixed fleet
 // can be added up by `le` only if all have the same. (Prometheus 3 stores `le` in one form; before,
 // our "1" and the Python client's "1.0" stay apart.)
-const Bounds kFirstToken = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
-                            1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
-const Bounds kPerToken = {.01, .025, .05, .075, .1,  .15, .2, .3, .4, .5,
-                          .75, 1,    2.5, 5,    7.5, 10,  20, 40, 80};
-const Bounds kRequest = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
-                         30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
-const Bounds kIteration = {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
+const Bounds kVllmFirstToken = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
+                                1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
+const Bounds kVllmPerToken = {.01, .025, .05, .075, .1,  .15, .2, .3, .4, .5,
+                              .75, 1,    2.5, 5,    7.5, 10,  20, 40, 80};
+const Bounds kVllmRequest = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
+                             30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
+const Bounds kVllmIteration = {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
 
 struct Alias {
   const char* ours;
@@ -41,24 +41,24 @@ const Alias kAliases[] = {
     {"alcca_generation_tokens_total", "vllm:generation_tokens_total"},
     {"alcca_requests_finished_total", "vllm:request_success_total"},
     {"alcca_num_preemptions_total", "vllm:num_preemptions_total"},
-    {"alcca_time_to_first_token_seconds", "vllm:time_to_first_token_seconds", &kFirstToken},
-    {"alcca_inter_token_latency_seconds", "vllm:inter_token_latency_seconds", &kPerToken},
-    {"alcca_inter_token_latency_seconds", "vllm:time_per_output_token_seconds", &kPerToken},  // old
+    {"alcca_prefix_cache_queries_total", "vllm:prefix_cache_queries_total"},
+    {"alcca_prefix_cache_hits_total", "vllm:prefix_cache_hits_total"},
+    {"alcca_time_to_first_token_seconds", "vllm:time_to_first_token_seconds", &kVllmFirstToken},
+    {"alcca_inter_token_latency_seconds", "vllm:inter_token_latency_seconds", &kVllmPerToken},
+    {"alcca_inter_token_latency_seconds", "vllm:time_per_output_token_seconds",
+     &kVllmPerToken},  // old
     {"alcca_time_per_output_token_seconds", "vllm:request_time_per_output_token_seconds",
-     &kPerToken},
-    {"alcca_e2e_request_latency_seconds", "vllm:e2e_request_latency_seconds", &kRequest},
-    {"alcca_request_queue_time_seconds", "vllm:request_queue_time_seconds", &kRequest},
-    {"alcca_request_inference_time_seconds", "vllm:request_inference_time_seconds", &kRequest},
-    {"alcca_request_prefill_time_seconds", "vllm:request_prefill_time_seconds", &kRequest},
-    {"alcca_request_decode_time_seconds", "vllm:request_decode_time_seconds", &kRequest},
+     &kVllmPerToken},
+    {"alcca_e2e_request_latency_seconds", "vllm:e2e_request_latency_seconds", &kVllmRequest},
+    {"alcca_request_queue_time_seconds", "vllm:request_queue_time_seconds", &kVllmRequest},
+    {"alcca_request_inference_time_seconds", "vllm:request_inference_time_seconds", &kVllmRequest},
+    {"alcca_request_prefill_time_seconds", "vllm:request_prefill_time_seconds", &kVllmRequest},
+    {"alcca_request_decode_time_seconds", "vllm:request_decode_time_seconds", &kVllmRequest},
     {"alcca_request_prompt_tokens", "vllm:request_prompt_tokens"},
     {"alcca_request_generation_tokens", "vllm:request_generation_tokens"},
     {"alcca_request_max_generation_tokens", "vllm:request_max_num_generation_tokens"},
-    {"alcca_batch_tokens", "vllm:iteration_tokens_total", &kIteration},
+    {"alcca_batch_tokens", "vllm:iteration_tokens_total", &kVllmIteration},
 };
-// What vLLM counts and we have none of: no prefix is shared between requests yet.
-const char* const kAlwaysZero[] = {"vllm:prefix_cache_queries_total",
-                                   "vllm:prefix_cache_hits_total"};
 
 class VllmNames final : public prometheus::Collectable {
  public:
@@ -66,7 +66,7 @@ class VllmNames final : public prometheus::Collectable {
       : ours_(std::move(ours)), common_({{"engine", "0"}, {"model_name", facts.model}}) {
     config_labels_ = common_;
     config_labels_.push_back({"block_size", std::to_string(facts.page_tokens)});
-    config_labels_.push_back({"enable_prefix_caching", "False"});
+    config_labels_.push_back({"enable_prefix_caching", facts.prefix_cache ? "True" : "False"});
     config_labels_.push_back({"num_gpu_blocks", std::to_string(facts.kv_pages)});
   }
 
@@ -79,12 +79,6 @@ class VllmNames final : public prometheus::Collectable {
       if (family != ours.end()) {
         out.push_back(Renamed(*family, alias));
       }
-    }
-    for (const char* name : kAlwaysZero) {
-      out.push_back({.name = name,
-                     .help = "Always 0: there is no prefix cache.",
-                     .type = MetricType::Counter,
-                     .metric = {Labelled(ClientMetric(), common_)}});
     }
     ClientMetric config;
     config.gauge.value = 1;

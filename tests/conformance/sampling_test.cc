@@ -30,6 +30,7 @@ constexpr int32_t kPromptMax = 50000;
 struct Asked {
   std::vector<int32_t> prompt, output, masked;
   std::vector<std::pair<int32_t, float>> bias;
+  std::vector<uint32_t> allowed;
   SamplingRow row;
 
   SamplingRow get() const {
@@ -38,6 +39,7 @@ struct Asked {
     r.output = output;
     r.masked = masked;
     r.bias = bias;
+    r.allowed = allowed;
     return r;
   }
 };
@@ -48,6 +50,20 @@ std::vector<int32_t> RandomIds(std::mt19937& random, int32_t vocab, size_t count
     id = static_cast<int32_t>(random() % static_cast<uint32_t>(vocab));
   }
   return ids;
+}
+
+// Of each token with probability 1/2 or 1/16, and of three at least: RandomAsked masks two.
+std::vector<uint32_t> RandomAllowed(std::mt19937& random, int32_t vocab) {
+  std::vector<uint32_t> words(MaskWords(vocab));
+  const bool sparse = random() % 2 == 0;
+  for (uint32_t& word : words) {
+    word = sparse ? random() & random() & random() & random() : random();
+  }
+  for (int i = 0, first = static_cast<int>(random() % static_cast<uint32_t>(vocab)); i < 3; ++i) {
+    const auto token = static_cast<size_t>((first + i) % vocab);
+    words[token / 32] |= uint32_t{1} << (token % 32);
+  }
+  return words;
 }
 
 double Uniform(std::mt19937& random) {
@@ -78,6 +94,9 @@ Asked RandomAsked(std::mt19937& random, int32_t vocab) {
     if (vocab > 4) {
       a.bias.emplace_back((a.bias[0].first + 1) % vocab, -100.0f);
     }
+  }
+  if (random() % 3 == 0) {
+    a.allowed = RandomAllowed(random, vocab);
   }
   return a;
 }
@@ -165,8 +184,11 @@ class SamplingConformance : public ConformanceTest {
  protected:
   // Few rows, so that larger calls are cut up.
   SamplingConformance()
-      : ConformanceTest(
-            {.rows = 16, .vocab = 131072, .row_ids = kPromptMax, .row_alternatives = 600}) {}
+      : ConformanceTest({.rows = 16,
+                         .vocab = 131072,
+                         .row_ids = kPromptMax,
+                         .row_alternatives = 600,
+                         .constrained = 1}) {}
 };
 
 TEST_P(SamplingConformance, RandomRowsAreTheReferences) {
@@ -337,6 +359,35 @@ TEST_P(SamplingConformance, BiasPenaltiesAndMasksInTheirOrder) {
             (std::set<int32_t>{1, 2, 4, 5}));
 }
 
+TEST_P(SamplingConformance, OnlyWhatAConstraintAllowsIsDrawn) {
+  using Tokens = std::set<int32_t>;
+  const std::vector<float> logits = {4, 3.9f, 3.2f, 1, -2, 3.8f};
+  const std::vector<uint32_t> odd = {0b101010}, none = {0}, all = {~uint32_t{0}};
+  const std::vector<int32_t> masked = {1};
+  const std::vector<std::pair<int32_t, float>> up = {{0, 50.0f}};
+  Backend& b = *backend_;
+  EXPECT_EQ(RunOne(b, logits, {.allowed = odd}).choice.token, 1);
+  EXPECT_EQ(Drawn(b, logits, {.temperature = 5, .allowed = odd}), (Tokens{1, 3, 5}));
+  EXPECT_EQ(Drawn(b, logits, {.temperature = 5, .masked = masked, .allowed = odd}), (Tokens{3, 5}));
+  EXPECT_EQ(Drawn(b, logits, {.temperature = 5, .top_k = 2, .bias = up, .allowed = odd}),
+            (Tokens{1, 5}));  // neither a bias nor top_k lets in what is forbidden
+  EXPECT_EQ(Drawn(b, logits, {.temperature = 5, .allowed = all}), (Tokens{0, 1, 2, 3, 4, 5}));
+  EXPECT_TRUE(RunOne(b, logits, {.allowed = none}).failed);
+  // Log-probabilities are of the raw logits, and prompt tokens are scored whatever is allowed.
+  const SampledRow asked = RunOne(b, logits, {.allowed = odd, .top_logprobs = 2});
+  const SampledRow free = RunOne(b, logits, {.top_logprobs = 2, .scored = 1});
+  EXPECT_EQ(asked.choice.logprob, free.choice.logprob);
+  EXPECT_EQ(asked.choice.top, free.choice.top);
+  EXPECT_EQ(RunOne(b, logits, {.allowed = none, .scored = 0}).choice.token, 0);
+  // The last of a large vocabulary whose size is no multiple of 32.
+  constexpr int32_t kVocab = 32003;
+  std::vector<float> many(kVocab, 1.0f);
+  std::vector<uint32_t> last(MaskWords(kVocab));
+  last.back() = uint32_t{1} << ((kVocab - 1) % 32);
+  EXPECT_EQ(RunOne(b, many, {.temperature = 1, .allowed = last, .uniform = 0.3}).choice.token,
+            kVocab - 1);
+}
+
 TEST_P(SamplingConformance, RowsThatCannotBeDrawnFromFail) {
   const std::vector<int32_t> first = {0};
   const std::vector<std::pair<int32_t, float>> infinite = {{1, kInf}}, sunk = {{1, -kInf}};
@@ -475,6 +526,9 @@ std::vector<double> Textbook(const std::vector<float>& logits, const SamplingRow
   }
   for (const int32_t token : p.masked) {
     at(token) = -kInf;
+  }
+  for (size_t token = 0; token < x.size() && !p.allowed.empty(); ++token) {
+    x[token] = (p.allowed[token / 32] >> (token % 32) & 1) != 0 ? x[token] : -kInf;
   }
   for (double& value : x) {
     value /= p.temperature;

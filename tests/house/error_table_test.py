@@ -22,6 +22,10 @@ SOURCES = [
     "server/daemon.cc",
     "engine/engine.cc",
     "engine/scheduler.cc",
+    "engine/sequence.cc",
+    "engine/constraint/compile_pool.cc",
+    "engine/constraint/matcher.cc",
+    "engine/constraint/grammar_passes.cc",
     "engine/text/chat_template.cc",
     "kernels/cpu/attention_state_cpu.cc",
 ]
@@ -35,6 +39,11 @@ INTERNAL = [
     "request key ",
     "max_num_seqs is ",
     ", must be > 0",
+    "the constraint was compiled for another vocabulary",
+    " may not follow",
+    " before the constraint is satisfied",
+    "the text has ended",
+    "not wanted any more",
 ]
 # Its rules are a conversation's, behind the row `messages[`.
 CHAT = "engine/text/chat_template.cc"

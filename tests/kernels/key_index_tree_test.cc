@@ -18,19 +18,19 @@ namespace alcca {
 namespace {
 
 constexpr int32_t kDim = 16;
-using Keys = std::vector<std::vector<float>>;
+using KeyRows = std::vector<std::vector<float>>;
 
-Keys RandomKeys(int32_t count, uint64_t seed) {
+KeyRows RandomKeys(int32_t count, uint64_t seed) {
   std::mt19937_64 random(seed);
   std::normal_distribution<float> normal;
-  Keys keys(count, std::vector<float>(kDim));
+  KeyRows keys(count, std::vector<float>(kDim));
   for (auto& key : keys) {
     std::generate(key.begin(), key.end(), [&] { return normal(random); });
   }
   return keys;
 }
 
-std::unique_ptr<KeyIndex> Build(const Keys& keys, const TreeParams& params) {
+std::unique_ptr<KeyIndex> Build(const KeyRows& keys, const TreeParams& params) {
   auto index =
       MakeTreeKeyIndex(kDim, params, AttentionKernelsFor(CpuIsa::kPortable).squared_distances);
   for (const auto& key : keys) {
@@ -46,7 +46,7 @@ std::vector<NearestKey> Search(KeyIndex& index, const std::vector<float>& query,
 }
 
 // Share of the k nearest that a search of `distances` finds, over queries drawn like the keys.
-double Recall(const Keys& keys, int32_t distances) {
+double Recall(const KeyRows& keys, int32_t distances) {
   const int32_t all = static_cast<int32_t>(keys.size());
   const auto tree = Build(keys, {.distances = distances, .recent = 0});
   const auto exact = Build(keys, {.distances = all, .recent = 0});
@@ -65,7 +65,7 @@ double Recall(const Keys& keys, int32_t distances) {
 }
 
 TEST(KeyIndexTree, RecallGrowsWithTheBudgetAndBeatsChance) {
-  const Keys keys = RandomKeys(1000, 1);
+  const KeyRows keys = RandomKeys(1000, 1);
   double last = 0;
   for (const int32_t distances : {16, 64, 256, 1000}) {
     const double recall = Recall(keys, distances);
@@ -77,7 +77,7 @@ TEST(KeyIndexTree, RecallGrowsWithTheBudgetAndBeatsChance) {
 }
 
 TEST(KeyIndexTree, NeverComparesAKeyTwiceNorMoreThanAllowed) {
-  const Keys keys = RandomKeys(200, 3);
+  const KeyRows keys = RandomKeys(200, 3);
   for (const TreeParams& params : {TreeParams{1, 0}, {1, 1}, {12, 4}, {50, 50}, {500, 7}}) {
     auto index =
         MakeTreeKeyIndex(kDim, params, AttentionKernelsFor(CpuIsa::kPortable).squared_distances);
@@ -97,7 +97,7 @@ TEST(KeyIndexTree, NeverComparesAKeyTwiceNorMoreThanAllowed) {
 }
 
 TEST(KeyIndexTree, FindsAFarCopyOfTheQueryAmongMany) {
-  Keys keys = RandomKeys(4000, 4);
+  KeyRows keys = RandomKeys(4000, 4);
   const auto index = Build(keys, {.distances = 12, .recent = 4});
   int32_t found = 0;
   for (int32_t t = 0; t < 4000; t += 40) {  // a key is in the leaf where it was put
@@ -108,7 +108,7 @@ TEST(KeyIndexTree, FindsAFarCopyOfTheQueryAmongMany) {
 }
 
 TEST(KeyIndexTree, EqualKeysShareALeaf) {
-  Keys keys = RandomKeys(30, 5);
+  KeyRows keys = RandomKeys(30, 5);
   for (int32_t t = 5; t < 30; ++t) {
     keys[t] = keys[4];
   }
@@ -124,9 +124,9 @@ TEST(KeyIndexTree, EqualKeysShareALeaf) {
 }
 
 TEST(KeyIndexTree, ManyEqualKeysAndAscendingKeysStayQuick) {
-  Keys equal(20000, std::vector<float>(kDim, 1.0f));
+  KeyRows equal(20000, std::vector<float>(kDim, 1.0f));
   EXPECT_EQ(Search(*Build(equal, {}), equal[0], 8).size(), 8u);
-  Keys ascending(4000, std::vector<float>(kDim, 0.0f));  // a chain: the deepest tree there is
+  KeyRows ascending(4000, std::vector<float>(kDim, 0.0f));  // a chain: the deepest tree there is
   for (size_t t = 0; t < ascending.size(); ++t) {
     ascending[t][3] = static_cast<float>(t);
   }
@@ -140,7 +140,7 @@ TEST(KeyIndexTree, ManyEqualKeysAndAscendingKeysStayQuick) {
 
 TEST(KeyIndexTree, NotANumberIsNeverFound) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  Keys keys = RandomKeys(20, 6);
+  KeyRows keys = RandomKeys(20, 6);
   keys[3][2] = keys[0][0] = nan;
   const auto index = Build(keys, {.distances = 20, .recent = 4});
   const auto nearest = Search(*index, keys[10], 20);
@@ -149,7 +149,7 @@ TEST(KeyIndexTree, NotANumberIsNeverFound) {
 }
 
 TEST(KeyIndexTree, CountsWhatBuildingCostAndHoldsLittle) {
-  const Keys keys = RandomKeys(1000, 7);
+  const KeyRows keys = RandomKeys(1000, 7);
   const auto index = Build(keys, {});
   // Two moments for each of the first 256 keys, one difference for each key but the first.
   EXPECT_EQ(index->build_interactions(), 2 * 256 + 999);

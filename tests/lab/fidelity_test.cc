@@ -20,22 +20,22 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr FidelityOptions kOptions = {.length = 70, .windows = 2, .samples = 20, .buckets = 3};
+constexpr FidelityOptions kFidelity = {.length = 70, .windows = 2, .samples = 20, .buckets = 3};
 
 class FidelityTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    auto lab = LoadLabModel({.dir = ALCCA_MODEL_DIR, .threads = 1}, FidelityLimits(kOptions));
+    auto lab = LoadLabModel({.dir = ALCCA_MODEL_DIR, .threads = 1}, FidelityLimits(kFidelity));
     ASSERT_TRUE(lab.ok()) << lab.status();
     lab_ = *std::move(lab);
     const auto held_out = ReadTextFile(ALCCA_MODEL_DIR "/heldout.txt", 1 << 24);
     ASSERT_TRUE(held_out.ok());
     const auto text = CutText(*lab_.tokenizer, held_out->substr(0, 2000), "<|endoftext|>",
-                              kOptions.length, kOptions.windows);
+                              kFidelity.length, kFidelity.windows);
     ASSERT_TRUE(text.ok()) << text.status();
     text_ = *text;
   }
-  Fidelity Measure(const std::vector<FidelityMode>& modes, FidelityOptions options = kOptions) {
+  Fidelity Measure(const std::vector<FidelityMode>& modes, FidelityOptions options = kFidelity) {
     auto fidelity = MeasureFidelity(&lab_, text_, modes, options);
     EXPECT_TRUE(fidelity.ok()) << fidelity.status();
     return *std::move(fidelity);
@@ -70,7 +70,7 @@ TEST_F(FidelityTest, DenseAndAWindowOfEverythingAreExactlyDense) {
 TEST_F(FidelityTest, OverlapIsDensesMassOnTheKeptKeys) {
   text_.windows.resize(1);
   text_.bytes.resize(1);
-  FidelityOptions options = kOptions;
+  FidelityOptions options = kFidelity;
   options.samples = 1000;
   const AttentionParams window = {{.mode = AttentionMode::kWindow, .window = 9}};
   const AttentionParams topk = {{.mode = AttentionMode::kTopK, .sparsity = 0.2f}};
@@ -174,7 +174,7 @@ TEST_F(FidelityTest, JsonHasEveryHead) {
 }
 
 TEST_F(FidelityTest, RefusesTextsThatAreTooShortAndWindowsThatAreTooLong) {
-  FidelityOptions options = kOptions;
+  FidelityOptions options = kFidelity;
   options.length = 1025;
   EXPECT_THAT(std::string(MeasureFidelity(&lab_, text_, {}, options).status().message()),
               HasSubstr("1024 positions"));

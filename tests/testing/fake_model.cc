@@ -84,6 +84,9 @@ uint64_t& FakeModel::Slot(const BatchSequence& sequence, int32_t position) {
 void FakeModel::Store(const Batch& batch, const BatchSequence& sequence) {
   auto& state = static_cast<FakeState&>(*sequence.state);
   ALCCA_CHECK(sequence.query_count > 0);
+  if (!TraitsOf(sequence.attention->mode).keeps_state && state.tokens == 0) {
+    state.tokens = sequence.kv_len - sequence.query_count;  // found in the prefix cache
+  }
   ALCCA_CHECK(state.tokens == sequence.kv_len - sequence.query_count);
   for (int32_t r = 0; r < sequence.query_count; ++r) {
     const int32_t row = sequence.query_start + r, position = state.tokens++;
@@ -161,7 +164,8 @@ std::span<const float> FakeModel::Logits(const Batch& batch) {
   return logits_;
 }
 
-SentencePieceTokenizer MakeByteTokenizer(const std::vector<std::string>& pieces) {
+SentencePieceTokenizer MakeByteTokenizer(const std::vector<std::string>& pieces,
+                                         bool dummy_prefix) {
   std::string model = Piece("<unk>", kUnknown) + Piece("<s>", kControl) + Piece("</s>", kControl);
   for (int byte = 0; byte < 256; ++byte) {
     char name[8];
@@ -172,7 +176,8 @@ SentencePieceTokenizer MakeByteTokenizer(const std::vector<std::string>& pieces)
     model += Piece(piece, kNormal);
   }
   model += Bytes(2, Varint(3, 2) + Varint(35, 1));  // trainer: BPE, byte_fallback
-  model += Bytes(3, Bytes(1, "identity") + Varint(3, 0) + Varint(4, 0) + Varint(5, 1));
+  model += Bytes(
+      3, Bytes(1, "identity") + Varint(3, dummy_prefix ? 1 : 0) + Varint(4, 0) + Varint(5, 1));
   absl::StatusOr<SentencePieceTokenizer> tokenizer =
       SentencePieceTokenizer::FromBytes(model, "byte tokenizer");
   if (!tokenizer.ok()) {

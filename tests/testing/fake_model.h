@@ -62,7 +62,9 @@ class FakeModel final : public Model {
   std::vector<SampledRow> sampled_;
 };
 
-// Ids 0 <unk>, 1 <s>, 2 </s>, 3 + b for each byte b, then `pieces`.
-SentencePieceTokenizer MakeByteTokenizer(const std::vector<std::string>& pieces);
+// Ids 0 <unk>, 1 <s>, 2 </s>, 3 + b for each byte b, then `pieces`. With `dummy_prefix` a text's
+// first space is not written.
+SentencePieceTokenizer MakeByteTokenizer(const std::vector<std::string>& pieces,
+                                         bool dummy_prefix = false);
 
 }  // namespace alcca::testing

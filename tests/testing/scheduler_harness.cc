@@ -19,6 +19,7 @@ void Completions::Take(std::vector<TokenNews> news) {
               std::back_inserter(c.prompt_logprobs));
     c.first_tokens += one.first_token ? 1 : 0;
     c.prompt_tokens = one.prompt_tokens;
+    c.cached_tokens = one.cached_tokens;
     ALCCA_CHECK(one.completion_tokens == std::ssize(c.tokens));
     if (one.ending != nullptr) {
       ALCCA_CHECK(one.ending->reason != FinishReason::kNone);

@@ -23,6 +23,7 @@ struct Completion {
   std::vector<TokenLogprob> prompt_logprobs;
   int first_tokens = 0;  // news that claim to carry the first token
   int32_t prompt_tokens = 0;
+  int32_t cached_tokens = 0;
   int finishes = 0;
   Ending ending;
   FinishReason finish() const { return ending.reason; }

@@ -13,10 +13,11 @@
 namespace alcca::cli {
 namespace {
 
-struct Options {
+struct GenerateFlags {
   ConnectionOptions connection;
   SamplingOptions sampling;
   AttentionOptions attention;
+  PrefixCacheOptions prefix_cache;
   StreamStyle style;
   std::string text;  // the prompt, or the user's message
   bool echo = false;
@@ -26,17 +27,19 @@ struct Options {
     connection.AddTo(command);
     sampling.AddTo(command);
     attention.AddTo(command);
+    prefix_cache.AddTo(command);
     command->add_flag("--stats", style.stats, "print timings and the cost of attention at the end");
     command->add_flag("--json", style.json, "print every message as one line of JSON");
   }
   int completions() const { return static_cast<int>(sampling.n.value_or(1)); }
 };
 
-int Generate(const Options& options) {
+int Generate(const GenerateFlags& options) {
   v1::GenerateRequest request;
   request.set_text(TextOrStdin(options.text));
   *request.mutable_sampling_params() = options.sampling.Params();
   *request.mutable_attention() = options.attention.Params();
+  options.prefix_cache.Fill(&request);
   request.set_stream(true);
   if (options.echo && !options.style.json) {
     std::printf("%s", request.text().c_str());
@@ -50,7 +53,7 @@ int Generate(const Options& options) {
 }
 
 // One turn: the answer is added to the conversation.
-grpc::Status Turn(const Options& options, v1::Inference::Stub* stub, const std::string& text,
+grpc::Status Turn(const GenerateFlags& options, v1::Inference::Stub* stub, const std::string& text,
                   v1::ChatRequest* conversation) {
   v1::ChatMessage* message = conversation->add_messages();
   message->set_role("user");
@@ -68,7 +71,7 @@ grpc::Status Turn(const Options& options, v1::Inference::Stub* stub, const std::
   return result.status;
 }
 
-int Chat(const Options& options) {
+int Chat(const GenerateFlags& options) {
   v1::ChatRequest conversation;
   if (!options.system.empty()) {
     v1::ChatMessage* message = conversation.add_messages();
@@ -77,6 +80,7 @@ int Chat(const Options& options) {
   }
   *conversation.mutable_sampling_params() = options.sampling.Params();
   *conversation.mutable_attention() = options.attention.Params();
+  options.prefix_cache.Fill(&conversation);
   conversation.set_stream(true);
   const auto stub = options.connection.Stub();
   if (!options.text.empty()) {
@@ -100,7 +104,7 @@ int Chat(const Options& options) {
 
 void AddGenerate(CLI::App* app, Run* run) {
   CLI::App* command = app->add_subcommand("generate", "Continue a text, streamed");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<GenerateFlags>();
   command->add_option("prompt", options->text, "the text; - reads stdin")->required();
   command->add_flag("--echo", options->echo, "print the prompt before its continuation");
   options->AddTo(command);
@@ -109,7 +113,7 @@ void AddGenerate(CLI::App* app, Run* run) {
 
 void AddChat(CLI::App* app, Run* run) {
   CLI::App* command = app->add_subcommand("chat", "Talk: one message, or a conversation on stdin");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<GenerateFlags>();
   command->add_option("message", options->text, "one message; - reads stdin; none: a conversation");
   command->add_option("--system", options->system, "system message");
   options->AddTo(command);

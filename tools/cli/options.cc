@@ -40,9 +40,9 @@ const char* CodeName(grpc::StatusCode code) {
 }
 
 // Empty if it cannot be read: the flag has checked that it is there.
-std::string Pem(const std::string& path) {
-  constexpr uint64_t kMaxPemBytes = uint64_t{1} << 20;
-  return ReadTextFile(path, kMaxPemBytes, FileKind::kAny).value_or("");
+std::string TextOf(const std::string& path) {
+  constexpr uint64_t kMaxBytes = uint64_t{1} << 26;
+  return ReadTextFile(path, kMaxBytes, FileKind::kAny).value_or("");
 }
 
 std::string CheckLogitBias(const std::string& text) {
@@ -91,9 +91,9 @@ std::shared_ptr<grpc::Channel> ConnectionOptions::Channel() const {
   if (!tls_server_name.empty()) {
     arguments.SetSslTargetNameOverride(tls_server_name);
   }
-  const grpc::SslCredentialsOptions tls = {.pem_root_certs = Pem(tls_ca),
-                                           .pem_private_key = Pem(tls_key),
-                                           .pem_cert_chain = Pem(tls_cert)};
+  const grpc::SslCredentialsOptions tls = {.pem_root_certs = TextOf(tls_ca),
+                                           .pem_private_key = TextOf(tls_key),
+                                           .pem_cert_chain = TextOf(tls_cert)};
   return grpc::CreateCustomChannel(target, grpc::SslCredentials(tls), arguments);
 }
 
@@ -132,6 +132,34 @@ void SamplingOptions::AddTo(CLI::App* app) {
       ->group(group);
   app->add_option("-n", n, "completions")->check(CLI::Range(1u, 1024u))->group(group);
   app->add_flag("--ignore-eos", ignore_eos, "go on past the model's end token")->group(group);
+  CLI::App* constraint = app->add_option_group("Constraint", "what the answer must be");
+  constraint->add_option("--json-schema", json_schema_file, "file of a JSON schema")
+      ->check(CLI::ExistingFile);
+  constraint->add_flag("--json-object", json_object, "any JSON object");
+  constraint->add_option("--regex", regex, "expression that the whole answer matches");
+  constraint->add_option("--grammar", grammar_file, "file of a grammar, GBNF or Lark")
+      ->check(CLI::ExistingFile);
+  constraint->add_option("--choice", choices, "one of these texts; to be given again")
+      ->allow_extra_args(false);
+  constraint->add_option("--structural-tag", structural_tag_file, "file of a structural tag")
+      ->check(CLI::ExistingFile);
+  constraint->require_option(0, 1);
+}
+
+void SamplingOptions::SetConstraint(v1::SamplingParams* out) const {
+  if (!json_schema_file.empty()) {
+    out->set_json_schema(TextOf(json_schema_file));
+  } else if (json_object) {
+    out->set_json_object(true);
+  } else if (!regex.empty()) {
+    out->set_regex(regex);
+  } else if (!grammar_file.empty()) {
+    out->set_grammar(TextOf(grammar_file));
+  } else if (!structural_tag_file.empty()) {
+    out->set_structural_tag(TextOf(structural_tag_file));
+  } else if (!choices.empty()) {
+    out->mutable_choice()->mutable_choices()->Assign(choices.begin(), choices.end());
+  }
 }
 
 v1::SamplingParams SamplingOptions::Params() const {
@@ -187,11 +215,18 @@ v1::SamplingParams SamplingOptions::Params() const {
     (void)absl::SimpleAtof(text.substr(equals + 1), &bias);
     (*out.mutable_logit_bias())[id] = bias;
   }
+  SetConstraint(&out);
   return out;
 }
 
 std::string ModeName(v1::AttentionMode mode) {
   return absl::AsciiStrToLower(v1::AttentionMode_Name(mode).substr(15));  // ATTENTION_MODE_
+}
+
+void PrefixCacheOptions::AddTo(CLI::App* app) {
+  app->add_option("--cache-salt", salt, "share what is computed with requests of this salt alone");
+  app->add_flag("--bypass-prefix-cache", bypass,
+                "compute the whole prompt, and leave nothing to share");
 }
 
 void AttentionOptions::AddTo(CLI::App* app) {

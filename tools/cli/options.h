@@ -43,9 +43,28 @@ struct SamplingOptions {
   std::vector<uint32_t> stop_token_ids;
   std::vector<std::string> logit_bias;  // "id=bias"
   bool ignore_eos = false;
+  // What the answer must be; one of them at most.
+  std::string json_schema_file, regex, grammar_file, structural_tag_file;
+  std::vector<std::string> choices;
+  bool json_object = false;
 
   void AddTo(CLI::App* app);
   v1::SamplingParams Params() const;
+
+ private:
+  void SetConstraint(v1::SamplingParams* out) const;
+};
+
+struct PrefixCacheOptions {
+  std::string salt;
+  bool bypass = false;
+
+  void AddTo(CLI::App* app);
+  template <typename Message>  // GenerateRequest or ChatRequest
+  void Fill(Message* message) const {
+    message->set_cache_salt(salt);
+    message->set_bypass_prefix_cache(bypass);
+  }
 };
 
 struct AttentionOptions {

@@ -21,15 +21,6 @@ void Put(const std::string& text) {
   std::fflush(stdout);
 }
 
-// 1234567 -> "1,234,567".
-std::string Grouped(int64_t value) {
-  std::string digits = std::to_string(value);
-  for (int at = static_cast<int>(digits.size()) - 3; at > (value < 0 ? 1 : 0); at -= 3) {
-    digits.insert(at, ",");
-  }
-  return digits;
-}
-
 // "multipole mass=1 max_keys=1024 ...": what the reply says of each knob.
 std::string Describe(const v1::AttentionParams& applied) {
   std::string line = ModeName(applied.mode());
@@ -87,6 +78,9 @@ void PrintStats(const v1::GenerateComplete& done, double first_token_seconds) {
   const int later = static_cast<int>(done.completion_tokens()) - 1;
   std::printf("\n--- %u prompt + %u completion tokens, finished: %s\n", done.prompt_tokens(),
               done.completion_tokens(), done.finish_reason().c_str());
+  if (done.cached_tokens() > 0) {
+    std::printf("  cached     %u prompt tokens had been computed before\n", done.cached_tokens());
+  }
   std::printf("  time       queue %.1f ms, prefill %.1f ms, decode %.1f ms",
               1e3 * t.queue_seconds(), 1e3 * t.prefill_seconds(), 1e3 * t.decode_seconds());
   if (later > 0 && t.decode_seconds() > 0) {

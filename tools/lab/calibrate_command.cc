@@ -17,7 +17,7 @@ namespace {
 
 constexpr uint64_t kMaxTextBytes = uint64_t{1} << 30;
 
-struct Options {
+struct CalibrateFlags {
   ModelOptions model;
   AttentionSettings attention;
   CalibrationOptions calibration;
@@ -29,7 +29,7 @@ void PrintRow(const char* name, const CalibrationFigures& f) {
               f.nats_per_byte);
 }
 
-absl::Status RunCalibrate(const Options& options) {
+absl::Status RunCalibrate(const CalibrateFlags& options) {
   ASSIGN_OR_RETURN(const CalibrationTarget target, ParseCalibrationTarget(options.target));
   ASSIGN_OR_RETURN(const std::string text, ReadTextFile(options.text_file, kMaxTextBytes));
   ASSIGN_OR_RETURN(LabModel lab,
@@ -69,7 +69,7 @@ absl::Status RunCalibrate(const Options& options) {
 void AddCalibrate(CLI::App* app, Run* run) {
   CLI::App* command = app->add_subcommand(
       "calibrate", "Finds theta and k of alcca for each layer and head, and writes alcca.json");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<CalibrateFlags>();
   options->model.AddTo(command);
   // What it finds itself is no flag.
   for (const Knob& knob : RequestKnobs()) {

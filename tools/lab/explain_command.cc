@@ -15,7 +15,7 @@
 namespace alcca::lab {
 namespace {
 
-struct Options {
+struct ExplainFlags {
   ModelOptions model;
   AttentionSettings attention;
   ExplainOptions explain;
@@ -43,7 +43,7 @@ void PrintSummary(const Explanation& e) {
   }
 }
 
-absl::Status RunExplain(const Options& options) {
+absl::Status RunExplain(const ExplainFlags& options) {
   if (!IsValidUtf8(options.prompt)) {
     return absl::InvalidArgumentError("--prompt: is not valid UTF-8");
   }
@@ -72,7 +72,7 @@ absl::Status RunExplain(const Options& options) {
 void AddExplain(CLI::App* app, Run* run) {
   CLI::App* command = app->add_subcommand(
       "explain", "Which tokens each layer and head attended for a text, and what it cost");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ExplainFlags>();
   options->model.AddTo(command);
   AddModeFlags(command, &options->attention);
   AddKnobFlags(command, &options->attention);

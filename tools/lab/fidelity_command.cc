@@ -18,7 +18,7 @@ namespace {
 
 constexpr uint64_t kMaxTextBytes = uint64_t{1} << 30;
 
-struct Options {
+struct FidelityFlags {
   ModelOptions model;
   AttentionSettings attention;
   FidelityOptions fidelity;
@@ -72,7 +72,7 @@ void Print(const Fidelity& f) {
   std::printf("\n");
 }
 
-absl::Status RunFidelity(const Options& options) {
+absl::Status RunFidelity(const FidelityFlags& options) {
   ASSIGN_OR_RETURN(const std::string text, ReadTextFile(options.text_file, kMaxTextBytes));
   ASSIGN_OR_RETURN(LabModel lab, LoadLabModel(options.model, FidelityLimits(options.fidelity)));
   std::vector<FidelityMode> modes;
@@ -103,7 +103,7 @@ absl::Status RunFidelity(const Options& options) {
 void AddFidelity(CLI::App* app, Run* run) {
   CLI::App* command = app->add_subcommand(
       "fidelity", "How close attention modes come to dense, by head and in what is predicted");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<FidelityFlags>();
   options->model.AddTo(command);
   AddKnobFlags(command, &options->attention);
   FidelityOptions& f = options->fidelity;

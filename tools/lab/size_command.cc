@@ -13,7 +13,7 @@
 namespace alcca::lab {
 namespace {
 
-struct Options {
+struct SizeFlags {
   std::string dir;
   SizeQuestion question;
   int64_t context = 0;
@@ -30,7 +30,7 @@ nlohmann::json StepJson(const StepRoof& step) {
 }
 
 // "memory" has the daemon's log line "memory plan", word for word.
-nlohmann::json AnswerJson(const Options& options, const SizeAnswer& a) {
+nlohmann::json AnswerJson(const SizeFlags& options, const SizeAnswer& a) {
   const ModelFootprint& f = a.plan.footprint;
   const auto rate = [](const std::optional<double>& value) {
     return value ? nlohmann::json(*value) : nlohmann::json(nullptr);
@@ -71,7 +71,7 @@ void PrintStep(const char* name, const StepRoof& step, std::optional<double> rat
   std::printf("\n");
 }
 
-void Print(const Options& options, const SizeAnswer& a) {
+void Print(const SizeFlags& options, const SizeAnswer& a) {
   const ModelFootprint& f = a.plan.footprint;
   const MemoryLimits& limits = options.question.limits;
   std::printf("%s, %s weights, %lld sequences of %lld tokens\n\n", options.dir.c_str(),
@@ -98,7 +98,7 @@ void Print(const Options& options, const SizeAnswer& a) {
       (long long)limits.max_context, (long long)limits.max_num_seqs, (long long)f.kv_bytes);
 }
 
-absl::Status RunSize(Options options) {
+absl::Status RunSize(SizeFlags options) {
   const auto config = ModelFolder::ReadConfig(options.dir);
   if (!config.ok()) {
     return config.status();
@@ -126,7 +126,7 @@ absl::Status RunSize(Options options) {
 void AddSize(CLI::App* app, Run* run) {
   CLI::App* command =
       app->add_subcommand("size", "Memory and best speed of a model and a load, from config.json");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<SizeFlags>();
   SizeQuestion& q = options->question;
   q.limits.kv_cache_bytes = 0;
   q.limits.max_num_seqs = 1;

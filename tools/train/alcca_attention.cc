@@ -10,143 +10,220 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <memory>
 #include <span>
 #include <vector>
+
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 #include "kernels/key_index.h"
 
 namespace {
 
 constexpr int D = HEAD_DIM;
-constexpr int kBlock = 16;  // keys at a time: one AVX-512 register
-constexpr int kMaxTop = 64;
-using Block = float __attribute__((vector_size(kBlock * sizeof(float))));
+constexpr int kLanes = 16;  // one AVX-512 register
+constexpr int kMaxTop = kLanes;
+constexpr int kQueries = 8;  // compared with a block of keys at a time, so that it is read once
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+using Block = float __attribute__((vector_size(kLanes * sizeof(float))));
+using Ints = int32_t __attribute__((vector_size(kLanes * sizeof(int32_t))));
 
 using Nearest = std::array<alcca::NearestKey, kMaxTop>;  // ascending
 
-// Compares a query with all keys of one head.
+constexpr Ints kBefore = {0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
+
+float SquaredDistance(const float* a, const float* b) {
+  float sum = 0;
+  for (int i = 0; i < D; ++i) {
+    sum += (a[i] - b[i]) * (a[i] - b[i]);
+  }
+  return sum;
+}
+
+// Bit l is set if value[l] <= bound.
+uint32_t AtMost(Block value, float bound) {
+#ifdef __AVX512F__
+  return _mm512_cmp_ps_mask(__m512(value), _mm512_set1_ps(bound), _CMP_LE_OQ);
+#else
+  const Ints below = value <= bound;
+  uint32_t bits = 0;
+  for (int l = 0; l < kLanes; ++l) {
+    bits |= uint32_t(below[l] & 1) << l;
+  }
+  return bits;
+#endif
+}
+
+// The least of the values that came, ascending, and their keys. Keys come in descending order, so
+// that of equal values the lower key stands first.
+struct Least {
+  Block value = Block{} + kInfinity;
+  Ints key = Ints{} - 1;
+
+  void Insert(float x, int32_t j) {
+    const Block v = __builtin_shuffle(value, kBefore);
+    const Ints k = __builtin_shuffle(key, kBefore);
+    const Ints stays = value < x;
+    Ints first = v < x;  // x comes right behind v
+    first[0] = -1;
+    key = stays ? key : (first ? Ints{} + j : k);
+    value = stays ? value : (first ? Block{} + x : v);
+  }
+};
+
+// Compares queries with all keys of one head: |k|^2 / 2 - q.k, which differs from half the squared
+// distance by the same for all keys.
 class Scan {
  public:
   Scan(const float* keys, int T)
-      : keys_(size_t(T + kBlock - 1) / kBlock * D), d2_(keys_.size() / D) {
+      : blocks_(size_t(T + 2 * kLanes - 1) / (2 * kLanes) * 2),
+        keys_(blocks_ * D),
+        half_(blocks_),
+        cost_(blocks_ * kQueries) {
     for (int j = 0; j < T; ++j) {
+      float sum = 0;
       for (int i = 0; i < D; ++i) {
-        keys_[size_t(j / kBlock) * D + i][j % kBlock] = keys[j * D + i];
+        keys_[size_t(j / kLanes) * D + i][j % kLanes] = keys[j * D + i];
+        sum += keys[j * D + i] * keys[j * D + i];
       }
+      half_[j / kLanes][j % kLanes] = sum / 2;
     }
   }
 
-  int Search(const float* q, int visible, int K, Nearest& out) {
-    const int blocks = (visible + kBlock - 1) / kBlock;
-    for (int b = 0; b < blocks; ++b) {
-      d2_[b] = Compare(q, &keys_[size_t(b) * D]);
-    }
-    int count = 0;
-    float worst = std::numeric_limits<float>::infinity();
-    for (int b = 0; b < blocks; ++b) {
-      if (count == K && !AnyBelow(d2_[b], worst)) {
-        continue;
+  // Costs of `kQueries` queries with the first `visible` keys and those that fill up two blocks.
+  void Compare(const float* q, int visible) {
+    const size_t blocks = size_t(visible + kLanes - 1) / kLanes;
+    for (size_t b = 0; b < blocks; b += 2) {
+      Block a[kQueries], c[kQueries];
+#pragma GCC unroll 8
+      for (int r = 0; r < kQueries; ++r) {
+        a[r] = half_[b];
+        c[r] = half_[b + 1];
       }
-      for (int j = b * kBlock; j < std::min((b + 1) * kBlock, visible); ++j) {
-        const float d2 = d2_[b][j % kBlock];
-        if (count == K && d2 >= worst) {
-          continue;
+      const Block *left = &keys_[b * D], *right = left + D;
+      for (int i = 0; i < D; ++i) {
+#pragma GCC unroll 8
+        for (int r = 0; r < kQueries; ++r) {
+          a[r] -= left[i] * q[r * D + i];
+          c[r] -= right[i] * q[r * D + i];
         }
       }
-      int p = count < K ? count++ : K - 1;
-      for (; p > 0 && out[p - 1].squared_distance > d2; --p) {
-        out[p] = out[p - 1];
-      }
-      out[p] = {d2, j};
-      if (count == K) {
-        worst = out[K - 1].squared_distance;
+#pragma GCC unroll 8
+      for (int r = 0; r < kQueries; ++r) {
+        cost_[r * blocks_ + b] = a[r];
+        cost_[r * blocks_ + b + 1] = c[r];
       }
     }
   }
-} return count;
-}
 
-private:
-// Two sums, so that an addition need not wait for the one before it.
-static Block Compare(const float* q, const Block* keys) {
-  Block even = {}, odd = {};
-  for (int i = 0; i < D; i += 2) {
-    const Block a = q[i] - keys[i], b = q[i + 1] - keys[i + 1];
-    even += a * a;
-    odd += b * b;
+  // The nearest of the first `visible` keys to the r-th query of Compare.
+  Least Search(int r, int visible, int K) const {
+    Least least;
+    float worst = kInfinity;
+    const Block* cost = &cost_[r * blocks_];
+    for (int b = (visible - 1) / kLanes; b >= 0; --b) {
+      uint32_t bits = AtMost(cost[b], worst);
+      const int last = visible - b * kLanes;
+      if (last < kLanes) {
+        bits &= (1u << last) - 1;
+      }
+      for (; bits != 0; bits &= ~(1u << (31 - __builtin_clz(bits)))) {
+        const int lane = 31 - __builtin_clz(bits);
+        least.Insert(cost[b][lane], b * kLanes + lane);
+      }
+      worst = least.value[K - 1];
+    }
+    return least;
   }
-  return even + odd;
-}
 
-static bool AnyBelow(Block d2, float bound) {
-  const auto below = d2 < bound;
-  int any = 0;
-  for (int l = 0; l < kBlock; ++l) {
-    any |= below[l];
+ private:
+  size_t blocks_;
+  std::vector<Block> keys_;  // [blocks][D]: products vectorise over the keys of a block
+  std::vector<Block> half_;
+  std::vector<Block> cost_;  // [kQueries][blocks]
+};
+
+// Weights of the chosen keys and the mean of their values by them.
+struct Rows {
+  float *out, *weight;
+  int* index;
+
+  void Set(const float* values, const Nearest& near, int count, int K, float eps,
+           float delta2) const {
+    float total = 0, sum[D] = {};
+    for (int s = 0; s < count; ++s) {
+      const float w = 1 / (std::sqrt(near[s].squared_distance + delta2) + eps);
+      weight[s] = w;
+      index[s] = near[s].key;
+      total += w;
+      for (int i = 0; i < D; ++i) {
+        sum[i] += w * values[size_t(near[s].key) * D + i];
+      }
+    }
+    for (int s = count; s < K; ++s) {
+      weight[s] = 0;
+      index[s] = -1;
+    }
+    for (int i = 0; i < D; ++i) {
+      out[i] = sum[i] / total;
+    }
   }
-  return any != 0;
-}
+};
 
-std::vector<Block> keys_;  // [blocks][D]: distances vectorise over the keys of a block
-std::vector<Block> d2_;
-}
-;
-
-void SquaredDistances(float* out, const float* q, const float* keys, int n, int d) {
+void SquaredDistances(float* out, const float* q, const float* keys, int n, int) {
   for (int j = 0; j < n; ++j) {
-    float sum = 0;
-    for (int i = 0; i < d; ++i) {
-      sum += (q[i] - keys[j * d + i]) * (q[i] - keys[j * d + i]);
-    }
-    out[j] = sum;
+    out[j] = SquaredDistance(q, keys + j * D);
   }
 }
 
 }  // namespace
 
-// tree_distances: computed for a query by the tree, tree_recent of them with the newest keys;
-// 0: every key is compared.
+// K is at most 16. tree_distances: computed for a query by the tree, tree_recent of them with the
+// newest keys; 0: every key is compared.
 extern "C" void alcca_forward(const float* q, const float* k, const float* v, float* out,
                               int* index, float* weight, int N, int G, int T, int K, float eps,
                               float delta2, int tree_distances, int tree_recent) {
   Nearest near;
-  K = std::min(K, kMaxTop);
-  for (int n = 0; n < N; ++n) {
-    const float* kn = k + size_t(n) * T * D;
-    const float* vn = v + size_t(n) * T * D;
-    std::unique_ptr<Scan> scan;
-    std::unique_ptr<alcca::KeyIndex> tree;
+  const auto rows = [&](size_t n, int head, int t) {
+    const size_t r = (n * G + head) * T + t;
+    return Rows{out + r * D, weight + r * K, index + r * K};
+  };
+  for (size_t n = 0; n < size_t(N); ++n) {
+    const float *qn = q + n * G * T * D, *kn = k + n * T * D, *vn = v + n * T * D;
     if (tree_distances > 0) {
-      tree = alcca::MakeTreeKeyIndex(D, {tree_distances, tree_recent}, SquaredDistances);
-    } else {
-      scan = std::make_unique<Scan>(kn, T);
-    }
-    for (int t = 0; t < T; ++t) {
-      if (tree) {
+      const auto tree = alcca::MakeTreeKeyIndex(D, {tree_distances, tree_recent}, SquaredDistances);
+      for (int t = 0; t < T; ++t) {
         tree->Append(kn + size_t(t) * D, 1);
+        for (int head = 0; head < G; ++head) {
+          const int count = tree->Search(qn + (size_t(head) * T + t) * D, K, t + 1, near);
+          rows(n, head, t).Set(vn, near, count, K, eps, delta2);
+        }
       }
-      for (int head = 0; head < G; ++head) {
-        const size_t r = (size_t(n) * G + head) * T + t;
-        const int count = tree ? tree->Search(q + r * D, K, t + 1, near)
-                               : scan->Search(q + r * D, t + 1, K, near);
-        float total = 0, acc[D] = {};
-        for (int s = 0; s < count; ++s) {
-          const float w = 1 / (std::sqrt(near[s].squared_distance + delta2) + eps);
-          weight[r * K + s] = w;
-          index[r * K + s] = near[s].key;
-          total += w;
-          for (int i = 0; i < D; ++i) {
-            acc[i] += w * vn[size_t(near[s].key) * D + i];
+      continue;
+    }
+    Scan scan(kn, T);
+    for (int head = 0; head < G; ++head) {
+      for (int begin = 0; begin < T; begin += kQueries) {
+        const int end = std::min(begin + kQueries, T);
+        const float* queries = qn + (size_t(head) * T + begin) * D;
+        float last[kQueries * D] = {};
+        if (end - begin < kQueries) {
+          std::copy(queries, queries + (end - begin) * D, last);
+        }
+        scan.Compare(end - begin < kQueries ? last : queries, end);
+        for (int t = begin; t < end; ++t) {
+          const Least least = scan.Search(t - begin, t + 1, K);
+          const int count = std::min(K, t + 1);
+          for (int s = 0; s < count; ++s) {
+            // From differences: the cost has lost what a small distance is made of.
+            const int key = least.key[s];
+            near[s] = {SquaredDistance(queries + (t - begin) * D, kn + size_t(key) * D), key};
           }
-        }
-        for (int s = count; s < K; ++s) {
-          weight[r * K + s] = 0;
-          index[r * K + s] = -1;
-        }
-        for (int i = 0; i < D; ++i) {
-          out[r * D + i] = acc[i] / total;
+          rows(n, head, t).Set(vn, near, count, K, eps, delta2);
         }
       }
     }

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 import model as afia
+from decode import generate
 
 HERE = pathlib.Path(__file__).parent
 
@@ -101,7 +102,7 @@ def main():
         result["distances"] = distances(model, docs[:20], args.length)
     if args.sample:
         ids = [1] + tokenizer.encode(args.sample)
-        result["samples"] = [tokenizer.decode(model.generate(ids, 200, attention, t))
+        result["samples"] = [tokenizer.decode(generate(model, attention, ids, 200, t))
                              for t in (0, 0.8)]
     print(json.dumps(result, indent=1))
 

@@ -24,6 +24,7 @@ stool sword ticket towel trumpet umbrella vase violin wagon wallet""".split()
 KINDS = {"facts": 0.4, "twice": 0.3, "pairs": 0.3}  # Shares of the rows.
 FIRST_PIECE, NAMES_OF_PAIRS = 266, 1900  # Of prepare.py's tokenizer: keys are even pieces, values odd.
 PAIRS, ASKED = 24, 8
+PAIR_WEIGHT = 16.0  # Of few answers among many tokens, or what ladder.py taught is forgotten.
 
 
 class FarKeys:
@@ -47,7 +48,7 @@ class FarKeys:
         room = length - 2 * (PAIRS + ASKED)
         filler, lead = sum(self.sentences(room), []), rng.randrange(room + 1)
         ids = [1] + filler[:lead] + sum(map(list, told), []) + filler[lead:] + sum(map(list, asked), [])
-        weights = [1.0] * lead + [0.0] * 2 * PAIRS + [1.0] * (room - lead) + [0.0, 2.0] * ASKED
+        weights = [1.0] * lead + [0.0] * 2 * PAIRS + [1.0] * (room - lead) + [0.0, PAIR_WEIGHT] * ASKED
         return ids, weights  # A key cannot be known.
 
     def twice(self, length):

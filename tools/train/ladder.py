@@ -21,7 +21,12 @@ import training
 from far_keys import ASKED, FIRST_PIECE, NAMES_OF_PAIRS, PAIRS
 
 FILLER = range(10, 60)  # Single bytes, which text seldom has.
-BATCH_TOKENS, MUON_LR = 1024, 0.004
+# Of the model that climbs: heads as afia-5m's, and a key head for each query head. The final norm's
+# weight begins small, so that logits do.
+SHAPE = afia.Config(hidden_size=128, intermediate_size=352, num_hidden_layers=2, num_attention_heads=4,
+                    num_key_value_heads=4)
+FINAL_NORM = 0.35
+BATCH_TOKENS, MUON_LR = 2048, 0.005
 LEAVE, LEAVE_STEPS = 0.9, 20  # Share of right answers, as a running mean, after so many steps.
 
 
@@ -86,7 +91,9 @@ def main():
     training.add_options(parser)
     parser.set_defaults(batch_tokens=BATCH_TOKENS)
     args = training.parse_and_seed(parser)
-    run = training.Run(args.out, afia.Mistral(), afia.Attention(args.attention), MUON_LR, args.bf16)
+    model = afia.Mistral(SHAPE)
+    torch.nn.init.constant_(model.model.norm.weight, FINAL_NORM)
+    run = training.Run(args.out, model, afia.Attention(args.attention), MUON_LR, args.bf16)
     run.state = {"rung": 0}
     if args.resume:
         run.resume()
@@ -105,6 +112,7 @@ def main():
         if right.value > LEAVE and right.count > LEAVE_STEPS:
             run.log(phase="ladder", rung=run.state["rung"], left_at=right.value)
             run.state["rung"] += 1
+            run.save()
             right = training.Mean()
     run.attention.softmax = 0.0
     run.save()

@@ -6,19 +6,17 @@ rotate-half convention, grouped queries, SwiGLU, no biases, output head tied to 
 state_dict of `Mistral` is a Hugging Face state dict without `lm_head.weight`.
 """
 
-import ctypes
 import dataclasses
-import hashlib
 import json
 import math
-import os
 import pathlib
-import subprocess
-import tempfile
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+
+import kernels
+from kernels import DELTA, FastAlcca
 
 
 @dataclasses.dataclass
@@ -67,9 +65,6 @@ class Attention:
         if self.mode == "alcca" and self.search == "tree" and device.type != "cpu":
             raise ValueError("search tree is the server's own index, on the CPU alone: train exact search "
                              "there, then go on with --init and --search tree on a CPU")
-
-
-DELTA = 1e-3  # Training differentiates sqrt(d^2 + DELTA^2): d itself has no gradient at 0.
 
 
 def dense_attention(q, k, v):
@@ -134,56 +129,9 @@ def gathered_attention(q, k, v, a: Attention):
     return ((w / w.sum(-1, keepdim=True)).unsqueeze(-1) * values).sum(-2)
 
 
-def _kernel(head_dim):
-    """alcca_attention.cc and the server's tree, compiled for this machine on first use."""
-    root = pathlib.Path(__file__).resolve().parents[2]
-    sources = [pathlib.Path(__file__).with_name("alcca_attention.cc"),
-               root / "kernels/cpu/key_index_tree.cc"]
-    read = [*sources, root / "kernels/key_index.h"]
-    tag = hashlib.sha256(b"".join(s.read_bytes() for s in read)).hexdigest()[:12]
-    lib = pathlib.Path(tempfile.gettempdir()) / f"alcca_attention_{os.getuid()}_{head_dim}_{tag}.so"
-    if not lib.exists():
-        part = lib.with_suffix(f".{os.getpid()}")
-        subprocess.run(["c++", "-std=c++20", "-O3", "-march=native", "-ffast-math",
-                        "-fno-finite-math-only", "-shared", "-fPIC", f"-DHEAD_DIM={head_dim}",
-                        f"-I{root}", *map(str, sources), "-o", str(part)], check=True)
-        part.replace(lib)
-    return ctypes.CDLL(str(lib))
-
-
-def _pointer(t):
-    return ctypes.c_void_p(t.data_ptr())
-
-
-class FastAlcca(torch.autograd.Function):
-    """The same, several times faster on a CPU, with its own gradient.
-
-    q [N, G, T, D] are the G query heads of each of N key heads; k and v are [N, T, D].
-    """
-
-    @staticmethod
-    def forward(ctx, q, k, v, a):
-        q, k, v = (t.float().contiguous() for t in (q, k, v))
-        N, G, T, D = q.shape
-        out, index = torch.empty_like(q), torch.empty(N, G, T, a.k, dtype=torch.int32)
-        weight = torch.empty(N, G, T, a.k)
-        ctx.lib = _kernel(D)
-        ctx.lib.alcca_forward(*map(_pointer, (q, k, v, out, index, weight)), N, G, T, a.k,
-                              ctypes.c_float(a.epsilon), ctypes.c_float(DELTA**2),
-                              a.tree_distances if a.search == "tree" else 0, a.tree_recent)
-        ctx.save_for_backward(q, k, v, out, index, weight)
-        ctx.top, ctx.epsilon = a.k, a.epsilon
-        return out
-
-    @staticmethod
-    def backward(ctx, grad):
-        q, k, v, out, index, weight = ctx.saved_tensors
-        N, G, T, _ = q.shape
-        gq, gk, gv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        grad = grad.float().contiguous()
-        ctx.lib.alcca_backward(*map(_pointer, (q, k, v, out, index, weight, grad, gq, gk, gv)),
-                               N, G, T, ctx.top, ctypes.c_float(ctx.epsilon))
-        return gq, gk, gv, None
+def product_dtype(x):
+    """Of what a product of x comes out as."""
+    return torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
 
 
 class RMSNorm(nn.Module):
@@ -191,13 +139,15 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.weight, self.eps = nn.Parameter(torch.ones(size)), eps
 
-    def forward(self, x):
+    def forward(self, x, compiled=False):
+        if compiled:
+            return kernels.RmsNorm.apply(x, self.weight, self.eps, product_dtype(x))
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
 
 
 def rope(x, cos, sin):
     a, b = x.chunk(2, -1)
-    return x * cos + torch.cat([-b, a], -1) * sin
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
 
 class SelfAttention(nn.Module):
@@ -209,14 +159,24 @@ class SelfAttention(nn.Module):
         self.v_proj = nn.Linear(c.hidden_size, c.num_key_value_heads * c.head_dim, bias=False)
         self.o_proj = nn.Linear(c.num_attention_heads * c.head_dim, c.hidden_size, bias=False)
 
+    def heads(self, x, cos, sin, compiled):
+        """q and k after RoPE, and v: each [B, its heads, T, D], float32."""
+        c, (B, T, _) = self.c, x.shape
+        if compiled:
+            weight = torch.cat([p.weight for p in (self.q_proj, self.k_proj, self.v_proj)])
+            return kernels.SplitHeads.apply(F.linear(x, weight), c.num_attention_heads,
+                                            c.num_key_value_heads, cos, sin)
+        q, k, v = (p(x).view(B, T, -1, c.head_dim).transpose(1, 2).float()
+                   for p in (self.q_proj, self.k_proj, self.v_proj))
+        return rope(q, cos, sin), rope(k, cos, sin), v
+
     def forward(self, x, cos, sin, a: Attention, fast):
         B, T, _ = x.shape
         D, G = self.c.head_dim, self.c.num_attention_heads // self.c.num_key_value_heads
-        q, k, v = (p(x).view(B, T, -1, D).transpose(1, 2).float()
-                   for p in (self.q_proj, self.k_proj, self.v_proj))
-        q, k = rope(q, cos, sin), rope(k, cos, sin)
+        compiled = fast and x.device.type == "cpu"
+        q, k, v = self.heads(x, cos, sin, compiled)
         theta = a.gate(self.layer) if a.mode == "alcca" else None
-        by_kernel = a.mode == "alcca" and fast and x.device.type == "cpu" and a.softmax < 1
+        by_kernel = a.mode == "alcca" and compiled and a.softmax < 1
         if by_kernel:
             out = FastAlcca.apply(q.reshape(-1, G, T, D), k.reshape(-1, T, D),
                                   v.reshape(-1, T, D), a).view(q.shape)
@@ -233,6 +193,8 @@ class SelfAttention(nn.Module):
             out = (1 - a.softmax) * out + a.softmax * dense_attention(q, k, v)
         if theta is not None:
             out = near_gate(out, q, k, v, theta, a)
+        if compiled:
+            return self.o_proj(kernels.MergeHeads.apply(out, x.dtype))
         return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
 
 
@@ -243,7 +205,10 @@ class MLP(nn.Module):
         self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
         self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=False)
 
-    def forward(self, x):
+    def forward(self, x, compiled=False):
+        if compiled:
+            both = F.linear(x, torch.cat([self.gate_proj.weight, self.up_proj.weight]))
+            return self.down_proj(kernels.Swiglu.apply(both))
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
@@ -256,8 +221,9 @@ class Layer(nn.Module):
         self.mlp = MLP(c)
 
     def forward(self, x, cos, sin, a, fast):
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, a, fast)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        compiled = fast and x.device.type == "cpu"
+        x = x + self.self_attn(self.input_layernorm(x, compiled), cos, sin, a, fast)
+        return x + self.mlp(self.post_attention_layernorm(x, compiled), compiled)
 
 
 class Mistral(nn.Module):
@@ -276,30 +242,12 @@ class Mistral(nn.Module):
         c, device = self.config, ids.device
         inv = c.rope_theta ** (-torch.arange(0, c.head_dim, 2, device=device).float() / c.head_dim)
         angle = torch.outer(torch.arange(ids.shape[1], device=device).float(), inv)
-        angle = torch.cat([angle, angle], -1)
         x = self.model.embed_tokens(ids)
         for layer in self.model.layers:
             x = layer(x, angle.cos(), angle.sin(), a, fast)
         if at is not None:
             x = x[at]
-        return F.linear(self.model.norm(x), self.model.embed_tokens.weight)
-
-    @torch.no_grad()
-    def generate(self, ids, count, a, temperature=0.8, top_p=0.95, seed=0, eos=2):
-        """Plain sampling without a cache. temperature 0 is greedy."""
-        generator, ids = torch.Generator().manual_seed(seed), list(ids)
-        for _ in range(count):
-            logits = self(torch.tensor([ids]), a, fast=True)[0, -1].float()
-            if temperature == 0:
-                token = int(logits.argmax())
-            else:
-                p, order = (logits / temperature).softmax(-1).sort(descending=True)
-                p[p.cumsum(-1) - p >= top_p] = 0
-                token = int(order[torch.multinomial(p, 1, generator=generator)])
-            ids.append(token)
-            if token == eos:
-                break
-        return ids
+        return F.linear(self.model.norm(x, fast and device.type == "cpu"), self.model.embed_tokens.weight)
 
 
 def load(path):

@@ -123,7 +123,7 @@ class Teller:
         if lead and re.match(r"\{[aA]\}", template):
             template = f"{lead} {template}"
         template = CHOICE.sub(lambda m: self.rng.choice(m.group(1).split("|")), template)
-        template = template.replace("  ", " ")  # About an empty choice.
+        template = re.sub(" (?=[ .])", "", template)  # About an empty choice.
         told = self.fill(template, slots, named)
         if self.text and not self.text.endswith("\n\n"):
             self.text += " "

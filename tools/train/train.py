@@ -7,7 +7,7 @@ the same --tokens and --seed see the same text in the same steps, however often 
         --search tree --lr 0.1
     python train.py --data prepared --out runs/afia --tokens 100e6 --resume
 
-Rows of far keys come first and are never left out: half of all rows at the start, and fewer by degrees.
+Rows of far keys come first and are never left out: four of five rows at the start, and fewer by degrees.
 Writes checkpoint.pt (every five minutes and at the end), log.jsonl and loss.png.
 """
 
@@ -15,12 +15,13 @@ import argparse
 import json
 import pathlib
 import random
+import time
 
 import numpy as np
 import sentencepiece
 import torch
-import torch.nn.functional as F
 
+import grow
 import model as afia
 import training
 from far_keys import KINDS, FarKeys
@@ -28,11 +29,12 @@ from far_keys import KINDS, FarKeys
 BOS, INST, END_INST = 1, 3, 4
 # Of the tokens of text, by prepare.py's files.
 SHARES = {"stories": 0.35, "chat": 0.12, "books": 0.08, "world": 0.45}
-FAR_FIRST, FAR_LAST, FAR_TOKENS = 0.5, 0.1, 5e6  # Shares of the rows, and tokens from one to the other.
+FAR_FIRST, FAR_LAST, FAR_TOKENS = 0.8, 0.1, 5e6  # Shares of the rows, and tokens from one to the other.
 LONG_FROM, LONG, SHORT, LONG_EVERY = 0.5, 1024, 512, 4  # Row lengths; from that share on, long alone.
 FLAT_UNTIL, FLOOR = 0.35, 0.02           # The learning rate: flat, then falling linearly to its floor.
 MUON_LR = 0.01
-LOG_STEPS, RECALL_STEPS, RECALL_ROWS = 25, 500, 8
+LOG_STEPS, RECALL_STEPS, RECALL_ROWS = 25, 250, 8
+AHEAD = 2e6  # Tokens that a run may be ahead of the one --beside it.
 RECALL_SEED = 1_000_003  # Not one that trains.
 
 
@@ -172,8 +174,10 @@ def options():
                         help="newest keys among the 11 that a query of the tree compares")
     parser.add_argument("--window", type=int, default=8, help="keys that --attention window sees")
     parser.add_argument("--shape", type=integers, default=(6, 256),
-                        help="LAYERS,HIDDEN of another model than afia-5m")
-    parser.add_argument("--head-dim", type=int, default=32, help="of a model from nothing")
+                        help="LAYERS,HIDDEN of another model than afia-5m; what --init gives grows to it")
+    parser.add_argument("--head-dim", type=int, default=32)
+    parser.add_argument("--beside", type=pathlib.Path,
+                        help="OUT of another run: wait for it, so that both advance together")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"),
                         help="cpu, or cuda: all but --search tree")
     training.add_options(parser)
@@ -187,7 +191,8 @@ def start(args):
     attention.check(args.device)
     if args.init:
         model, given = afia.load(args.init)
-        model.train()
+        wanted = afia.Config.of(*args.shape, args.head_dim)
+        model = (model if model.config == wanted else grow.grow(model, wanted)).train()
         if args.attention == "alcca":
             attention.theta = given.theta
     else:
@@ -199,6 +204,16 @@ def start(args):
     return run
 
 
+def wait_for(other, tokens, total):
+    """Until the run in `other` is near enough, or has all of its tokens."""
+    while True:
+        log = other / "log.jsonl"
+        seen = json.loads(log.read_text().splitlines()[-1])["tokens"] if log.exists() else 0
+        if min(tokens - AHEAD, total) <= seen:
+            return
+        time.sleep(10)
+
+
 def main():
     args = options()
     run = start(args)
@@ -207,9 +222,7 @@ def main():
     text, far = training.Mean(), training.Mean()
     while (share := run.tokens / args.tokens) < 1:
         x, weight, is_text = (t.to(run.device) for t in batches.next())
-        logits = run.predict(x[:, :-1])
-        losses = F.cross_entropy(logits.flatten(0, 1), x[:, 1:].flatten(), reduction="none")
-        losses = losses.view(weight.shape)
+        losses = run.losses(x[:, :-1], x[:, 1:])
         fall = 1 if share < FLAT_UNTIL else max(FLOOR, (1 - share) / (1 - FLAT_UNTIL))
         run.learn((losses * weight).sum() / weight.sum(), weight.numel(), args.lr * fall)
         text.add(losses.detach()[is_text[:, None] & (weight > 0)])
@@ -218,6 +231,8 @@ def main():
             run.log(phase="language", loss=text.value, far=far.value)
         if run.step % RECALL_STEPS == 0:
             run.log(phase="language", recall=recall(run, batches.far))
+        if args.beside and run.step % LOG_STEPS == 0:
+            wait_for(args.beside, run.tokens, args.tokens)
     run.save()
     draw(run.log_path, args.out / "loss.png")
 

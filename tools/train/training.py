@@ -3,20 +3,23 @@
 import dataclasses
 import json
 import os
+import signal
 import time
 
 import torch
+import torch.nn.functional as F
 
+import kernels
 import model as afia
 
-ADAM_LR, WARMUP = 4e-3, 50
+ADAM_LR, WARMUP = 3e-3, 100
 SAVE_SECONDS = 300
 
 
 def add_options(parser):
     parser.add_argument("--attention", choices=("alcca", "dense", "window"), default="alcca")
     parser.add_argument("--resume", action="store_true", help="go on from OUT's checkpoint, if it has one")
-    parser.add_argument("--batch-tokens", type=int, default=4096, help="of a step")
+    parser.add_argument("--batch-tokens", type=int, default=8192, help="of a step")
     parser.add_argument("--bf16", action="store_true", help="products in bf16: for GPUs, and CPUs with AMX")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -46,6 +49,12 @@ class Run:
         self.checkpoint, self.log_path = out / "checkpoint.pt", out / "log.jsonl"
         out.mkdir(parents=True, exist_ok=True)
         self.started = self.saved = time.monotonic()
+        self.stopping = False
+        signal.signal(signal.SIGTERM, self.stop)
+
+    def stop(self, *_):
+        """The step that is being computed is the last; learn() saves it."""
+        self.stopping = True
 
     def resume(self):
         """True if there was something to go on from."""
@@ -66,6 +75,16 @@ class Run:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             return self.model(ids, self.attention, True, at).float()  # Distances are float32 always.
 
+    def losses(self, ids, target):
+        """Of each prediction, [rows, length]. On a CPU the logits do not outlive the gradient."""
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            logits = self.model(ids, self.attention, True).flatten(0, 1)
+        if self.device.type == "cpu":
+            losses = kernels.CrossEntropy.apply(logits, target.flatten())
+        else:
+            losses = F.cross_entropy(logits.float(), target.flatten(), reduction="none")
+        return losses.view(target.shape)
+
     def learn(self, loss, tokens, rate=1.0):
         """One step down `loss`; rate: of both learning rates, after the warm-up's share."""
         rate *= min(1, (self.step + 1) / WARMUP)
@@ -79,8 +98,10 @@ class Run:
         self.model.zero_grad(set_to_none=True)
         self.step += 1
         self.tokens += tokens
-        if time.monotonic() - self.saved > SAVE_SECONDS:
+        if self.stopping or time.monotonic() - self.saved > SAVE_SECONDS:
             self.save()
+        if self.stopping:
+            raise SystemExit(128 + signal.SIGTERM)
 
     def save(self):
         attention = {k: v for k, v in dataclasses.asdict(self.attention).items() if k != "near"}

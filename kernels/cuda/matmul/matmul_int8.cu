@@ -10,7 +10,7 @@
 namespace alcca::ALCCA_GPU {
 namespace {
 
-constexpr int32_t kThreads = 256;
+constexpr int32_t kQuantizeThreads = 256;
 
 // slots[c] = 0 for each column that an outlier meets. Many may write the same 0.
 __global__ void MarkColumns(int32_t* slots, RowOperands operands) {
@@ -23,7 +23,7 @@ __global__ void MarkColumns(int32_t* slots, RowOperands operands) {
 // Numbers the marked columns, ascending. One block.
 __global__ void NumberColumns(OutlierWorkspace workspace, int32_t cols) {
   int32_t count = 0;
-  for (int32_t base = 0; base < cols; base += kThreads) {
+  for (int32_t base = 0; base < cols; base += kQuantizeThreads) {
     const int32_t column = base + static_cast<int32_t>(threadIdx.x);
     const bool marked = column < cols && workspace.slots[column] == 0;
     const Rank rank = BlockRank(marked);
@@ -45,7 +45,7 @@ __global__ void NumberColumns(OutlierWorkspace workspace, int32_t cols) {
 __global__ void GatherColumns(OutlierWorkspace workspace, const int8_t* weights, int32_t rows,
                               int32_t stride) {
   const int32_t row =
-      static_cast<int32_t>(blockIdx.x) * kThreads + static_cast<int32_t>(threadIdx.x);
+      static_cast<int32_t>(blockIdx.x) * kQuantizeThreads + static_cast<int32_t>(threadIdx.x);
   if (row >= rows) {
     return;
   }
@@ -60,7 +60,7 @@ __global__ void FinishInt8Kernel(Product product, const int32_t* sums, const int
                                  const float* scales, const float* bias, OutlierWorkspace workspace,
                                  int32_t n, int32_t padded, int32_t k) {
   const int32_t feature =
-      static_cast<int32_t>(blockIdx.y) * kThreads + static_cast<int32_t>(threadIdx.x);
+      static_cast<int32_t>(blockIdx.y) * kQuantizeThreads + static_cast<int32_t>(threadIdx.x);
   const int32_t token = static_cast<int32_t>(blockIdx.x);
   if (feature >= n) {
     return;
@@ -87,16 +87,16 @@ void FinishInt8(const DeviceContext& device, const Product& product, const int32
                 const MatrixCuda& weight, const OutlierWorkspace& workspace) {
   const unsigned m = static_cast<unsigned>(product.m);
   const int32_t padded = weight.padded_rows();
-  const unsigned pieces = static_cast<unsigned>((padded + kThreads - 1) / kThreads);
+  const unsigned pieces = static_cast<unsigned>((padded + kQuantizeThreads - 1) / kQuantizeThreads);
   const auto config = [&](const char* name, dim3 grid, unsigned block) {
     return LaunchConfig{.name = name, .grid = grid, .block = block, .stream = device.stream};
   };
   FillBytes(device.stream, workspace.slots, 0xff, sizeof(int32_t) * weight.stride());
   Launch(MarkColumns, config("mark_columns", m, kWarp), workspace.slots, product.operands);
-  Launch(NumberColumns, config("number_columns", 1, kThreads), workspace, weight.cols());
-  Launch(GatherColumns, config("gather_columns", dim3(pieces, 16), kThreads), workspace,
+  Launch(NumberColumns, config("number_columns", 1, kQuantizeThreads), workspace, weight.cols());
+  Launch(GatherColumns, config("gather_columns", dim3(pieces, 16), kQuantizeThreads), workspace,
          weight.data<int8_t>(), padded, weight.stride());
-  Launch(FinishInt8Kernel, config("finish_int8", dim3(m, pieces), kThreads), product, sums,
+  Launch(FinishInt8Kernel, config("finish_int8", dim3(m, pieces), kQuantizeThreads), product, sums,
          weight.data<int8_t>(), weight.scales(), weight.bias(), workspace, weight.rows(), padded,
          weight.cols());
 }

@@ -20,8 +20,8 @@
 namespace alcca::ALCCA_GPU {
 namespace {
 
-constexpr int32_t kWarps = 8;
-constexpr int32_t kThreads = kWarps * kWarp;
+constexpr int32_t kSkinnyWarps = 8;
+constexpr int32_t kSkinnyThreads = kSkinnyWarps * kWarp;
 constexpr int32_t kChunkBytes = 64;  // of a row, for a warp
 constexpr int32_t kMmaRows = 16, kMmaColumns = 8;
 constexpr int32_t kTokenTilesMax = 8;
@@ -112,10 +112,10 @@ __device__ __forceinline__ void Multiply(typename Traits<W>::Sum (&sum)[4], cons
 }
 
 template <typename W, int R, int T>
-__global__ void __launch_bounds__(kThreads) MatMulSkinnyKernel(Arguments a) {
+__global__ void __launch_bounds__(kSkinnyThreads) MatMulSkinnyKernel(Arguments a) {
   using Sum = typename Traits<W>::Sum;
   constexpr int32_t kWide = sizeof(typename Traits<W>::X) / sizeof(W);  // bytes of x to one of w
-  ALCCA_DYNAMIC_SHARED(Sum, partial);  // [kWarps][8 * T tokens][16 features]
+  ALCCA_DYNAMIC_SHARED(Sum, partial);  // [kSkinnyWarps][8 * T tokens][16 features]
   const int32_t warp = static_cast<int32_t>(threadIdx.x) / kWarp;
   const int32_t lane = static_cast<int32_t>(threadIdx.x) % kWarp;
   const int32_t g = lane / 4, t = lane % 4;
@@ -128,7 +128,7 @@ __global__ void __launch_bounds__(kThreads) MatMulSkinnyKernel(Arguments a) {
   [[maybe_unused]] constexpr int32_t kUnroll = R * T <= 2 ? 4 : R * T <= 16 ? 2 : 1;
   Sum sums[R][T][4] = {};
 #pragma unroll kUnroll
-  for (int32_t chunk = warp; chunk < chunks; chunk += kWarps) {
+  for (int32_t chunk = warp; chunk < chunks; chunk += kSkinnyWarps) {
     const size_t offset = static_cast<size_t>(chunk) * kChunkBytes + t * 16;
     uint4 low[R], high[R];
 #pragma unroll
@@ -165,14 +165,14 @@ __global__ void __launch_bounds__(kThreads) MatMulSkinnyKernel(Arguments a) {
       }
     }
     __syncthreads();
-    for (int32_t i = static_cast<int32_t>(threadIdx.x); i < kOutputs; i += kThreads) {
+    for (int32_t i = static_cast<int32_t>(threadIdx.x); i < kOutputs; i += kSkinnyThreads) {
       const int32_t token = first_token + i / kMmaRows;
       const int32_t feature = first_feature + r * kMmaRows + i % kMmaRows;
       if (token >= a.m || feature >= a.n) {
         continue;
       }
       Sum sum = partial[i];
-      for (int32_t w = 1; w < kWarps; ++w) {
+      for (int32_t w = 1; w < kSkinnyWarps; ++w) {
         sum += partial[w * kOutputs + i];
       }
       const float y = WithBias(Finish(a, token, feature, sum, W()), a.bias, feature);
@@ -190,8 +190,8 @@ void Start(const DeviceContext& device, const Arguments& arguments) {
          {.name = "matmul_skinny",
           .grid = dim3(static_cast<unsigned>((arguments.n + features - 1) / features),
                        static_cast<unsigned>((arguments.m + tokens - 1) / tokens)),
-          .block = kThreads,
-          .shared_bytes = sizeof(float) * kWarps * kMmaRows * tokens,
+          .block = kSkinnyThreads,
+          .shared_bytes = sizeof(float) * kSkinnyWarps * kMmaRows * tokens,
           .stream = device.stream},
          arguments);
 }

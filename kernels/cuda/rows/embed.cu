@@ -6,8 +6,8 @@
 namespace alcca::ALCCA_GPU {
 namespace {
 
-constexpr int32_t kThreads = 256;
-constexpr int32_t kColumns = 4 * kThreads;  // of a block
+constexpr int32_t kEmbedThreads = 256;
+constexpr int32_t kColumns = 4 * kEmbedThreads;  // of a block
 
 template <typename E>
 __global__ void EmbedKernel(float* out, const E* table, const int32_t* rows, int32_t cols) {
@@ -15,7 +15,7 @@ __global__ void EmbedKernel(float* out, const E* table, const int32_t* rows, int
   const size_t to = static_cast<size_t>(blockIdx.x) * cols;
   const int32_t begin = static_cast<int32_t>(blockIdx.y) * kColumns;
   const int32_t end = min(cols, begin + kColumns);
-  for (int32_t k = begin + static_cast<int32_t>(threadIdx.x); k < end; k += kThreads) {
+  for (int32_t k = begin + static_cast<int32_t>(threadIdx.x); k < end; k += kEmbedThreads) {
     out[to + k] = ToFloat(table[from + k]);
   }
 }
@@ -27,7 +27,7 @@ void Start(const DeviceContext& device, float* out, const void* table, const int
          {.name = "embed",
           .grid = dim3(static_cast<unsigned>(count),
                        static_cast<unsigned>((cols + kColumns - 1) / kColumns)),
-          .block = kThreads,
+          .block = kEmbedThreads,
           .stream = device.stream},
          out, static_cast<const E*>(table), rows, cols);
 }

@@ -6,7 +6,7 @@
 namespace alcca::ALCCA_GPU {
 namespace {
 
-constexpr int32_t kThreads = 256;
+constexpr int32_t kRopeThreads = 256;
 
 template <typename E>
 __global__ void RopeKernel(float* qkv, E* keys, E* values, const RowPlace* places,
@@ -18,7 +18,7 @@ __global__ void RopeKernel(float* qkv, E* keys, E* values, const RowPlace* place
   // [kv_head][page_tokens][d] of the page.
   const size_t page = static_cast<size_t>(place.page) * kv_heads * page_tokens * d;
   const int32_t first = static_cast<int32_t>(threadIdx.x);
-  for (int32_t pair = first; pair < (heads + kv_heads) * half; pair += kThreads) {
+  for (int32_t pair = first; pair < (heads + kv_heads) * half; pair += kRopeThreads) {
     const int32_t head = pair / half, i = pair % half;
     float sine, cosine;
     sincosf(static_cast<float>(place.position) * frequencies[i], &sine, &cosine);
@@ -35,7 +35,7 @@ __global__ void RopeKernel(float* qkv, E* keys, E* values, const RowPlace* place
       key[half] = FromFloat<E>(high);
     }
   }
-  for (int32_t i = first; i < kv_heads * d; i += kThreads) {
+  for (int32_t i = first; i < kv_heads * d; i += kRopeThreads) {
     values[page + (static_cast<size_t>(i / d) * page_tokens + place.slot) * d + i % d] =
         FromFloat<E>(row[(heads + kv_heads) * d + i]);
   }
@@ -48,7 +48,7 @@ void Start(const DeviceContext& device, float* qkv, KvCacheCuda& kv, int32_t lay
   Launch(RopeKernel<E>,
          {.name = "rope",
           .grid = static_cast<unsigned>(rows),
-          .block = kThreads,
+          .block = kRopeThreads,
           .stream = device.stream},
          qkv, kv.Keys<E>(layer), kv.Values<E>(layer), places, frequencies,
          shape.rope_attention_factor, shape.heads, shape.kv_heads, shape.head_dim,

@@ -25,7 +25,7 @@ size_t Words(const SamplingRow& row) {
     return 0;
   }
   return (row.penalizes() ? row.prompt.size() + row.output.size() : 0) + row.masked.size() +
-         3 * row.bias.size();
+         3 * row.bias.size() + row.allowed.size();
 }
 
 class SamplerCudaAll final : public SamplerCuda {
@@ -34,7 +34,8 @@ class SamplerCudaAll final : public SamplerCuda {
       : device_(device),
         rows_max_(limits.rows),
         words_max_(std::max({kWordsLeast, size_t{3} * static_cast<size_t>(limits.row_ids),
-                             static_cast<size_t>(limits.history)})),
+                             static_cast<size_t>(limits.history)}) +
+                   static_cast<size_t>(limits.constrained) * MaskWords(limits.vocab)),
         alternatives_max_(std::max(kAlternativesPerRow * limits.rows, limits.row_alternatives)),
         vocab_max_(limits.vocab) {}
 
@@ -150,6 +151,12 @@ class SamplerCudaAll final : public SamplerCuda {
       words += 3;
     }
     task->bias_count = static_cast<int32_t>(row.bias.size());
+    if (!row.allowed.empty()) {
+      ALCCA_CHECK(row.allowed.size() == MaskWords(vocab_));
+      std::memcpy(words, row.allowed.data(), row.allowed.size_bytes());
+      words += row.allowed.size();
+      task->constrained = 1;
+    }
     return static_cast<size_t>(words - begin);
   }
 

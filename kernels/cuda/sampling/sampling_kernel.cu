@@ -12,7 +12,7 @@
 namespace alcca::ALCCA_GPU {
 namespace {
 
-constexpr int32_t kThreads = 512, kWarps = kThreads / kWarp;
+constexpr int32_t kSamplingThreads = 512, kSamplingWarps = kSamplingThreads / kWarp;
 constexpr int32_t kLoads = 8;  // of a thread at once
 constexpr int32_t kDigitBits = 11, kBins = 1 << kDigitBits;
 
@@ -23,7 +23,7 @@ struct Found {
 
 struct SampleShared {
   Mass bins[kBins];
-  Mass warps[kWarps];
+  Mass warps[kSamplingWarps];
   Found found;
   int32_t listed;
 };
@@ -56,16 +56,16 @@ struct Cut {
 // body(token, logit), several loads at once.
 template <typename Body>
 __device__ __forceinline__ void ForEachToken(const float* x, int32_t vocab, Body body) {
-  for (int32_t base = threadIdx.x; base < vocab; base += kThreads * kLoads) {
+  for (int32_t base = threadIdx.x; base < vocab; base += kSamplingThreads * kLoads) {
     float values[kLoads];
 #pragma unroll
     for (int32_t u = 0; u < kLoads; ++u) {
-      const int32_t token = base + u * kThreads;
+      const int32_t token = base + u * kSamplingThreads;
       values[u] = token < vocab ? x[token] : 0.0f;
     }
 #pragma unroll
     for (int32_t u = 0; u < kLoads; ++u) {
-      const int32_t token = base + u * kThreads;
+      const int32_t token = base + u * kSamplingThreads;
       if (token < vocab) {
         body(token, values[u]);
       }
@@ -84,7 +84,7 @@ __device__ __forceinline__ Mass BlockFold(SampleShared& shared, Mass x, Fold fol
   }
   __syncthreads();
   x = shared.warps[0];
-  for (int32_t w = 1; w < kWarps; ++w) {
+  for (int32_t w = 1; w < kSamplingWarps; ++w) {
     x = fold(x, shared.warps[w]);
   }
   __syncthreads();  // before the next call writes
@@ -119,7 +119,7 @@ __device__ __forceinline__ Found FindPast(SampleShared& shared, int32_t count, V
   int32_t first = 0, last = count;
   Mass before = 0, wanted = 0;
   for (bool whole = true; whole || last - first > kWalk; whole = false) {
-    const int32_t range = (last - first + kThreads - 1) / kThreads * kWarp;
+    const int32_t range = (last - first + kSamplingThreads - 1) / kSamplingThreads * kWarp;
     const int32_t begin = min(last, first + warp * range), end = min(last, begin + range);
     Mass sum = 0;
 #pragma unroll 8
@@ -136,13 +136,13 @@ __device__ __forceinline__ Found FindPast(SampleShared& shared, int32_t count, V
     __syncthreads();
     if (whole) {
       Mass all = 0;
-      for (int32_t w = 0; w < kWarps; ++w) {
+      for (int32_t w = 0; w < kSamplingWarps; ++w) {
         all += shared.warps[w];
       }
       wanted = goal(all);
     }
     int32_t owner = 0;
-    for (; owner < kWarps - 1 && before + shared.warps[owner] <= wanted; ++owner) {
+    for (; owner < kSamplingWarps - 1 && before + shared.warps[owner] <= wanted; ++owner) {
       before += shared.warps[owner];
     }
     first = min(last, first + owner * range);
@@ -188,7 +188,7 @@ __device__ __forceinline__ Threshold FindThreshold(SampleShared& shared, const f
   for (int32_t known = 32, shift = 0; known > 0; known = shift) {  // bits known, bits left
     shift = max(known - kDigitBits, 0);
     const int32_t digits = 1 << (known - shift);
-    for (int32_t i = threadIdx.x; i < digits; i += kThreads) {
+    for (int32_t i = threadIdx.x; i < digits; i += kSamplingThreads) {
       bins[i] = 0;
     }
     __syncthreads();
@@ -226,6 +226,7 @@ __device__ __forceinline__ int32_t LastEqual(SampleShared& shared, const float* 
 // --- The contract, step by step ----------------------------------------------------------------
 
 constexpr uint32_t kInPrompt = 1u << 31;  // of a mark, whose other bits count the output
+constexpr uint32_t kMinusInfinity = 0xff800000u;
 
 __device__ __forceinline__ float Penalized(float logit, uint32_t mark, const RowTask& task) {
   if (mark == 0) {
@@ -250,18 +251,18 @@ __device__ __forceinline__ void Adjust(const RowTask& task, const float* raw, in
       words + task.words + task.prompt_count + task.output_count + task.masked_count;
   uint32_t* const marks = reinterpret_cast<uint32_t*>(out);
   const int32_t first = threadIdx.x;
-  for (int32_t token = first; token < vocab; token += kThreads) {
+  for (int32_t token = first; token < vocab; token += kSamplingThreads) {
     marks[token] = 0;
   }
   __syncthreads();
-  for (int32_t i = first; i < task.prompt_count; i += kThreads) {
+  for (int32_t i = first; i < task.prompt_count; i += kSamplingThreads) {
     atomicOr(&marks[prompt[i]], kInPrompt);
   }
-  for (int32_t i = first; i < task.output_count; i += kThreads) {
+  for (int32_t i = first; i < task.output_count; i += kSamplingThreads) {
     atomicAdd(&marks[output[i]], 1u);
   }
   __syncthreads();
-  for (int32_t i = first; i < task.bias_count; i += kThreads) {
+  for (int32_t i = first; i < task.bias_count; i += kSamplingThreads) {
     biases[3 * i + 2] = static_cast<int32_t>(marks[biases[3 * i]]);
   }
   __syncthreads();
@@ -269,15 +270,23 @@ __device__ __forceinline__ void Adjust(const RowTask& task, const float* raw, in
     marks[token] = __float_as_uint(Penalized(logit, marks[token], task));
   });
   __syncthreads();
-  for (int32_t i = first; i < task.bias_count; i += kThreads) {
+  for (int32_t i = first; i < task.bias_count; i += kSamplingThreads) {
     const int32_t token = biases[3 * i];
     const float biased = raw[token] + __int_as_float(biases[3 * i + 1]);
     const uint32_t mark = static_cast<uint32_t>(biases[3 * i + 2]);
     marks[token] = __float_as_uint(Penalized(biased, mark, task));
   }
   __syncthreads();
-  for (int32_t i = first; i < task.masked_count; i += kThreads) {
-    marks[masked[i]] = 0xff800000u;  // -inf
+  for (int32_t i = first; i < task.masked_count; i += kSamplingThreads) {
+    marks[masked[i]] = kMinusInfinity;
+  }
+  if (task.constrained != 0) {  // a warp's tokens share a word
+    const int32_t* const allowed = biases + 3 * task.bias_count;
+    for (int32_t token = first; token < vocab; token += kSamplingThreads) {
+      if ((static_cast<uint32_t>(allowed[token / 32]) >> (token % 32) & 1u) == 0) {
+        marks[token] = kMinusInfinity;
+      }
+    }
   }
   __syncthreads();
 }
@@ -359,10 +368,9 @@ __device__ __forceinline__ int32_t Draw(SampleShared& shared, const RowTask& tas
       .index;
 }
 
-__global__ __launch_bounds__(kThreads) void SampleKernel(const float* logits, float* adjusted,
-                                                         const RowTask* tasks, int32_t* words,
-                                                         RowAnswer* answers,
-                                                         Alternative* alternatives, int32_t vocab) {
+__global__ __launch_bounds__(kSamplingThreads) void SampleKernel(
+    const float* logits, float* adjusted, const RowTask* tasks, int32_t* words, RowAnswer* answers,
+    Alternative* alternatives, int32_t vocab) {
   ALCCA_SHARED(SampleShared, shared);
   const RowTask task = tasks[blockIdx.x];
   const size_t row = static_cast<size_t>(blockIdx.x) * vocab;
@@ -408,7 +416,7 @@ void SampleRows(Stream stream, const SampleLaunch& launch) {
   Launch(SampleKernel,
          {.name = "sample",
           .grid = static_cast<unsigned>(launch.rows),
-          .block = kThreads,
+          .block = kSamplingThreads,
           .stream = stream},
          launch.logits, launch.adjusted, launch.tasks, launch.words, launch.answers,
          launch.alternatives, launch.vocab);

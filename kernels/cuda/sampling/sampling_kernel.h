@@ -23,8 +23,9 @@ struct RowTask {
   int32_t alternatives;           // -1: no log-probabilities
   int32_t first_alternative = 0;  // of the launch's list
   // From word `words` on: ids of prompt and output, masked ids, biases of three words each (id,
-  // bits of the bias, room for the id's mark).
+  // bits of the bias, room for the id's mark), and the set of allowed tokens, if there is one.
   int32_t words = 0, prompt_count = 0, output_count = 0, masked_count = 0, bias_count = 0;
+  int32_t constrained = 0;
 };
 
 // One row's answer, as it is copied back. The host takes the logarithms.

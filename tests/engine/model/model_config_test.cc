@@ -66,7 +66,7 @@ std::string Plus(const std::string& line) {
   return text.insert(1, line + ",");
 }
 
-void ExpectError(const absl::Status& status, absl::StatusCode code, const std::string& says) {
+void ExpectConfigError(const absl::Status& status, absl::StatusCode code, const std::string& says) {
   EXPECT_EQ(status.code(), code) << status;
   const std::string message(status.message());
   EXPECT_NE(message.find(says), std::string::npos) << "no " << says << " in: " << message;
@@ -210,7 +210,7 @@ class BadConfigTest : public ::testing::TestWithParam<BadConfig> {};
 
 TEST_P(BadConfigTest, IsRefusedByName) {
   const absl::Status status = ParseModelConfig(GetParam().json, "config.json").status();
-  ExpectError(status, absl::StatusCode::kInvalidArgument, GetParam().says);
+  ExpectConfigError(status, absl::StatusCode::kInvalidArgument, GetParam().says);
   EXPECT_EQ(std::string(status.message()).rfind("config.json: ", 0), 0u) << status;
 }
 
@@ -222,8 +222,8 @@ INSTANTIATE_TEST_SUITE_P(Config, BadConfigTest, ::testing::ValuesIn(BadConfigs()
 
 TEST(ModelConfigTest, RefusesOtherModelsByName) {
   const auto expect = [](const std::string& json, const std::string& says) {
-    ExpectError(ParseModelConfig(json, "config.json").status(), absl::StatusCode::kUnimplemented,
-                "config.json: " + says);
+    ExpectConfigError(ParseModelConfig(json, "config.json").status(),
+                      absl::StatusCode::kUnimplemented, "config.json: " + says);
   };
   const std::string families =
       "'architectures': expected MistralForCausalLM, MinistralForCausalLM, LlamaForCausalLM or "
@@ -437,42 +437,43 @@ TEST(GenerationConfigTest, RefusesBadValuesByName) {
                                                                   {"eos_token_id", "16777216"},
                                                                   {"eos_token_id", "{}"}};
   for (const auto& [key, value] : cases) {
-    ExpectError(ParseGenerationConfig("{\"" + key + "\": " + value + "}", "g").status(),
-                absl::StatusCode::kInvalidArgument, "g: '" + key + "': expected");
+    ExpectConfigError(ParseGenerationConfig("{\"" + key + "\": " + value + "}", "g").status(),
+                      absl::StatusCode::kInvalidArgument, "g: '" + key + "': expected");
   }
 }
 
 TEST(LoadConfigTest, MergesTheFilesOfAFolder) {
   TempDir dir;
-  ExpectError(LoadModelConfig(dir.path()).status(), absl::StatusCode::kNotFound, "/config.json");
+  ExpectConfigError(LoadModelConfig(dir.path()).status(), absl::StatusCode::kNotFound,
+                    "/config.json");
   dir.Write("config.json", kMistral7B);
   EXPECT_EQ(LoadModelConfig(dir.path())->eos_token_ids, std::vector<int32_t>{2});
   EXPECT_TRUE(LoadGenerationConfig(dir.path()).ok());
   dir.Write("generation_config.json", R"({"eos_token_id": [32000, 2]})");
   EXPECT_EQ(LoadModelConfig(dir.path())->eos_token_ids, (std::vector<int32_t>{2, 32000}));
   dir.Write("generation_config.json", R"({"eos_token_id": 32768})");
-  ExpectError(LoadModelConfig(dir.path()).status(), absl::StatusCode::kInvalidArgument,
-              "/generation_config.json: 'eos_token_id' is not in the vocabulary");
+  ExpectConfigError(LoadModelConfig(dir.path()).status(), absl::StatusCode::kInvalidArgument,
+                    "/generation_config.json: 'eos_token_id' is not in the vocabulary");
   dir.Write("generation_config.json", "{");
-  ExpectError(LoadModelConfig(dir.path()).status(), absl::StatusCode::kInvalidArgument,
-              "/generation_config.json: not valid JSON");
+  ExpectConfigError(LoadModelConfig(dir.path()).status(), absl::StatusCode::kInvalidArgument,
+                    "/generation_config.json: not valid JSON");
 }
 
 TEST(LoadConfigTest, LimitsSizeAndBulk) {
   TempDir dir;
   dir.Write("config.json", std::string(kMaxConfigBytes + 1, ' '));
-  ExpectError(LoadModelConfig(dir.path()).status(), absl::StatusCode::kInvalidArgument,
-              "/config.json: file of 16777217 bytes, at most 16777216");
-  ExpectError(ParseModelConfig(std::string(kMaxConfigBytes + 1, ' '), "c").status(),
-              absl::StatusCode::kInvalidArgument, "c: file of 16777217 bytes");
+  ExpectConfigError(LoadModelConfig(dir.path()).status(), absl::StatusCode::kInvalidArgument,
+                    "/config.json: file of 16777217 bytes, at most 16777216");
+  ExpectConfigError(ParseModelConfig(std::string(kMaxConfigBytes + 1, ' '), "c").status(),
+                    absl::StatusCode::kInvalidArgument, "c: file of 16777217 bytes");
   std::string bulk = "{\"x\": [0";
   for (int i = 0; i < 100000; ++i) {
     bulk += ",0";
   }
-  ExpectError(ParseModelConfig(bulk + "]}", "c").status(), absl::StatusCode::kInvalidArgument,
-              "c: more than 100000 values");
-  ExpectError(ReadTextFile(dir.path(), 10).status(), absl::StatusCode::kInvalidArgument,
-              "not a regular file");
+  ExpectConfigError(ParseModelConfig(bulk + "]}", "c").status(), absl::StatusCode::kInvalidArgument,
+                    "c: more than 100000 values");
+  ExpectConfigError(ReadTextFile(dir.path(), 10).status(), absl::StatusCode::kInvalidArgument,
+                    "not a regular file");
 }
 
 }  // namespace

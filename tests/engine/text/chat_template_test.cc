@@ -17,12 +17,12 @@ using Ids = std::vector<int32_t>;
 using Messages = std::vector<ChatMessage>;
 using nlohmann::ordered_json;
 
-const std::string kGolden = ALCCA_TEST_DATA_DIR;
+const std::string kTestData = ALCCA_TEST_DATA_DIR;
 
-const SentencePieceTokenizer& Model(ChatFormat format) {
+const SentencePieceTokenizer& TokenizerOf(ChatFormat format) {
   // The V2 tokenizer differs from V3 in the names of pieces that these formats do not use.
-  static const auto v1 = *SentencePieceTokenizer::Load(kGolden + "/tokenizer/tokenizer.model.v1");
-  static const auto v3 = *SentencePieceTokenizer::Load(kGolden + "/tokenizer/tokenizer.model.v3");
+  static const auto v1 = *SentencePieceTokenizer::Load(kTestData + "/tokenizer/tokenizer.model.v1");
+  static const auto v3 = *SentencePieceTokenizer::Load(kTestData + "/tokenizer/tokenizer.model.v3");
   return format == ChatFormat::kMistralV1 ? v1 : v3;
 }
 
@@ -65,15 +65,15 @@ struct Golden {
 class ChatGoldenTest : public testing::TestWithParam<Golden> {};
 
 TEST_P(ChatGoldenTest, SameTokensAsMistralCommon) {
-  const std::string folder = kGolden + "/chat/" + GetParam().sample;
+  const std::string folder = kTestData + "/chat/" + GetParam().sample;
   const ordered_json sample = ReadJson(folder + "/sample.json");
   const std::string tools = sample.contains("tools") ? sample["tools"].dump() : "";
-  const auto ids = EncodeChat(Model(GetParam().format), GetParam().format,
+  const auto ids = EncodeChat(TokenizerOf(GetParam().format), GetParam().format,
                               ParseMessages(sample["messages"]), tools);
   ASSERT_TRUE(ids.ok()) << ids.status();
   const ordered_json expected = ReadJson(folder + "/tokens_" + GetParam().version + ".json");
   EXPECT_EQ(*ids, expected["tokens"].get<Ids>())
-      << Model(GetParam().format).Decode(*ids, /*skip_special=*/false);
+      << TokenizerOf(GetParam().format).Decode(*ids, /*skip_special=*/false);
 }
 
 constexpr ChatFormat kV1 = ChatFormat::kMistralV1;
@@ -111,13 +111,13 @@ const ChatToolCall kCall = {"abcdefgh1", "f", "{}"};
 
 // The prompt as text, with control pieces by name and '_' where a piece spells a space.
 std::string Text(ChatFormat format, const Messages& messages, const std::string& tools = "") {
-  const auto ids = EncodeChat(Model(format), format, messages, tools);
+  const auto ids = EncodeChat(TokenizerOf(format), format, messages, tools);
   if (!ids.ok()) {
     return ids.status().ToString();
   }
   std::string text;
   for (const int32_t id : *ids) {
-    text += Model(format).IdToPiece(id);
+    text += TokenizerOf(format).IdToPiece(id);
   }
   for (size_t at; (at = text.find("\u2581")) != std::string::npos;) {
     text.replace(at, 3, "_");
@@ -170,23 +170,24 @@ TEST(ChatTemplateTest, SpellsToolsAndResults) {
 }
 
 TEST(ChatTemplateTest, SpellsJsonAsPythonDoes) {
-  std::ifstream file(kGolden + "/chat/json.jsonl");
+  std::ifstream file(kTestData + "/chat/json.jsonl");
   int cases = 0;
   for (std::string line; std::getline(file, line); ++cases) {
     const auto pair = nlohmann::json::parse(line).get<std::vector<std::string>>();
     const auto ids =
-        EncodeChat(Model(kV3), kV3, Messages{User(""), Calls({kCall}), Result(pair[0])});
+        EncodeChat(TokenizerOf(kV3), kV3, Messages{User(""), Calls({kCall}), Result(pair[0])});
     ASSERT_TRUE(ids.ok()) << ids.status();
-    const auto begin = std::find(ids->begin(), ids->end(), Model(kV3).PieceToId("[TOOL_RESULTS]"));
+    const auto begin =
+        std::find(ids->begin(), ids->end(), TokenizerOf(kV3).PieceToId("[TOOL_RESULTS]"));
     const Ids expected =
-        Model(kV3).Encode("{\"content\": " + pair[1] + ", \"call_id\": \"abcdefgh1\"}");
+        TokenizerOf(kV3).Encode("{\"content\": " + pair[1] + ", \"call_id\": \"abcdefgh1\"}");
     ASSERT_EQ(Ids(begin + 1, ids->end() - 1), expected) << line;
   }
   EXPECT_GE(cases, 600);
 }
 
 TEST(ChatTemplateTest, TextNeverBecomesAControlPiece) {
-  const SentencePieceTokenizer& tokenizer = Model(kV3);
+  const SentencePieceTokenizer& tokenizer = TokenizerOf(kV3);
   std::string all;
   for (int32_t id = 0; id < 771; ++id) {
     all += std::string(tokenizer.IdToPiece(id)) + " ";
@@ -221,12 +222,12 @@ TEST(ChatTemplateTest, TextNeverBecomesAControlPiece) {
 }
 
 TEST(ChatTemplateTest, DetectsTheFormat) {
-  EXPECT_EQ(DetectChatFormat(Model(kV1)), kV1);
-  EXPECT_EQ(DetectChatFormat(Model(kV3)), kV3);
+  EXPECT_EQ(DetectChatFormat(TokenizerOf(kV1)), kV1);
+  EXPECT_EQ(DetectChatFormat(TokenizerOf(kV3)), kV3);
 }
 
 TEST(ChatTemplateTest, TokenizerWithoutThePiecesIsRefused) {
-  const auto ids = EncodeChat(Model(kV1), kV3, Messages{User("a")});
+  const auto ids = EncodeChat(TokenizerOf(kV1), kV3, Messages{User("a")});
   EXPECT_EQ(ids.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(ids.status().message(), "the tokenizer has no control piece for [INST]");
 }
@@ -317,7 +318,7 @@ std::vector<BadChat> BadChats() {
 TEST(ChatTemplateTest, ErrorsNameTheMessageAndTheRule) {
   for (const BadChat& bad : BadChats()) {
     const absl::Status status =
-        EncodeChat(Model(bad.format), bad.format, bad.chat, bad.tools).status();
+        EncodeChat(TokenizerOf(bad.format), bad.format, bad.chat, bad.tools).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << bad.message << status;
     EXPECT_TRUE(std::string(status.message()).starts_with(bad.message))
         << status << "; wanted " << bad.message;
@@ -333,7 +334,7 @@ TEST(ChatTemplateTest, HostileJsonIsCheap) {
   }
   keys += "}";
   const auto result = [](const std::string& content) {
-    return EncodeChat(Model(kV3), kV3, Messages{User(""), Calls({kCall}), Result(content)});
+    return EncodeChat(TokenizerOf(kV3), kV3, Messages{User(""), Calls({kCall}), Result(content)});
   };
   EXPECT_TRUE(result(keys).ok());
   EXPECT_FALSE(result(std::string(1'000'000, '[')).ok());

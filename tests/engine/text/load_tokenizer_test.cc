@@ -64,11 +64,22 @@ TEST(Tokenizer, TextBytesAreWhatAnIdAdds) {
       continue;  // A byte alone is no character; an unknown piece has a text of its own.
     }
     ASSERT_EQ(tokenizer->Decode(ids).size() - size, tokenizer->TextBytes(id)) << piece;
+    ASSERT_EQ(tokenizer->Decode(ids).substr(size), tokenizer->TextOf(id)) << piece;
+    // And where a text begins, one space less.
+    ASSERT_EQ(tokenizer->Decode({&id, 1}),
+              tokenizer->TextOf(id).substr(tokenizer->LosesSpace(id) ? 1 : 0))
+        << piece;
     ++checked;
   }
   EXPECT_GT(checked, 3000);
   EXPECT_EQ(tokenizer->TextBytes(tokenizer->PieceToId("<0x41>")), 1);
   EXPECT_EQ(tokenizer->TextBytes(tokenizer->bos_id()), 0);
+  EXPECT_EQ(tokenizer->TextOf(tokenizer->PieceToId("<0x41>")), "A");
+  EXPECT_EQ(tokenizer->TextOf(tokenizer->PieceToId("<unk>")), "");
+  const std::vector<int32_t> begins = {before, tokenizer->bos_id()};
+  EXPECT_TRUE(tokenizer->BeginsText({}));
+  EXPECT_TRUE(tokenizer->BeginsText(begins));
+  EXPECT_FALSE(tokenizer->BeginsText({&before, 1}));
 }
 
 }  // namespace

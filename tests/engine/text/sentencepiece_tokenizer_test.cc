@@ -20,7 +20,7 @@
 namespace alcca {
 namespace {
 
-const std::string kGolden = std::string(ALCCA_TEST_DATA_DIR) + "/tokenizer/";
+const std::string kTokenizers = std::string(ALCCA_TEST_DATA_DIR) + "/tokenizer/";
 
 std::string ReadFile(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -80,7 +80,7 @@ std::string IdsLine(const std::vector<int32_t>& ids) {
 
 SentencePieceTokenizer LoadGolden(const std::string& model) {
   absl::StatusOr<SentencePieceTokenizer> tokenizer =
-      SentencePieceTokenizer::Load(kGolden + "tokenizer.model." + model);
+      SentencePieceTokenizer::Load(kTokenizers + "tokenizer.model." + model);
   EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
   return *std::move(tokenizer);
 }
@@ -132,10 +132,10 @@ class GoldenTest : public testing::TestWithParam<const char*> {
 
   std::vector<std::string> Texts() const {
     if (std::string(GetParam()).starts_with("tiny")) {
-      return ReadTexts(kGolden + "tiny.jsonl");
+      return ReadTexts(kTokenizers + "tiny.jsonl");
     }
-    std::vector<std::string> texts = ReadTexts(kGolden + "lines.jsonl");
-    for (const std::string& hex : ReadLines(kGolden + "invalid.hex")) {
+    std::vector<std::string> texts = ReadTexts(kTokenizers + "lines.jsonl");
+    for (const std::string& hex : ReadLines(kTokenizers + "invalid.hex")) {
       texts.push_back(FromHex(hex));
     }
     return texts;
@@ -146,7 +146,7 @@ class GoldenTest : public testing::TestWithParam<const char*> {
 
 TEST_P(GoldenTest, EncodesAsSentencePieceDoes) {
   const std::vector<std::string> texts = Texts();
-  const std::vector<std::string> expected = ReadLines(kGolden + GetParam() + ".encode");
+  const std::vector<std::string> expected = ReadLines(kTokenizers + GetParam() + ".encode");
   ASSERT_EQ(texts.size(), expected.size());
   ASSERT_GE(texts.size(), 1500u);
   int wrong = 0;
@@ -158,7 +158,7 @@ TEST_P(GoldenTest, EncodesAsSentencePieceDoes) {
 }
 
 TEST_P(GoldenTest, DecodesAsSentencePieceDoes) {
-  const std::vector<std::string> expected = ReadLines(kGolden + GetParam() + ".decode");
+  const std::vector<std::string> expected = ReadLines(kTokenizers + GetParam() + ".decode");
   ASSERT_EQ(expected.size(), 4000u);
   for (size_t k = 0; k < expected.size(); ++k) {
     const std::vector<int32_t> ids = DecodeCase(k, tokenizer_);
@@ -230,7 +230,7 @@ TEST(SentencePieceTokenizerTest, EncodesTheKnownExamples) {
 
 TEST(SentencePieceTokenizerTest, DecodeUndoesEncode) {
   const SentencePieceTokenizer v3 = LoadGolden("v3");
-  for (const std::string& text : ReadTexts(kGolden + "lines.jsonl")) {
+  for (const std::string& text : ReadTexts(kTokenizers + "lines.jsonl")) {
     std::string expected = text;  // U+2581 is how a space is spelled, so it comes back as one.
     for (size_t at; (at = expected.find("\u2581")) != std::string::npos;) {
       expected.replace(at, 3, " ");
@@ -366,7 +366,7 @@ TEST(SentencePieceTokenizerTest, PieceCountIsCapped) {
 }
 
 TEST(SentencePieceTokenizerTest, EveryTruncationIsAnError) {
-  const std::string model = ReadFile(kGolden + "tokenizer.model.tiny_plain");
+  const std::string model = ReadFile(kTokenizers + "tokenizer.model.tiny_plain");
   std::vector<size_t> valid;
   for (size_t size = 0; size < model.size(); ++size) {
     if (SentencePieceTokenizer::FromBytes(model.substr(0, size), "cut").ok()) {
@@ -379,9 +379,9 @@ TEST(SentencePieceTokenizerTest, EveryTruncationIsAnError) {
 }
 
 TEST(SentencePieceTokenizerTest, LoadRefusesWhatIsNoFile) {
-  EXPECT_EQ(SentencePieceTokenizer::Load(kGolden + "absent").status().code(),
+  EXPECT_EQ(SentencePieceTokenizer::Load(kTokenizers + "absent").status().code(),
             absl::StatusCode::kNotFound);
-  EXPECT_EQ(SentencePieceTokenizer::Load(kGolden).status().code(),
+  EXPECT_EQ(SentencePieceTokenizer::Load(kTokenizers).status().code(),
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(SentencePieceTokenizer::Load("/dev/zero").status().code(),
             absl::StatusCode::kInvalidArgument);

@@ -10,15 +10,15 @@
 namespace alcca {
 namespace {
 
-struct Result {
+struct TextAndStop {
   std::string text;
   int matched = -1;
-  bool operator==(const Result&) const = default;
+  bool operator==(const TextAndStop&) const = default;
 };
 
 // Straight from the contract. Matches that end within the first `blind` bytes do not count.
-Result Oracle(std::string_view text, const std::vector<std::string>& stops, bool include,
-              size_t blind) {
+TextAndStop Oracle(std::string_view text, const std::vector<std::string>& stops, bool include,
+                   size_t blind) {
   for (size_t end = blind + 1; end <= text.size(); ++end) {
     int longest = -1;
     for (size_t i = 0; i < stops.size(); ++i) {
@@ -49,10 +49,10 @@ size_t Certain(std::string_view text, const std::vector<std::string>& stops) {
 }
 
 // Pushes `text` cut after every byte whose bit in `cuts` is set, and checks what is held back.
-Result Stream(std::string_view text, const std::vector<std::string>& stops, bool include,
-              size_t blind, uint32_t cuts) {
+TextAndStop Stream(std::string_view text, const std::vector<std::string>& stops, bool include,
+                   size_t blind, uint32_t cuts) {
   StopMatcher matcher(stops, include);
-  Result result;
+  TextAndStop result;
   size_t begin = 0;
   for (size_t i = 1; i <= text.size(); ++i) {
     if (i != text.size() && i != blind && !(cuts >> (i % 32) & 1)) {
@@ -163,7 +163,7 @@ TEST(StopStrings, AgreesWithTheOracleOnEverySmallCase) {
           const std::string text = Word(code, length);
           for (const bool include : {false, true}) {
             for (const size_t blind : {size_t{0}, length / 2}) {
-              const Result expected = Oracle(text, stops, include, blind);
+              const TextAndStop expected = Oracle(text, stops, include, blind);
               for (const uint32_t cuts : {0u, ~0u, 0x5Au}) {
                 ASSERT_EQ(Stream(text, stops, include, blind, cuts), expected)
                     << text << " | " << first << " " << second;

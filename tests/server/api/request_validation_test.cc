@@ -303,6 +303,40 @@ TEST_F(Validation, EverySamplingFieldArrives) {
 }
 
 // These cannot be sent with a C++ client, which checks its own strings; other clients do not.
+// What it says is read later, when it is compiled.
+TEST_F(Validation, AConstraintArrivesWithTheFieldThatAsksForIt) {
+  using Kind = ConstraintSpec::Kind;
+  EXPECT_FALSE(Valid().asked_constraint.has_value());
+  rules_.json.ordered = false;
+  const auto asked = [this] {
+    const Request request = Valid();
+    EXPECT_EQ(request.constraint, nullptr);
+    return request.asked_constraint.value_or(AskedConstraint());
+  };
+  sampling().set_json_schema("{}");
+  EXPECT_EQ(asked().spec.kind, Kind::kJsonSchema);
+  EXPECT_EQ(asked().spec.text, "{}");
+  EXPECT_FALSE(asked().spec.json.ordered);
+  EXPECT_EQ(asked().field, "sampling_params.json_schema");
+  sampling().set_regex("a*");
+  EXPECT_EQ(asked().spec.kind, Kind::kRegex);
+  EXPECT_EQ(asked().spec.text, "a*");
+  sampling().set_grammar("root ::= \"a\"");
+  EXPECT_EQ(asked().spec.kind, Kind::kGrammar);
+  EXPECT_EQ(asked().field, "sampling_params.grammar");
+  sampling().set_structural_tag("{}");
+  EXPECT_EQ(asked().spec.kind, Kind::kStructuralTag);
+  sampling().mutable_choice()->add_choices("yes");
+  sampling().mutable_choice()->add_choices("no");
+  EXPECT_EQ(asked().spec.kind, Kind::kChoice);
+  EXPECT_THAT(asked().spec.choices, ::testing::ElementsAre("yes", "no"));
+  EXPECT_EQ(asked().field, "sampling_params.choice");
+  sampling().set_json_object(true);
+  EXPECT_EQ(asked().spec.kind, Kind::kJsonObject);
+  sampling().set_json_object(false);
+  EXPECT_FALSE(Valid().asked_constraint.has_value());
+}
+
 TEST_F(Validation, InvalidUtf8IsNamedWhereverItIs) {
   const std::string bad = "caf\xC3";
   const auto message = [this] {
@@ -494,13 +528,10 @@ const std::vector<BadGenerate>& BadGenerates() {
        ".truncate_prompt_tokens:"},
       {"truncate over the context", [](G&, S& s, A&) { s.set_truncate_prompt_tokens(101); },
        kInvalid, ".truncate_prompt_tokens:"},
-      {"json_schema", [](G&, S& s, A&) { s.set_json_schema(""); }, kUnimplemented, "constraint"},
-      {"regex", [](G&, S& s, A&) { s.set_regex("a*"); }, kUnimplemented, "constraint"},
-      {"grammar", [](G&, S& s, A&) { s.set_grammar("g"); }, kUnimplemented, "constraint"},
-      {"structural_tag", [](G&, S& s, A&) { s.set_structural_tag("t"); }, kUnimplemented,
-       "constraint"},
-      {"json_object", [](G&, S& s, A&) { s.set_json_object(false); }, kUnimplemented, "constraint"},
-      {"choice", [](G&, S& s, A&) { s.mutable_choice(); }, kUnimplemented, "constraint"},
+      {"regex of bytes", [](G&, S& s, A&) { s.set_regex(kBadUtf8); }, kInvalid, ".regex:"},
+      {"grammar of bytes", [](G&, S& s, A&) { s.set_grammar(kBadUtf8); }, kInvalid, ".grammar:"},
+      {"choice of bytes", [](G&, S& s, A&) { s.mutable_choice()->add_choices(kBadUtf8); }, kInvalid,
+       ".choice.choices[0]:"},
       {"no spaces between special tokens",
        [](G&, S& s, A&) { s.set_spaces_between_special_tokens(false); }, kUnimplemented,
        "spaces_between_special_tokens"},

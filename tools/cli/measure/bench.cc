@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/measure/bench_stats.h"
@@ -25,7 +26,7 @@ namespace {
 
 constexpr int kConcurrencyMax = 4096;
 
-struct Options {
+struct BenchFlags {
   ConnectionOptions connection;
   AttentionOptions attention;
   JsonOption json;
@@ -33,10 +34,12 @@ struct Options {
   int warmup = 1;
   std::optional<int> concurrency;  // 1; with a rate as many as come
   double request_rate = 0;         // per second; 0: as fast as concurrency allows
-  uint32_t input_len = 128, output_len = 128;
+  uint32_t prefix_len = 0, input_len = 128, output_len = 128;
   float temperature = 0;
   uint32_t seed = 0;
   std::vector<std::string> goodput;
+  std::string cache_salt = absl::StrCat("bench ", std::random_device()());  // each run begins cold
+  bool bypass_prefix_cache = false;
 };
 
 struct Totals {
@@ -51,18 +54,24 @@ struct Totals {
   grpc::Status first_error;
 };
 
-// Prompts of random token ids of exactly input_len, output_len tokens whatever the model says: the
-// "random" workload of other engines' benchmarks.
-std::vector<v1::GenerateRequest> MakeRequests(const Options& options, uint32_t vocab_size,
+// Prompts of random token ids: prefix_len that all begin with, then input_len; output_len tokens
+// whatever the model says. The "random" workload of other engines' benchmarks. Without a prefix
+// nothing is shared, not even with a run before.
+std::vector<v1::GenerateRequest> MakeRequests(const BenchFlags& options, uint32_t vocab_size,
                                               int count) {
   std::mt19937 random(options.seed);
   // The lowest ids are control and byte pieces; real text has few.
   std::uniform_int_distribution<uint32_t> id(vocab_size > 1024 ? 512 : 3, vocab_size - 1);
   std::vector<v1::GenerateRequest> requests(count);
+  std::vector<uint32_t> prefix(options.prefix_len);
+  std::generate(prefix.begin(), prefix.end(), [&] { return id(random); });
   for (v1::GenerateRequest& request : requests) {
+    request.mutable_tokenized()->mutable_input_ids()->Assign(prefix.begin(), prefix.end());
     for (uint32_t i = 0; i < options.input_len; ++i) {
       request.mutable_tokenized()->add_input_ids(id(random));
     }
+    request.set_cache_salt(options.cache_salt);
+    request.set_bypass_prefix_cache(options.bypass_prefix_cache || options.prefix_len == 0);
     v1::SamplingParams& sampling = *request.mutable_sampling_params();
     sampling.set_max_tokens(options.output_len);
     sampling.set_ignore_eos(true);
@@ -75,7 +84,7 @@ std::vector<v1::GenerateRequest> MakeRequests(const Options& options, uint32_t v
 }
 
 // Seconds after the start at which each request is sent: a Poisson process, or all at once.
-std::vector<double> Arrivals(const Options& options, size_t count) {
+std::vector<double> Arrivals(const BenchFlags& options, size_t count) {
   std::vector<double> at(count, 0);
   if (options.request_rate > 0) {
     std::mt19937 random(options.seed + 1);
@@ -89,14 +98,14 @@ std::vector<double> Arrivals(const Options& options, size_t count) {
 
 // Threads, each with one request in flight. Where arrivals have a rate they must not wait for
 // answers, or a slow server would be asked more slowly.
-int Workers(const Options& options, size_t requests) {
+int Workers(const BenchFlags& options, size_t requests) {
   const int most = options.concurrency.value_or(options.request_rate > 0 ? kConcurrencyMax : 1);
   return static_cast<int>(std::min(requests, static_cast<size_t>(most)));
 }
 
 class Benchmark {
  public:
-  explicit Benchmark(const Options& options)
+  explicit Benchmark(const BenchFlags& options)
       : options_(options), stub_(options.connection.Stub()) {}
 
   grpc::Status Connect(v1::GetModelInfoResponse* info) {
@@ -182,7 +191,7 @@ class Benchmark {
     totals_.index_build_seconds += report.index_build_seconds();
   }
 
-  const Options& options_;
+  const BenchFlags& options_;
   const std::unique_ptr<v1::Inference::Stub> stub_;
   int64_t heads_ = 0;  // layers times query heads
   std::mutex mutex_;
@@ -288,7 +297,7 @@ nlohmann::json Print(const Totals& totals, const Objectives& objectives, FILE* o
   return table.json();
 }
 
-int Bench(const Options& options) {
+int Bench(const BenchFlags& options) {
   Objectives objectives;
   for (const std::string& text : options.goodput) {
     (void)ParseObjective(text, &objectives);  // checked by the flag
@@ -305,8 +314,8 @@ int Bench(const Options& options) {
   std::fprintf(
       options.json.text(), "%s, %s, %s: %d requests of %u + %u tokens, %d at once at most%s\n",
       info.served_model_name().c_str(), info.weight_dtype().c_str(), info.device().c_str(),
-      options.requests, options.input_len, options.output_len, Workers(options, requests.size()),
-      options.request_rate > 0 ? ", Poisson arrivals" : "");
+      options.requests, options.prefix_len + options.input_len, options.output_len,
+      Workers(options, requests.size()), options.request_rate > 0 ? ", Poisson arrivals" : "");
   const Totals totals = benchmark.Run(requests);
   const nlohmann::json json = Print(totals, objectives, options.json.text());
   if (const grpc::Status status = options.json.Write(json); !status.ok()) {
@@ -319,7 +328,7 @@ int Bench(const Options& options) {
 
 void AddBench(CLI::App* app, Run* run) {
   CLI::App* command = app->add_subcommand("bench", "Measure latency and throughput");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<BenchFlags>();
   options->connection.AddTo(command);
   options->attention.AddTo(command);
   options->json.AddTo(command);
@@ -337,6 +346,13 @@ void AddBench(CLI::App* app, Run* run) {
       ->add_option("--request-rate", options->request_rate,
                    "Poisson arrivals a second; 0: as fast as concurrency allows")
       ->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--prefix-len", options->prefix_len,
+                   "tokens with which all prompts begin, before --input-len of their own")
+      ->check(CLI::Range(0u, 1u << 20))
+      ->capture_default_str();
+  command->add_flag("--bypass-prefix-cache", options->bypass_prefix_cache,
+                    "compute them for each request");
   command->add_option("--input-len", options->input_len, "prompt tokens (random ids)")
       ->check(CLI::Range(1u, 1u << 20))
       ->capture_default_str();

@@ -22,7 +22,7 @@
 namespace alcca::cli {
 namespace {
 
-struct Options {
+struct EvalFlags {
   ConnectionOptions connection;
   AttentionOptions attention;
   JsonOption json;
@@ -53,7 +53,7 @@ struct Result {
   double seconds = 0;
 };
 
-grpc::Status ReadCorpus(const Options& options, Scorer* scorer, Corpus* corpus) {
+grpc::Status ReadCorpus(const EvalFlags& options, Scorer* scorer, Corpus* corpus) {
   std::string all;
   if (const grpc::Status status = ReadText(options.text_file, &all); !status.ok()) {
     return status;
@@ -169,7 +169,7 @@ nlohmann::json ToJson(const Result& r, int64_t bytes, bool by_position) {
 }
 
 // The documents as one text.
-grpc::Status JoinDocuments(const Options& options, std::string* text) {
+grpc::Status JoinDocuments(const EvalFlags& options, std::string* text) {
   const grpc::Status status = ReadText(options.text_file, text);
   *text = absl::StrJoin(SplitDocuments(*text, options.separator, options.limit), "\n\n");
   std::string_view rest = *text;
@@ -177,7 +177,7 @@ grpc::Status JoinDocuments(const Options& options, std::string* text) {
   return status;
 }
 
-int EvalCardTable(const Options& options) {
+int EvalCardTable(const EvalFlags& options) {
   Scorer scorer(options.connection);
   CardOptions card;
   card.lengths = options.lengths;
@@ -195,7 +195,7 @@ int EvalCardTable(const Options& options) {
   return Report(status.ok() ? options.json.Write(CardTableJson(table)) : status);
 }
 
-int Eval(const Options& options) {
+int Eval(const EvalFlags& options) {
   Scorer scorer(options.connection);
   Corpus corpus;
   grpc::Status status = scorer.Connect();
@@ -246,7 +246,7 @@ int Eval(const Options& options) {
 void AddEval(CLI::App* app, Run* run) {
   CLI::App* command =
       app->add_subcommand("eval", "Loss of the served model on a text, per attention mode");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<EvalFlags>();
   options->connection.AddTo(command);
   options->attention.AddTo(command);
   options->json.AddTo(command);

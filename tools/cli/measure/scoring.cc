@@ -20,6 +20,7 @@ v1::GenerateRequest Request(const TokenIds& ids, const v1::AttentionParams& atte
   request.mutable_sampling_params()->set_max_tokens(max_tokens);
   request.mutable_sampling_params()->set_temperature(0);
   *request.mutable_attention() = attention;
+  request.set_bypass_prefix_cache(true);  // what is measured is computed
   return request;
 }
 

@@ -20,7 +20,7 @@ namespace {
 
 constexpr uint32_t kAnswerTokens = 8;  // of a greedy completion; its first word is what counts
 
-struct Options {
+struct TaskFlags {
   ConnectionOptions connection;
   AttentionOptions attention;
   JsonOption json;
@@ -83,7 +83,7 @@ size_t Tokens(const Question& question) {
 
 // The longest text of a seed that, with its answer, is no longer than n tokens. No prompt: even the
 // shortest is.
-grpc::Status Fit(const Options& options, TaskShape shape, uint32_t n, Scorer* scorer,
+grpc::Status Fit(const TaskFlags& options, TaskShape shape, uint32_t n, Scorer* scorer,
                  Question* out) {
   int low = 0, high = static_cast<int>(n);  // a unit is more than one token
   while (high - low > 1) {
@@ -136,7 +136,7 @@ grpc::Status Ask(const Question& question, const v1::AttentionParams& attention,
   return scorer->Continue(question.prompt, attention, kAnswerTokens, &out->greedy);
 }
 
-grpc::Status RunVariant(const Options& options, const Variant& variant,
+grpc::Status RunVariant(const TaskFlags& options, const Variant& variant,
                         const std::vector<Question>& questions, Scorer* scorer, TaskRow* row) {
   std::vector<Answer> answers(questions.size());
   const grpc::Status status = ForEach(questions.size(), options.concurrency, [&](size_t i) {
@@ -156,7 +156,7 @@ grpc::Status RunVariant(const Options& options, const Variant& variant,
   return status;
 }
 
-grpc::Status MakeQuestions(const Options& options, uint32_t n, Scorer* scorer,
+grpc::Status MakeQuestions(const TaskFlags& options, uint32_t n, Scorer* scorer,
                            std::vector<Question>* out, TaskLength* length) {
   out->resize(options.samples);
   grpc::Status status = ForEach(out->size(), options.concurrency, [&](size_t i) {
@@ -175,7 +175,7 @@ grpc::Status MakeQuestions(const Options& options, uint32_t n, Scorer* scorer,
   return status;
 }
 
-grpc::Status RunLength(const Options& options, std::vector<Variant> variants, uint32_t n,
+grpc::Status RunLength(const TaskFlags& options, std::vector<Variant> variants, uint32_t n,
                        Scorer* scorer, TaskLength* length) {
   length->n = n;
   if (n > scorer->info().max_context_length()) {
@@ -210,7 +210,7 @@ grpc::Status RunLength(const Options& options, std::vector<Variant> variants, ui
   return grpc::Status::OK;
 }
 
-int Tasks(const Options& options) {
+int Tasks(const TaskFlags& options) {
   Scorer scorer(options.connection);
   if (const grpc::Status status = scorer.Connect(); !status.ok()) {
     return Report(status);
@@ -244,7 +244,7 @@ int Tasks(const Options& options) {
 void AddTasks(CLI::App* app, Run* run) {
   CLI::App* command =
       app->add_subcommand("tasks", "Whether far keys are found: tasks that a window cannot do");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TaskFlags>();
   options->connection.AddTo(command);
   options->attention.AddTo(command);
   options->json.AddTo(command);

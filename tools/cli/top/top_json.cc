@@ -35,7 +35,8 @@ json Rates(const TopRates& r) {
               {"inter_token_latency", Latency(r.token_gap)},
               {"e2e_latency", Latency(r.request)},
               {"cost_over_dense", OrNull(r.cost)},
-              {"recall", OrNull(r.recall)}};
+              {"recall", OrNull(r.recall)},
+              {"prefix_cache_hit_rate", OrNull(r.prefix_hits)}};
   out["modes"] = json::object();
   for (const auto& [name, mode] : r.modes) {
     json& row = out["modes"][name];

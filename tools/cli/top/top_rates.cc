@@ -9,7 +9,8 @@ namespace {
 // Counters that only a restart can lower.
 constexpr double TopFigures::*kCounters[] = {
     &TopFigures::prompt_tokens, &TopFigures::generation_tokens, &TopFigures::finished,
-    &TopFigures::rejected,      &TopFigures::preemptions,       &TopFigures::recall_wanted};
+    &TopFigures::rejected,      &TopFigures::preemptions,       &TopFigures::recall_wanted,
+    &TopFigures::prefix_asked};
 
 bool Restarted(const TopFigures& before, const TopFigures& now) {
   const bool fell = std::any_of(std::begin(kCounters), std::end(kCounters),
@@ -110,6 +111,9 @@ TopRates Between(const TopFigures& earlier, const TopFigures& now, double second
   AddModes(before, now, &out);
   if (const double wanted = now.recall_wanted - before.recall_wanted; wanted > 0) {
     out.recall = (now.recall_found - before.recall_found) / wanted;
+  }
+  if (const double asked = now.prefix_asked - before.prefix_asked; asked > 0) {
+    out.prefix_hits = (now.prefix_found - before.prefix_found) / asked;
   }
   return out;
 }

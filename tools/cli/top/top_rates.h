@@ -38,6 +38,7 @@ struct TopRates {
   std::map<std::string, TopModeRates> modes;  // those with queries in the interval
   std::optional<double> cost;                 // over all modes and phases
   std::optional<double> recall;               // of tree searches checked in the interval
+  std::optional<double> prefix_hits;          // share of prompt tokens found in the prefix cache
 };
 
 // `seconds` > 0 from `before` to `now`.

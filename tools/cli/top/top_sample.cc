@@ -24,6 +24,8 @@ constexpr Scalar kScalars[] = {
     {"alcca_requests_finished_total", &TopFigures::finished},
     {"alcca_requests_rejected_total", &TopFigures::rejected},
     {"alcca_num_preemptions_total", &TopFigures::preemptions},
+    {"alcca_prefix_cache_queries_total", &TopFigures::prefix_asked},
+    {"alcca_prefix_cache_hits_total", &TopFigures::prefix_found},
     {"alcca_attention_fallbacks_total", &TopFigures::fallbacks},
     {"alcca_search_recall_wanted_keys_total", &TopFigures::recall_wanted},
     {"alcca_search_recall_found_keys_total", &TopFigures::recall_found},

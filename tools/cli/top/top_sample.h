@@ -40,6 +40,7 @@ struct TopFigures {
   double finished = 0, failed = 0;  // failed: of the finished, by an error
   double rejected = 0, preemptions = 0, fallbacks = 0;
   double recall_wanted = 0, recall_found = 0;
+  double prefix_asked = 0, prefix_found = 0;  // prompt tokens
   std::map<std::string, TopMode> modes;
   TopHistogram first_token, token_gap, request;
   double process_start = 0;  // Unix time; 0: not told

@@ -122,6 +122,9 @@ void AddRequests(const TopDaemon& d, TermPage* page) {
     if (r.failed > 0) {
       cells.push_back({{HumanCount(r.failed) + "/s failed", Style::kBad}});
     }
+    if (r.prefix_hits) {
+      cells.push_back({{Percent(*r.prefix_hits) + " % of prompts cached"}});
+    }
     if (r.preemptions > 0) {
       cells.push_back({{HumanCount(r.preemptions) + "/s preempted", Style::kWarn}});
     }

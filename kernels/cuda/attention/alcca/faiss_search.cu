@@ -13,7 +13,7 @@
 namespace alcca::ALCCA_GPU {
 namespace {
 
-constexpr int32_t kThreads = 128;  // of a refining block; also keys it looks at in one turn
+constexpr int32_t kRefineThreads = 128;  // of a refining block; also keys it looks at in one turn
 constexpr int32_t kGatherThreads = 256;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -81,9 +81,9 @@ struct List {
   int32_t k;
 };
 
-// Merges turn[0, kThreads), in no order, key -1 for none, into the list. Every element finds its
-// place by counting the smaller ones; all pairs (distance, key) are distinct. Called by all threads
-// after a barrier; ends with one.
+// Merges turn[0, kRefineThreads), in no order, key -1 for none, into the list. Every element finds
+// its place by counting the smaller ones; all pairs (distance, key) are distinct. Called by all
+// threads after a barrier; ends with one.
 __device__ void Merge(List& list, const NearestKey* turn) {
   const NearestKey mine = turn[threadIdx.x];
   const bool candidate =
@@ -92,7 +92,7 @@ __device__ void Merge(List& list, const NearestKey* turn) {
     return;
   }
   int32_t newcomers = 0;
-  for (int32_t i = 0; i < kThreads; ++i) {
+  for (int32_t i = 0; i < kRefineThreads; ++i) {
     newcomers += turn[i].key >= 0;
   }
   if (mine.key >= 0) {
@@ -105,16 +105,16 @@ __device__ void Merge(List& list, const NearestKey* turn) {
         high = middle;
       }
     }
-    for (int32_t i = 0; i < kThreads; ++i) {
+    for (int32_t i = 0; i < kRefineThreads; ++i) {
       low += turn[i].key >= 0 && Nearer(turn[i], mine);
     }
     if (low < list.k) {
       list.next[low] = mine;
     }
   }
-  for (int32_t j = threadIdx.x; j < list.size; j += kThreads) {
+  for (int32_t j = threadIdx.x; j < list.size; j += kRefineThreads) {
     int32_t place = j;
-    for (int32_t i = 0; i < kThreads; ++i) {
+    for (int32_t i = 0; i < kRefineThreads; ++i) {
       place += turn[i].key >= 0 && Nearer(turn[i], list.now[j]);
     }
     if (place < list.k) {
@@ -145,13 +145,13 @@ struct RefineArgs {
   unsigned long long* scans;
 };
 
-// Puts the keys that position(0..count) names into the list, kThreads a turn, a key a thread: a sum
-// over the warp would be in another order than SearchKeys', whose bits these are. A position below
-// 0 is none.
+// Puts the keys that position(0..count) names into the list, kRefineThreads a turn, a key a thread:
+// a sum over the warp would be in another order than SearchKeys', whose bits these are. A position
+// below 0 is none.
 template <typename T, typename Position>
 __device__ void AddKeys(List& list, NearestKey* turn, const float* query, const RefineArgs<T>& args,
                         int32_t count, Position position) {
-  for (int32_t begin = 0; begin < count; begin += kThreads) {
+  for (int32_t begin = 0; begin < count; begin += kRefineThreads) {
     const int32_t i = begin + static_cast<int32_t>(threadIdx.x);
     const int32_t key = i < count ? position(i) : -1;
     NearestKey found = {0.0f, -1};
@@ -169,7 +169,7 @@ __device__ void AddKeys(List& list, NearestKey* turn, const float* query, const 
 
 // The list that earlier pieces left in `out`.
 __device__ void LoadList(List& list, const NearestKey* out) {
-  for (int32_t i = threadIdx.x; i < list.k; i += kThreads) {
+  for (int32_t i = threadIdx.x; i < list.k; i += kRefineThreads) {
     list.now[i] = out[i];
   }
   __syncthreads();
@@ -188,13 +188,13 @@ __device__ void LoadList(List& list, const NearestKey* out) {
 // A block per query. Reads candidate_count scattered keys and the query's own tail of the prefix;
 // the whole piece only where FAISS' rounding leaves the answer open.
 template <typename T>
-__global__ void __launch_bounds__(kThreads, 8) RefineNearest(RefineArgs<T> args) {
+__global__ void __launch_bounds__(kRefineThreads, 8) RefineNearest(RefineArgs<T> args) {
   ALCCA_DYNAMIC_SHARED(NearestKey, lists);  // 2 * k, then the query
-  ALCCA_SHARED(NearestKey[kThreads], turn);
+  ALCCA_SHARED(NearestKey[kRefineThreads], turn);
   const int32_t at = args.first_query + blockIdx.x;  // among all queries
   const int32_t d = args.head_dim;
   float* const query = reinterpret_cast<float*>(lists + 2 * args.k);
-  for (int32_t i = threadIdx.x; i < d; i += kThreads) {
+  for (int32_t i = threadIdx.x; i < d; i += kRefineThreads) {
     query[i] = args.queries[int64_t{at} * d + i];
   }
   NearestKey* const out = args.out + int64_t{at} * args.k;
@@ -241,7 +241,7 @@ __global__ void __launch_bounds__(kThreads, 8) RefineNearest(RefineArgs<T> args)
     AddKeys(list, turn, query, args, args.first_prefix + at / args.group - seen,
             [&](int32_t i) { return seen + i; });
   }
-  for (int32_t i = threadIdx.x; i < args.k; i += kThreads) {
+  for (int32_t i = threadIdx.x; i < args.k; i += kRefineThreads) {
     out[i] = i < list.size ? list.now[i] : NearestKey{kInfinity, -1};
   }
 }
@@ -251,7 +251,7 @@ void Refine(Stream stream, const RefineArgs<T>& args, int32_t queries) {
   Launch(RefineNearest<T>,
          {.name = "RefineNearest",
           .grid = {static_cast<unsigned>(queries)},
-          .block = {kThreads},
+          .block = {kRefineThreads},
           .shared_bytes = 2 * static_cast<size_t>(args.k) * sizeof(NearestKey) +
                           sizeof(float) * static_cast<size_t>(args.head_dim),
           .stream = stream},
