@@ -36,7 +36,8 @@ std::vector<Key> AttentionKeys() {
 
 // Of weight_dtype; with what a format needs of the device.
 std::string WeightHelp() {
-  std::string text = "auto: as stored (f32, else bf16); bf16, then int8, if that does not fit in memory";
+  std::string text =
+      "auto: as stored (f32, else bf16); bf16, then int8, if that does not fit in memory";
   for (const WeightFormat& format : kWeightFormats) {
     if (format.needs != nullptr) {
       absl::StrAppend(&text, "; ", format.name, ": ", format.needs);
