@@ -3,14 +3,12 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "absl/strings/escaping.h"
 #include "base/files.h"
 #include "engine/model/gguf_config.h"
 #include "engine/model/gguf_tokenizer.h"
@@ -18,6 +16,7 @@
 #include "engine/model/model_folder.h"
 #include "engine/text/sentencepiece_tokenizer.h"
 #include "tests/testing/checkpoint_writer.h"
+#include "tests/testing/golden_logprobs.h"
 #include "tests/testing/model_runner.h"
 
 namespace alcca::testing {
@@ -34,37 +33,13 @@ std::string ReadBytes(const std::string& path) {
   return bytes.value_or("");
 }
 
-// The largest difference between recorded log-probabilities and what `model_path` computes.
-float Difference(const std::string& model_path, const std::string& golden_path, const char* isa,
-                 size_t count) {
-  const json golden = json::parse(std::ifstream(golden_path));
-  std::string expected;
-  EXPECT_TRUE(absl::Base64Unescape(golden["logprobs"].get<std::string>(), &expected));
-  const auto tokens = golden["tokens"].get<std::vector<int32_t>>();
-  const auto model = LoadModel(model_path, WeightDType::kF32, isa);
-  const size_t vocab = static_cast<size_t>(model->vocab_size()), every = golden["every"];
-  const std::vector<float> got = LogSoftmax(
-      ModelRunner(*model, {}).Feed(std::span(tokens).first(count), 32), model->vocab_size());
-  float worst = 0;
-  for (size_t token = 0; token < count; token += every) {
-    for (size_t i = 0; i < vocab; ++i) {
-      float value;
-      std::memcpy(&value, expected.data() + (token / every * vocab + i) * sizeof(float),
-                  sizeof(float));
-      const float difference = std::abs(value - got[token * vocab + i]);
-      worst = std::isnan(difference) ? INFINITY : std::max(worst, difference);
-    }
-  }
-  return worst;
-}
-
 // Nine types of blocks, rows of q and k in llama.cpp's order, the head apart from the embedding.
 TEST(GgufModelTest, BlocksComputeWhatTheirValuesComputeInTransformers) {
   const std::string model = kModels + "llama_blocks.gguf", golden = kModels + "llama_blocks.json";
   for (const char* isa : {"auto", "portable"}) {
-    EXPECT_LT(Difference(model, golden, isa, 96), 1e-3f) << isa;
+    EXPECT_LT(LogProbDifference(model, golden, isa, 96), 1e-3f) << isa;
   }
-  EXPECT_LT(Difference(model, golden, "cuda_emulated_exact", 24), 1e-3f);
+  EXPECT_LT(LogProbDifference(model, golden, "cuda_emulated_exact", 24), 1e-3f);
   const json recorded = json::parse(std::ifstream(golden));
   const auto loaded = LoadModel(model, WeightDType::kF32);
   for (const json& sample : recorded["greedy"]) {
@@ -76,8 +51,9 @@ TEST(GgufModelTest, BlocksComputeWhatTheirValuesComputeInTransformers) {
 // Biases and a tied head; the divisors of llama 3.1's frequencies.
 TEST(GgufModelTest, ConvertedCheckpointsComputeWhatTheirFoldersCompute) {
   for (const std::string name : {"qwen2_default", "llama_llama3_tied"}) {
-    EXPECT_LT(Difference(kModels + name + ".gguf", kFamilies + name + "/golden.json", "auto", 160),
-              1e-3f)
+    EXPECT_LT(
+        LogProbDifference(kModels + name + ".gguf", kFamilies + name + "/golden.json", "auto", 160),
+        1e-3f)
         << name;
   }
   // The same weights, so the same bits.
