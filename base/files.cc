@@ -73,6 +73,11 @@ absl::StatusOr<std::string> ReadTextFile(const std::string& path, uint64_t max_b
   const OpenFile file(open(path.c_str(), O_RDONLY | O_CLOEXEC | wait));
   struct stat info = {};
   if (file.fd() < 0 || fstat(file.fd(), &info) != 0) {
+    const int error = errno;
+    if (error == ENOENT && lstat(path.c_str(), &info) == 0) {
+      return absl::NotFoundError(absl::StrCat(path, ": is a link to nothing"));
+    }
+    errno = error;
     return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot be read"));
   }
   const bool regular = S_ISREG(info.st_mode);
@@ -84,7 +89,20 @@ absl::StatusOr<std::string> ReadTextFile(const std::string& path, uint64_t max_b
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": file of ", size, " bytes, at most ", max_bytes));
   }
-  return ReadAll(file.fd(), path, max_bytes, size);
+  absl::StatusOr<std::string> text = ReadAll(file.fd(), path, max_bytes, size);
+  if (const absl::Status fetched = text.ok() ? CheckFetched(*text, path) : absl::OkStatus();
+      !fetched.ok()) {
+    return fetched;
+  }
+  return text;
+}
+
+absl::Status CheckFetched(std::string_view content, const std::string& path) {
+  constexpr std::string_view kPointer = "version https://git-lfs.";
+  return content.starts_with(kPointer)
+             ? absl::InvalidArgumentError(absl::StrCat(
+                   path, ": is a git-lfs pointer, not the file; fetch it with `git lfs pull`"))
+             : absl::OkStatus();
 }
 
 absl::Status WriteTextFile(const std::string& path, const std::string& text) {

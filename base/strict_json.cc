@@ -149,6 +149,10 @@ bool JsonReader::Has(const char* key) const {
   return it != object_.end() && !it->is_null();
 }
 
+bool JsonReader::Empty() const {
+  return object_.empty();
+}
+
 bool JsonReader::IsNull(const char* key) const {
   const auto it = object_.find(key);
   return it != object_.end() && it->is_null();
@@ -215,6 +219,12 @@ void JsonReader::Number(const char* key, double min, double max, double* out) {
 void JsonReader::OptionalInt(const char* key, int64_t min, int64_t max, int64_t* out) {
   if (Has(key)) {
     Int(key, min, max, out);
+  }
+}
+
+void JsonReader::OptionalNumber(const char* key, double min, double max, double* out) {
+  if (Has(key)) {
+    Number(key, min, max, out);
   }
 }
 

@@ -35,6 +35,7 @@ class JsonReader {
   absl::Status status() const { return status_; }
   bool Has(const char* key) const;     // Present and not null.
   bool IsNull(const char* key) const;  // Present and null.
+  bool Empty() const;                  // No key at all.
 
   // Required.
   void Int(const char* key, int64_t min, int64_t max, int64_t* out);
@@ -42,6 +43,7 @@ class JsonReader {
 
   // Optional: absent leaves *out as it was.
   void OptionalInt(const char* key, int64_t min, int64_t max, int64_t* out);
+  void OptionalNumber(const char* key, double min, double max, double* out);
   void OptionalInt32(const char* key, int64_t min, int64_t max, std::optional<int32_t>* out);
   void OptionalFloat(const char* key, double min, double max, std::optional<float>* out);
   void Bool(const char* key, bool* out);

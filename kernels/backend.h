@@ -84,7 +84,8 @@ struct AttentionShape {
   int32_t heads = 0;  // query heads; heads % kv_heads == 0
   int32_t kv_heads = 0;
   int32_t head_dim = 0;
-  int32_t sliding_window = 0;  // dense sees the last `sliding_window` keys; 0: all
+  int32_t sliding_window = 0;       // dense sees the last `sliding_window` keys; 0: all
+  float rope_attention_factor = 1;  // what RopeAndStore puts on cosines and sines (YaRN)
   // Columns of a fused projection row: q heads, then k heads, then v heads.
   int32_t qkv_cols() const { return (heads + 2 * kv_heads) * head_dim; }
   bool operator==(const AttentionShape&) const = default;
@@ -143,7 +144,8 @@ class Backend {
   virtual void MatMul(TensorView out, TensorView x, const Matrix& weight, Accumulate mode) = 0;
   // Rotates q and k of `qkv` [tokens, qkv_cols] in place (rotate-half pairs i, i + d/2) and writes
   // k, v of every row to the sequence's pages of `layer`. `frequencies` [1, d/2]: pair i of a row
-  // at position p turns by p * frequencies[i] radians, a product in f32.
+  // at position p turns by p * frequencies[i] radians, a product in f32. Its cosine and sine are
+  // multiplied by shape.rope_attention_factor (Peng et al. 2023).
   virtual void RopeAndStore(TensorView qkv, KvCache& kv, int32_t layer, const Batch& batch,
                             const AttentionShape& shape, const Buffer& frequencies) = 0;
   // out[t] = attention of every q head of row t, by its sequence's mode; out [tokens, heads * d].

@@ -34,12 +34,25 @@ struct TensorView {
   }
 };
 
+// The rows of a tensor that is not stored as an array of one DType: blocks of quantised weights, or
+// rows in another order.
+class RowSource {
+ public:
+  virtual ~RowSource() = default;
+  // Row `row` as f32, [cols]. Several threads may call it at once.
+  virtual void ReadRow(int32_t row, float* out) const = 0;
+};
+
 // A tensor in host memory as a checkpoint stores it: row-major [rows, cols]; a vector has one row.
+// It needs no alignment.
 struct HostTensor {
-  const std::byte* data = nullptr;
-  DType dtype = DType::kF32;
+  const std::byte* data = nullptr;  // null if the rows come from `source`
+  DType dtype = DType::kF32;        // of `data`; with a source, what an embedding is kept in
   int32_t rows = 0;
   int32_t cols = 0;
+  const RowSource* source = nullptr;
+
+  bool empty() const { return data == nullptr && source == nullptr; }
 };
 
 }  // namespace alcca

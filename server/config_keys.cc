@@ -36,7 +36,8 @@ std::vector<Key> AttentionKeys() {
 
 // Of weight_dtype; with what a format needs of the device.
 std::string WeightHelp() {
-  std::string text = "auto: bf16 (f32 for an f32 checkpoint), int8 if that does not fit in memory";
+  std::string text =
+      "auto: as stored (f32, else bf16); bf16, then int8, if that does not fit in memory";
   for (const WeightFormat& format : kWeightFormats) {
     if (format.needs != nullptr) {
       absl::StrAppend(&text, "; ", format.name, ": ", format.needs);
@@ -48,7 +49,7 @@ std::string WeightHelp() {
 std::vector<Key> MakeKeys() {
   constexpr double kInt = std::numeric_limits<int32_t>::max();
   std::vector<Key> keys = {
-      {"model", "model", &C::model, "Hugging Face folder; empty: the embedded afia-5m"},
+      {"model", "model", &C::model, "Hugging Face folder, or a GGUF; empty: the embedded afia-5m"},
       {"model", "served_model_name", &C::served_model_name,
        "name in GetModelInfo; empty: the folder's"},
       {"model", "chat_template", &C::chat_template,

@@ -10,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
@@ -84,14 +85,17 @@ std::string DefaultSamplingJson(const GenerationConfig& g) {
 v1::GetModelInfoResponse ModelInfo(const ServerConfig& config, const ModelPlan& plan,
                                    const Model& model, const RequestRules& rules) {
   v1::GetModelInfoResponse info;
-  const std::string folder = fs::path(plan.folder.dir).lexically_normal().filename();
-  info.set_model_path(folder);
+  const std::string& name = plan.folder.name;
+  const bool is_file = plan.folder.config.tensor_names == TensorNaming::kGguf;
+  const std::string path = is_file ? fs::path(plan.folder.dir).filename().string() : name;
+  info.set_model_path(path);
   info.set_is_generation(true);
   info.set_max_context_length(plan.max_context);
   info.set_vocab_size(static_cast<uint32_t>(plan.folder.config.vocab_size));
-  info.set_served_model_name(config.served_model_name.empty() ? folder : config.served_model_name);
-  info.set_tokenizer_path(absl::StrCat(folder, "/", std::string(rules.tokenizer->file_name())));
-  info.set_model_type("mistral");
+  info.set_served_model_name(config.served_model_name.empty() ? name : config.served_model_name);
+  info.set_tokenizer_path(
+      is_file ? path : absl::StrCat(path, "/", std::string(rules.tokenizer->file_name())));
+  info.set_model_type(std::string(FamilyOf(plan.folder.config).model_type));
   info.add_architectures(plan.folder.config.architecture);
   info.mutable_eos_token_ids()->Assign(plan.folder.config.eos_token_ids.begin(),
                                        plan.folder.config.eos_token_ids.end());
@@ -156,7 +160,17 @@ absl::Status CheckServes(const ModelPlan& plan) {
   return status.ok() ? status
                      : absl::InvalidArgumentError(absl::StrCat(
                            "attention.", std::string(status.message()), " (", plan.folder.dir,
-                           "/config.json has 'sliding_window'; --attention-mode decides)"));
+                           " has a sliding window; --attention-mode decides)"));
+}
+
+// A warning if `auto` had to choose a format of fewer bits than the checkpoint's.
+void LogPrecision(const ServerConfig& config, const ModelPlan& plan) {
+  const WeightFormat& stored = FormatOf(StoredFormat(plan.folder.config));
+  const WeightFormat& chosen = FormatOf(plan.options.weight_dtype);
+  if (config.weight_dtype == "auto" && chosen.bits < stored.bits) {
+    Log(LogLevel::kWarn, "weights lose precision: as stored they do not fit the memory",
+        {{"stored", stored.name}, {"weight_dtype", chosen.name}});
+  }
 }
 
 // Null: the built-in format.
@@ -165,9 +179,10 @@ absl::StatusOr<std::unique_ptr<TemplatedChat>> ChooseChatTemplate(const std::str
   if (choice == "builtin") {
     return nullptr;
   }
-  ASSIGN_OR_RETURN(const ChatTemplateSource source, choice == "auto"
-                                                        ? LoadChatTemplates(folder.dir)
-                                                        : ReadChatTemplate(choice, folder.dir));
+  ChatTemplateSource source = folder.chat_templates;
+  if (choice != "auto") {
+    RETURN_IF_ERROR(ReadChatTemplate(choice, &source));
+  }
   if (choice == "auto" && IsMistralChat(source, *folder.tokenizer)) {
     return nullptr;
   }
@@ -271,8 +286,11 @@ absl::StatusOr<std::unique_ptr<CompilePool>> MakeConstraints(const ServerConfig&
 
 absl::StatusOr<std::string> FindModelDir(const std::string& configured) {
   if (!configured.empty()) {
-    if (!fs::is_directory(configured)) {
-      return absl::NotFoundError(absl::StrCat("model: '", configured, "' is not a folder"));
+    std::error_code missing;
+    if (!fs::is_directory(configured, missing) &&
+        !(absl::EndsWith(configured, ".gguf") && fs::exists(configured, missing))) {
+      return absl::NotFoundError(
+          absl::StrCat("model: '", configured, "' is not a folder and no GGUF file"));
     }
     return configured;
   }
@@ -293,6 +311,9 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
   ASSIGN_OR_RETURN(plan.folder, ModelFolder::Open(dir));
   ASSIGN_OR_RETURN(plan.chat_template, ChooseChatTemplate(config.chat_template, plan.folder));
   LogText(plan);
+  for (const std::string& warning : plan.folder.warnings) {
+    Log(LogLevel::kWarn, "model", {{"warning", warning}});
+  }
   plan.attention = Resolve({&plan.folder.attention, &config.attention});
   RETURN_IF_ERROR(CheckServes(plan));
 
@@ -330,6 +351,7 @@ absl::StatusOr<ModelPlan> PlanModel(const ServerConfig& config) {
        {"available", Gib(available)},
        {"max_context", plan.max_context},
        {"kv_tokens", memory.kv_tokens()}});
+  LogPrecision(config, plan);
   if (plan.footprint.total() > available) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the model needs ", Gib(plan.footprint.total()), " and ", Gib(available),

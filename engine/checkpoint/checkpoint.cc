@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
@@ -28,9 +29,17 @@ bool IsShardName(std::string_view name) {
          name.find_first_not_of(kAllowed) == std::string_view::npos;
 }
 
-bool FileExists(const std::string& path) {
+// NOT_FOUND if a link leads nowhere, as in a cache whose download was interrupted.
+absl::StatusOr<bool> FileExists(const std::string& path) {
   struct stat info = {};
-  return stat(path.c_str(), &info) == 0;
+  if (stat(path.c_str(), &info) == 0) {
+    return true;
+  }
+  if (lstat(path.c_str(), &info) == 0 && S_ISLNK(info.st_mode)) {
+    return absl::NotFoundError(
+        absl::StrCat(path, ": is a link to nothing; download the model again"));
+  }
+  return false;
 }
 
 std::optional<DType> KernelDType(SafetensorsDType dtype) {
@@ -46,7 +55,49 @@ std::optional<DType> KernelDType(SafetensorsDType dtype) {
   }
 }
 
+// A Hugging Face folder.
+class SafetensorsFolder final : public Checkpoint {
+ public:
+  explicit SafetensorsFolder(std::string dir) : dir_(std::move(dir)) {}
+  absl::Status OpenSingle(const std::string& path);
+  absl::Status OpenSharded(const std::string& index_path);
+
+  std::vector<std::string_view> TensorNames() const override;
+  bool Contains(std::string_view name) const override {
+    return tensors_.find(name) != tensors_.end();
+  }
+  const std::string& FileOf(std::string_view name) const override;
+  absl::StatusOr<TensorRef> Find(std::string_view name,
+                                 const std::vector<int64_t>& expected_shape) const override;
+
+ private:
+  struct Entry {
+    const SafetensorsFile* file;
+    const TensorInfo* info;
+  };
+
+  std::string dir_;
+  std::vector<std::unique_ptr<SafetensorsFile>> files_;
+  std::map<std::string, Entry, std::less<>> tensors_;
+};
+
 }  // namespace
+
+absl::Status SetExtents(const std::vector<int64_t>& shape, std::string_view where, TensorRef* ref) {
+  ref->rows = shape.size() < 2 ? 1 : shape[0];
+  ref->cols = 1;
+  for (size_t i = shape.size() < 2 ? 0 : 1; i < shape.size(); ++i) {
+    // The readers bound the product of the whole shape, unless a dimension is 0.
+    if (__builtin_mul_overflow(ref->cols, shape[i], &ref->cols)) {
+      ref->cols = INT64_MAX;
+    }
+  }
+  if (ref->rows > INT32_MAX || ref->cols > INT32_MAX) {
+    return absl::UnimplementedError(absl::StrCat(std::string(where), "shape ", ShapeToString(shape),
+                                                 " has more than 2147483647 rows or columns"));
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<CheckpointIndex> ParseCheckpointIndex(std::string_view json_text,
                                                      std::string_view name) {
@@ -98,22 +149,25 @@ absl::StatusOr<CheckpointIndex> ParseCheckpointIndex(std::string_view json_text,
 }
 
 absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& dir) {
-  auto checkpoint = std::unique_ptr<Checkpoint>(new Checkpoint());
-  checkpoint->dir_ = dir;
+  auto folder = std::make_unique<SafetensorsFolder>(dir);
   const std::string single = absl::StrCat(dir, "/", kSingleFile);
   const std::string index = absl::StrCat(dir, "/", kIndexFile);
-  if (FileExists(single)) {
-    RETURN_IF_ERROR(checkpoint->OpenSingle(single));
-  } else if (FileExists(index)) {
-    RETURN_IF_ERROR(checkpoint->OpenSharded(dir, index));
+  ASSIGN_OR_RETURN(const bool has_single, FileExists(single));
+  ASSIGN_OR_RETURN(const bool has_index, FileExists(index));
+  if (has_single) {
+    RETURN_IF_ERROR(folder->OpenSingle(single));
+  } else if (has_index) {
+    RETURN_IF_ERROR(folder->OpenSharded(index));
   } else {
     return absl::NotFoundError(
         absl::StrCat(dir, ": has neither ", kSingleFile, " nor ", kIndexFile));
   }
-  return checkpoint;
+  return folder;
 }
 
-absl::Status Checkpoint::OpenSingle(const std::string& path) {
+namespace {
+
+absl::Status SafetensorsFolder::OpenSingle(const std::string& path) {
   ASSIGN_OR_RETURN(auto file, SafetensorsFile::Open(path));
   for (const TensorInfo& info : file->header().tensors) {
     tensors_.emplace_hint(tensors_.end(), info.name, Entry{file.get(), &info});
@@ -122,15 +176,15 @@ absl::Status Checkpoint::OpenSingle(const std::string& path) {
   return absl::OkStatus();
 }
 
-absl::Status Checkpoint::OpenSharded(const std::string& dir, const std::string& index_path) {
+absl::Status SafetensorsFolder::OpenSharded(const std::string& index_path) {
   ASSIGN_OR_RETURN(const std::string text, ReadTextFile(index_path, kMaxIndexBytes));
   ASSIGN_OR_RETURN(const CheckpointIndex index, ParseCheckpointIndex(text, index_path));
   std::map<std::string_view, const SafetensorsFile*> owners;  // Of every tensor in any shard.
   for (const std::string& shard : index.shards) {
-    auto file = SafetensorsFile::Open(absl::StrCat(dir, "/", shard));
+    auto file = SafetensorsFile::Open(absl::StrCat(dir_, "/", shard));
     if (absl::IsNotFound(file.status())) {
       return absl::NotFoundError(
-          absl::StrCat(dir, "/", shard, ": shard is missing, but ", index_path, " names it"));
+          absl::StrCat(dir_, "/", shard, ": shard is missing, but ", index_path, " names it"));
     }
     if (!file.ok()) {
       return file.status();
@@ -145,7 +199,7 @@ absl::Status Checkpoint::OpenSharded(const std::string& dir, const std::string& 
     }
     if (owners.size() > kMaxSafetensorsTensors) {
       return absl::InvalidArgumentError(
-          absl::StrCat(dir, ": shards hold more than ", kMaxSafetensorsTensors, " tensors"));
+          absl::StrCat(dir_, ": shards hold more than ", kMaxSafetensorsTensors, " tensors"));
     }
     files_.push_back(*std::move(file));
   }
@@ -161,7 +215,7 @@ absl::Status Checkpoint::OpenSharded(const std::string& dir, const std::string& 
   return absl::OkStatus();
 }
 
-std::vector<std::string_view> Checkpoint::TensorNames() const {
+std::vector<std::string_view> SafetensorsFolder::TensorNames() const {
   std::vector<std::string_view> names;
   names.reserve(tensors_.size());
   for (const auto& [name, entry] : tensors_) {
@@ -170,14 +224,14 @@ std::vector<std::string_view> Checkpoint::TensorNames() const {
   return names;
 }
 
-const std::string& Checkpoint::FileOf(std::string_view name) const {
+const std::string& SafetensorsFolder::FileOf(std::string_view name) const {
   const auto it = tensors_.find(name);
   ALCCA_CHECK(it != tensors_.end());
   return it->second.file->path();
 }
 
-absl::StatusOr<TensorRef> Checkpoint::Find(std::string_view name,
-                                           const std::vector<int64_t>& expected_shape) const {
+absl::StatusOr<TensorRef> SafetensorsFolder::Find(
+    std::string_view name, const std::vector<int64_t>& expected_shape) const {
   const auto it = tensors_.find(name);
   if (it == tensors_.end()) {
     return absl::NotFoundError(absl::StrCat(dir_, ": tensor ", QuoteName(name),
@@ -197,29 +251,13 @@ absl::StatusOr<TensorRef> Checkpoint::Find(std::string_view name,
   TensorRef ref;
   ref.dtype = *dtype;
   ref.bytes = info->end - info->begin;
-  ref.file = file;
-  ref.info = info;
+  ref.file = &file->mapped();
+  ref.begin = file->header().data_start + info->begin;
   ref.data = file->data(*info);
-  ref.rows = info->shape.size() < 2 ? 1 : info->shape[0];
-  ref.cols = 1;
-  const size_t first_col = info->shape.size() < 2 ? 0 : 1;
-  for (size_t i = first_col; i < info->shape.size(); ++i) {
-    // Rule 7 bounds the product of the whole shape, unless a dimension is 0.
-    if (__builtin_mul_overflow(ref.cols, info->shape[i], &ref.cols)) {
-      ref.cols = INT64_MAX;
-    }
-  }
-  if (ref.rows > INT32_MAX || ref.cols > INT32_MAX) {
-    return absl::UnimplementedError(absl::StrCat(where, "shape ", ShapeToString(info->shape),
-                                                 " has more than 2147483647 rows or columns"));
-  }
-  if (reinterpret_cast<uintptr_t>(ref.data) % DTypeBytes(*dtype) != 0) {
-    return absl::UnimplementedError(
-        absl::StrCat(where, "data is not aligned to ", DTypeBytes(*dtype),
-                     " bytes; save the file again with a writer that pads its header"));
-  }
+  RETURN_IF_ERROR(SetExtents(info->shape, where, &ref));
   RETURN_IF_ERROR(file->CheckUnchanged());
   return ref;
 }
 
+}  // namespace
 }  // namespace alcca

@@ -1,11 +1,5 @@
 #include "engine/checkpoint/safetensors.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -95,67 +89,16 @@ const TensorInfo* SafetensorsHeader::Find(std::string_view name) const {
   return it != tensors.end() && it->name == name ? &*it : nullptr;
 }
 
-SafetensorsFile::SafetensorsFile(std::string path, int fd, uint64_t size)
-    : path_(std::move(path)), fd_(fd), size_(size) {}
-
-SafetensorsFile::~SafetensorsFile() {
-  if (base_ != nullptr) {
-    munmap(const_cast<std::byte*>(base_), size_);
-  }
-  close(fd_);
-}
-
 absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Open(const std::string& path) {
-  // O_NONBLOCK: opening a named pipe must not hang.
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
-  }
-  struct stat info = {};
-  const bool known = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
-  const uint64_t size = known ? static_cast<uint64_t>(info.st_size) : 0;
-  auto file = std::unique_ptr<SafetensorsFile>(new SafetensorsFile(path, fd, size));
-  if (!known) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
-  }
-  if (size < 8) {
-    return ParseSafetensorsHeader({}, size, path).status();  // Nothing to map.
-  }
-  void* base = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
-  if (base == MAP_FAILED) {
-    return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot map"));
-  }
-  file->base_ = static_cast<const std::byte*>(base);
-  madvise(base, size, MADV_SEQUENTIAL);  // Weights are read once, front to back.
-  const std::string_view bytes(static_cast<const char*>(base), size);
-  ASSIGN_OR_RETURN(file->header_, ParseSafetensorsHeader(bytes, size, path));
-  return file;
+  ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> mapped, MappedFile::Open(path));
+  const std::string_view bytes = mapped->bytes();
+  ASSIGN_OR_RETURN(SafetensorsHeader header, ParseSafetensorsHeader(bytes, bytes.size(), path));
+  return std::unique_ptr<SafetensorsFile>(
+      new SafetensorsFile(std::move(mapped), std::move(header)));
 }
 
 const std::byte* SafetensorsFile::data(const TensorInfo& info) const {
-  return base_ + header_.data_start + info.begin;
-}
-
-void SafetensorsFile::Release(const TensorInfo& info) const {
-  // Whole pages, rounded outward: a neighbour that shares a page faults it back in from the file.
-  const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  const uint64_t begin = (header_.data_start + info.begin) / page * page;
-  const uint64_t end = header_.data_start + info.end;
-  if (end > begin) {
-    madvise(const_cast<std::byte*>(base_) + begin, end - begin, MADV_DONTNEED);
-  }
-}
-
-absl::Status SafetensorsFile::CheckUnchanged() const {
-  struct stat info = {};
-  if (fstat(fd_, &info) != 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat(path_, ": fstat"));
-  }
-  if (static_cast<uint64_t>(info.st_size) != size_) {
-    return absl::FailedPreconditionError(absl::StrCat(path_, ": file changed while open, from ",
-                                                      size_, " to ", info.st_size, " bytes"));
-  }
-  return absl::OkStatus();
+  return file_->data() + header_.data_start + info.begin;
 }
 
 }  // namespace alcca

@@ -27,6 +27,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/checkpoint/mapped_file.h"
 
 namespace alcca {
 
@@ -100,37 +101,28 @@ std::string ShapeToString(const std::vector<int64_t>& shape);
 std::string QuoteName(std::string_view name);
 
 // A file, checked and mapped read-only. It stays mapped until destroyed; data() points into the
-// mapping. If someone truncates the file after Open, reading a mapped page beyond its end raises
-// SIGBUS. CheckUnchanged() right before use makes that window small; it cannot close it.
+// mapping.
 class SafetensorsFile {
  public:
   static absl::StatusOr<std::unique_ptr<SafetensorsFile>> Open(const std::string& path);
-  ~SafetensorsFile();
-  SafetensorsFile(const SafetensorsFile&) = delete;
-  SafetensorsFile& operator=(const SafetensorsFile&) = delete;
 
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return file_->path(); }
   const SafetensorsHeader& header() const { return header_; }
   const TensorInfo* Find(std::string_view name) const { return header_.Find(name); }
 
-  // The tensor's end - begin bytes. Aligned to the element size only where the writer padded its
-  // header, as the reference writer does; Checkpoint::Find refuses the others.
+  const MappedFile& mapped() const { return *file_; }
+
+  // The tensor's end - begin bytes. They are aligned to the element's size only if the writer
+  // padded its header, as the reference writer does.
   const std::byte* data(const TensorInfo& info) const;
 
-  // Gives the tensor's pages back to the system (madvise), so that streaming through a 14 GB file
-  // does not make the process 14 GB large. The data stays readable: a later read faults it in.
-  void Release(const TensorInfo& info) const;
-
-  // FailedPrecondition when the file no longer has the size it had at Open.
-  absl::Status CheckUnchanged() const;
+  absl::Status CheckUnchanged() const { return file_->CheckUnchanged(); }
 
  private:
-  SafetensorsFile(std::string path, int fd, uint64_t size);
+  SafetensorsFile(std::unique_ptr<MappedFile> file, SafetensorsHeader header)
+      : file_(std::move(file)), header_(std::move(header)) {}
 
-  std::string path_;
-  int fd_;                           // Owned.
-  uint64_t size_;                    // Bytes of the file at Open, and of the mapping.
-  const std::byte* base_ = nullptr;  // Owned mapping of [0, size_).
+  std::unique_ptr<MappedFile> file_;
   SafetensorsHeader header_;
 };
 

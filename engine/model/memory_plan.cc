@@ -22,9 +22,15 @@ WeightDType ChooseWeights(const ModelConfig& model, const MemoryLimits& limits,
   if (const auto given = WeightDTypeOf(limits.weight_dtype)) {
     return *given;
   }
-  options.weight_dtype = StoredFormat(model);
-  const size_t wanted = EstimateFootprint(model, options).total();
-  return wanted < limits.available_bytes / 10 * 9 ? options.weight_dtype : WeightDType::kInt8;
+  const WeightDType stored = StoredFormat(model);
+  for (const WeightDType dtype : {WeightDType::kF32, WeightDType::kBF16}) {
+    options.weight_dtype = dtype;
+    if (FormatOf(dtype).bits <= FormatOf(stored).bits &&
+        EstimateFootprint(model, options).total() < limits.available_bytes / 10 * 9) {
+      return dtype;
+    }
+  }
+  return WeightDType::kInt8;
 }
 
 int64_t PageBytes(const ModelConfig& model, int64_t page_tokens, int32_t element_bytes) {
@@ -75,10 +81,18 @@ WeightDType StoredFormat(const ModelConfig& config) {
   return config.torch_dtype == "float32" ? WeightDType::kF32 : WeightDType::kBF16;
 }
 
+WeightDType EmbeddingFormat(const ModelConfig& config, WeightDType weights) {
+  const std::string& dtype = config.torch_dtype;
+  const bool blocks = config.tensor_names == TensorNaming::kGguf && dtype != "float32" &&
+                      dtype != "float16" && dtype != "bfloat16";
+  return blocks ? (weights == WeightDType::kF32 ? WeightDType::kF32 : WeightDType::kBF16)
+                : StoredFormat(config);
+}
+
 ModelFootprint EstimateFootprint(const ModelConfig& c, const ModelOptions& options) {
   const int64_t table = HeadElements(c);  // the embedding's as well
   ModelFootprint f;
-  f.embedding_bytes = WeightBytes(StoredFormat(c), table);
+  f.embedding_bytes = WeightBytes(EmbeddingFormat(c, options.weight_dtype), table);
   f.weight_bytes = WeightBytes(options.weight_dtype, c.num_layers * LayerElements(c)) +
                    WeightBytes(FormatOf(options.weight_dtype).head, table) + f.embedding_bytes;
   const KvShape kv = KvShapeOf(c, options.page_tokens, options.kv_pages);

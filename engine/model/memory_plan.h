@@ -24,12 +24,17 @@ struct ModelFootprint {
 };
 ModelFootprint EstimateFootprint(const ModelConfig& config, const ModelOptions& options);
 
-// The format nearest to what the checkpoint stores: f32 for f32, bf16 for 16 bits.
+// The format nearest to what the checkpoint stores: f32 for f32, bf16 for 16 bits and for quantised
+// blocks.
 WeightDType StoredFormat(const ModelConfig& config);
+
+// What the embedding's rows take: as stored, and those of quantised blocks in f32 only beside f32
+// weights.
+WeightDType EmbeddingFormat(const ModelConfig& config, WeightDType weights);
 
 // The limits that decide; names and ranges are those of the daemon's configuration.
 struct MemoryLimits {
-  std::string weight_dtype = "auto";  // auto, or a name of kWeightFormats
+  std::string weight_dtype = "auto";  // auto (as stored, else bf16, else int8), or a format's name
   int64_t max_context = 0;            // 0: what model and cache allow
   int64_t max_num_seqs = 32;
   int64_t max_batch_tokens = 512;

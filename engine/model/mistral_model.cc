@@ -14,7 +14,8 @@ AttentionShape MakeAttentionShape(const ModelConfig& config) {
   return {.heads = static_cast<int32_t>(config.num_heads),
           .kv_heads = static_cast<int32_t>(config.num_kv_heads),
           .head_dim = static_cast<int32_t>(config.head_dim),
-          .sliding_window = static_cast<int32_t>(config.sliding_window)};
+          .sliding_window = static_cast<int32_t>(config.sliding_window),
+          .rope_attention_factor = static_cast<float>(config.rope_scaling.attention_factor)};
 }
 
 }  // namespace
@@ -38,7 +39,7 @@ absl::Status MistralModel::LoadWeights(const Checkpoint& checkpoint, WeightDType
   using enum TensorRole;
   const TensorTable table(config_);
   ASSIGN_OR_RETURN(WeightLoader load, WeightLoader::Make(checkpoint, table, *backend_, progress));
-  ASSIGN_OR_RETURN(embedding_, load.Embedding());
+  ASSIGN_OR_RETURN(embedding_, load.Embedding(dtype));
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     Layer& l = layers_.emplace_back();
     ASSIGN_OR_RETURN(l.attention_norm, load.Vector(kAttentionNorm, i));

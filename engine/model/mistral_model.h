@@ -1,6 +1,7 @@
 #pragma once
 
-// Mistral (Jiang et al. 2023) over any Backend: weights in, batches through the layer loop.
+// Mistral (Jiang et al. 2023), and the families that have exactly its layers (model_family.h), over
+// any Backend: weights in, batches through the layer loop.
 
 #include <cstdint>
 #include <memory>

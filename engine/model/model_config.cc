@@ -26,36 +26,76 @@ void ReadTokenIds(JsonReader& json, const char* key, std::vector<int32_t>* ids) 
   ids->erase(std::unique(ids->begin(), ids->end()), ids->end());
 }
 
-// Refuses what would load and then compute something other than this model.
-absl::Status CheckSupported(JsonReader& json, ModelConfig* config) {
+// The family that config.json names: by its architecture, or else by its model type.
+absl::StatusOr<const ModelFamily*> ReadFamily(JsonReader& json) {
   std::vector<std::string> architectures;
   std::string model_type;
-  std::string activation = "silu";
-  bool attention_bias = false;
-  bool mlp_bias = false;
   json.StringList("architectures", &architectures);
   json.String("model_type", &model_type);
-  json.String("hidden_act", &activation);
-  json.Bool("attention_bias", &attention_bias);
-  json.Bool("mlp_bias", &mlp_bias);
   RETURN_IF_ERROR(json.status());
-  config->architecture = "MistralForCausalLM";
-  if (architectures.empty() ? model_type != "mistral"
-                            : std::find(architectures.begin(), architectures.end(),
-                                        config->architecture) == architectures.end()) {
-    return json.Unsupported("architectures", "expected MistralForCausalLM");
+  if (architectures.empty()) {
+    if (const ModelFamily* family = FindFamilyByModelType(model_type)) {
+      return family;
+    }
   }
-  if (activation != "silu") {
+  for (const std::string& architecture : architectures) {
+    if (const ModelFamily* family = FindFamilyByArchitecture(architecture)) {
+      return family;
+    }
+  }
+  return json.Unsupported("architectures", "expected " + FamilyArchitectures());
+}
+
+// A key that makes another model of the same architecture, and its values that do not.
+struct OtherModelKey {
+  const char* key;
+  const char* refusal;
+};
+
+// Flags: harmless if absent, null or false.
+constexpr OtherModelKey kFlags[] = {
+    {"attention_bias", "biases are not implemented"},
+    {"mlp_bias", "biases are not implemented"},
+    {"use_qk_norm", "norms of queries and keys are not implemented"},
+    {"qk_norm", "norms of queries and keys are not implemented"},
+    {"use_mrope", "expected false: only plain rotary embeddings are implemented"},
+    {"alibi", "expected false: only rotary embeddings are implemented"},
+};
+
+// Values: harmless if absent, null or 0.
+constexpr OtherModelKey kValues[] = {
+    {"attn_logit_softcapping", "a cap on scores is not implemented"},
+    {"final_logit_softcapping", "a cap on logits is not implemented"},
+    {"num_local_experts", "experts are not implemented"},
+    {"num_experts", "experts are not implemented"},
+    {"n_routed_experts", "experts are not implemented"},
+    {"clip_qkv", "a bound on queries, keys and values is not implemented"},
+};
+
+// Refuses what would load and then compute something other than this model.
+absl::Status CheckSupported(JsonReader& json, const ModelFamily& family) {
+  std::string activation = "silu";
+  json.String("hidden_act", &activation);
+  RETURN_IF_ERROR(json.status());
+  if (activation != "silu" && activation != "swish") {
     return json.Unsupported("hidden_act", "expected silu");
   }
-  if (attention_bias) {
-    return json.Unsupported("attention_bias", "biases are not implemented");
+  for (const OtherModelKey& row : kFlags) {
+    bool value = false;
+    json.Bool(row.key, &value);
+    RETURN_IF_ERROR(json.status());
+    // Transformers reads no attention_bias of a family whose biases are fixed.
+    if (value && !(family.qkv_bias && std::string_view(row.key) == "attention_bias")) {
+      return json.Unsupported(row.key, row.refusal);
+    }
   }
-  if (mlp_bias) {
-    return json.Unsupported("mlp_bias", "biases are not implemented");
-  }
-  if (json.Has("rope_scaling")) {
-    return json.Unsupported("rope_scaling", "only null is implemented");
+  for (const OtherModelKey& row : kValues) {
+    double value = 0.0;
+    json.OptionalNumber(row.key, 0.0, 1e12, &value);
+    RETURN_IF_ERROR(json.status());
+    if (value != 0.0) {
+      return json.Unsupported(row.key, row.refusal);
+    }
   }
   if (json.Has("quantization_config")) {
     return json.Unsupported("quantization_config", "expected F32, F16 or BF16 weights");
@@ -63,33 +103,41 @@ absl::Status CheckSupported(JsonReader& json, ModelConfig* config) {
   return absl::OkStatus();
 }
 
-// rope_theta stands at the top level, or (recent transformers) inside rope_parameters, or in both.
-absl::Status ReadRope(JsonReader& json, ModelConfig* config) {
-  constexpr double kMaxTheta = 1e12;
-  double top = 0.0;
-  if (json.Has("rope_theta")) {
-    json.Number("rope_theta", 1.0, kMaxTheta, &top);
+// The window that every layer has. One in some layers only is refused.
+absl::Status ReadWindow(JsonReader& json, const ModelFamily& family, ModelConfig* config) {
+  if (family.window == WindowKeys::kNone) {
+    return absl::OkStatus();
   }
-  if (!json.Has("rope_parameters")) {
-    if (top == 0.0) {
-      json.Number("rope_theta", 1.0, kMaxTheta, &top);  // Reports it missing.
-    }
-    config->rope_theta = top;
-    return json.status();
+  bool use = family.window == WindowKeys::kWindow;
+  json.OptionalInt("sliding_window", 0, kMaxModelPositions, &config->sliding_window);
+  int64_t full_layers = 0;  // the first ones, which see everything
+  std::vector<std::string> layer_types;
+  json.StringList("layer_types", &layer_types);
+  if (family.window == WindowKeys::kWindowIfOn) {
+    full_layers = 28;  // transformers' default
+    json.Bool("use_sliding_window", &use);
+    json.OptionalInt("max_window_layers", 0, kMaxModelLayers, &full_layers);
   }
-  JsonReader rope = json.Object("rope_parameters");
-  std::string type = "default";
-  rope.String("rope_type", &type);
-  rope.Number("rope_theta", 1.0, kMaxTheta, &config->rope_theta);
-  rope.RefuseOtherKeys({"rope_type", "rope_theta"});
   RETURN_IF_ERROR(json.status());
-  RETURN_IF_ERROR(rope.status());
-  if (type != "default") {
-    return rope.Unsupported("rope_type", "expected default");
+  const auto slides = [](const std::string& type) { return type == "sliding_attention"; };
+  const auto sliding = std::count_if(layer_types.begin(), layer_types.end(), slides);
+  const auto full = std::count(layer_types.begin(), layer_types.end(), "full_attention");
+  if (sliding + full != static_cast<int64_t>(layer_types.size())) {
+    return json.Unsupported("layer_types", "expected full_attention or sliding_attention");
   }
-  if (top != 0.0 && top != config->rope_theta) {
-    return rope.Invalid("rope_theta", "differs from the rope_theta of the top level");
+  if (sliding > 0 && full > 0) {
+    return json.Unsupported("layer_types",
+                            "a sliding window in some layers only is not implemented");
   }
+  if (!layer_types.empty()) {
+    use = sliding > 0;
+  } else if (use && config->sliding_window > 0 && full_layers >= config->num_layers) {
+    use = false;
+  } else if (use && config->sliding_window > 0 && full_layers > 0) {
+    return json.Unsupported("max_window_layers",
+                            "a sliding window in some layers only is not implemented");
+  }
+  config->sliding_window = use ? config->sliding_window : 0;
   return absl::OkStatus();
 }
 
@@ -110,26 +158,30 @@ absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json_text, std::st
   ASSIGN_OR_RETURN(const nlohmann::json document, ParseStrictJson(json_text, name));
   JsonReader json(document, name);
   ModelConfig config;
-  RETURN_IF_ERROR(CheckSupported(json, &config));
+  ASSIGN_OR_RETURN(const ModelFamily* const family, ReadFamily(json));
+  config.architecture = std::string(family->architecture);
+  config.qkv_bias = family->qkv_bias;
+  RETURN_IF_ERROR(CheckSupported(json, *family));
   json.Int("hidden_size", 1, kMaxModelDim, &config.hidden_size);
   json.Int("intermediate_size", 1, kMaxModelDim, &config.intermediate_size);
   json.Int("num_hidden_layers", 1, kMaxModelLayers, &config.num_layers);
   json.Int("num_attention_heads", 1, kMaxModelDim, &config.num_heads);
-  config.num_kv_heads = config.num_heads;
+  const bool many = family->num_kv_heads == 0 || json.IsNull("num_key_value_heads");
+  config.num_kv_heads = many ? config.num_heads : family->num_kv_heads;
   json.OptionalInt("num_key_value_heads", 1, kMaxModelDim, &config.num_kv_heads);
   json.Int("vocab_size", 1, kMaxModelVocab, &config.vocab_size);
   json.Int("max_position_embeddings", 1, kMaxModelPositions, &config.max_position_embeddings);
   json.Number("rms_norm_eps", 1e-20, 1.0, &config.rms_norm_eps);
-  json.OptionalInt("sliding_window", 0, kMaxModelPositions, &config.sliding_window);
   json.Bool("tie_word_embeddings", &config.tie_word_embeddings);
   json.String("dtype", &config.torch_dtype);
   json.String("torch_dtype", &config.torch_dtype);
-  int64_t bos = json.IsNull("bos_token_id") ? -1 : 1;  // Transformers' default for Mistral.
+  int64_t bos = json.IsNull("bos_token_id") ? -1 : family->bos_token_id;
   json.OptionalInt("bos_token_id", 0, kMaxModelVocab - 1, &bos);
   config.bos_token_id = static_cast<int32_t>(bos);
-  if (!json.Has("eos_token_id") && !json.IsNull("eos_token_id")) {
-    config.eos_token_ids = {2};  // Likewise.
-  } else {
+  if (family->eos_token_id >= 0 && !json.IsNull("eos_token_id")) {
+    config.eos_token_ids = {family->eos_token_id};
+  }
+  if (json.Has("eos_token_id")) {
     ReadTokenIds(json, "eos_token_id", &config.eos_token_ids);
   }
   if (json.Has("head_dim")) {
@@ -141,7 +193,9 @@ absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json_text, std::st
     config.head_dim = config.hidden_size / config.num_heads;
   }
   RETURN_IF_ERROR(json.status());
-  RETURN_IF_ERROR(ReadRope(json, &config));
+  RETURN_IF_ERROR(ReadWindow(json, *family, &config));
+  RETURN_IF_ERROR(
+      ReadRope(json, config.max_position_embeddings, &config.rope_theta, &config.rope_scaling));
   RETURN_IF_ERROR(CheckModelConfig(config, name));
   return config;
 }
@@ -230,10 +284,49 @@ absl::StatusOr<GenerationConfig> LoadGenerationConfig(const std::string& dir) {
   return ParseGenerationConfig(*text, path);
 }
 
+const ModelFamily& FamilyOf(const ModelConfig& config) {
+  const ModelFamily* family = FindFamilyByArchitecture(config.architecture);
+  return family != nullptr ? *family : kModelFamilies[0];
+}
+
+namespace {
+
+// What ReadRope reads back; divisors of frequencies have no spelling here.
+nlohmann::ordered_json RopeScalingToJson(const RopeScaling& scaling) {
+  nlohmann::ordered_json json;
+  switch (scaling.type) {
+    case RopeType::kDefault:
+      return nullptr;
+    case RopeType::kLinear:
+      json["rope_type"] = "linear";
+      break;
+    case RopeType::kLlama3:
+      json["rope_type"] = "llama3";
+      json["low_freq_factor"] = scaling.low_freq_factor;
+      json["high_freq_factor"] = scaling.high_freq_factor;
+      break;
+    case RopeType::kYarn:
+      json["rope_type"] = "yarn";
+      json["beta_fast"] = scaling.beta_fast;
+      json["beta_slow"] = scaling.beta_slow;
+      json["truncate"] = scaling.truncate;
+      json["attention_factor"] = scaling.attention_factor;
+      break;
+  }
+  json["factor"] = scaling.factor;
+  if (scaling.original_positions > 0) {
+    json["original_max_position_embeddings"] = scaling.original_positions;
+  }
+  return json;
+}
+
+}  // namespace
+
 std::string ModelConfigToJson(const ModelConfig& config) {
   nlohmann::ordered_json json;
+  const ModelFamily& family = FamilyOf(config);
   json["architectures"] = {config.architecture};
-  json["model_type"] = "mistral";
+  json["model_type"] = std::string(family.model_type);
   json["bos_token_id"] = nullptr;
   if (config.bos_token_id >= 0) {
     json["bos_token_id"] = config.bos_token_id;
@@ -255,10 +348,15 @@ std::string ModelConfigToJson(const ModelConfig& config) {
   json["vocab_size"] = config.vocab_size;
   json["max_position_embeddings"] = config.max_position_embeddings;
   json["rope_theta"] = config.rope_theta;
+  json["rope_scaling"] = RopeScalingToJson(config.rope_scaling);
   json["rms_norm_eps"] = config.rms_norm_eps;
   json["sliding_window"] = nullptr;
   if (config.sliding_window > 0) {
     json["sliding_window"] = config.sliding_window;
+  }
+  if (family.window == WindowKeys::kWindowIfOn) {
+    json["use_sliding_window"] = config.sliding_window > 0;
+    json["max_window_layers"] = 0;
   }
   json["tie_word_embeddings"] = config.tie_word_embeddings;
   json["torch_dtype"] = config.torch_dtype;

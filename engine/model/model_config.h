@@ -5,7 +5,7 @@
 // functions read the file and call them. Every error names the file and the key:
 //   config.json: 'hidden_size': expected an integer in [1, 1048576], found -4
 // Codes: NotFound (no such file), InvalidArgument (malformed or out of range), Unimplemented
-// (well-formed, but a model this engine does not run: other architecture, rope scaling, ...).
+// (well-formed, but a model this engine does not run: another architecture, experts, ...).
 
 #pragma once
 
@@ -17,6 +17,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/model/model_family.h"
+#include "engine/model/rope_scaling.h"
 
 namespace alcca {
 
@@ -27,7 +29,10 @@ inline constexpr int64_t kMaxModelVocab = int64_t{1} << 24;
 inline constexpr int64_t kMaxModelPositions = int64_t{1} << 24;
 inline constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
 
-// The shape of a Mistral model. Weights are row-major [out_features, in_features].
+// Whose names the checkpoint's tensors have.
+enum class TensorNaming : uint8_t { kTransformers, kGguf };
+
+// The shape of a model of one of kModelFamilies. Weights are row-major [out_features, in_features].
 struct ModelConfig {
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
@@ -38,13 +43,16 @@ struct ModelConfig {
   int64_t vocab_size = 0;
   int64_t max_position_embeddings = 0;
   double rope_theta = 0.0;
+  RopeScaling rope_scaling;
   double rms_norm_eps = 0.0;
-  int64_t sliding_window = 0;  // Tokens; 0 = none.
+  int64_t sliding_window = 0;  // Tokens, in every layer; 0 = none.
+  bool qkv_bias = false;       // q_proj, k_proj and v_proj have biases.
   bool tie_word_embeddings = false;
   int32_t bos_token_id = -1;           // -1 = none.
   std::vector<int32_t> eos_token_ids;  // Ascending, unique; empty = none.
-  std::string torch_dtype;             // As written ("bfloat16"); information only.
-  std::string architecture;            // "MistralForCausalLM".
+  std::string torch_dtype;   // As written ("bfloat16"), or as a ModelFolder found the tensors.
+  std::string architecture;  // "MistralForCausalLM"; of kModelFamilies.
+  TensorNaming tensor_names = TensorNaming::kTransformers;
 
   int64_t q_dim() const { return num_heads * head_dim; }      // Rows of q_proj, columns of o_proj.
   int64_t kv_dim() const { return num_kv_heads * head_dim; }  // Rows of k_proj and of v_proj.
@@ -79,6 +87,9 @@ absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& dir);
 
 // An optional file: a missing one is an empty value, a malformed one an error.
 absl::StatusOr<GenerationConfig> LoadGenerationConfig(const std::string& dir);
+
+// The row of config.architecture; Mistral's if a config built in code names none.
+const ModelFamily& FamilyOf(const ModelConfig& config);
 
 // The text that ParseModelConfig reads back as `config` (used by the checkpoint writer).
 std::string ModelConfigToJson(const ModelConfig& config);

@@ -20,7 +20,7 @@ absl::StatusOr<WeightLoader> WeightLoader::Make(const Checkpoint& checkpoint,
 }
 
 absl::StatusOr<std::unique_ptr<Buffer>> WeightLoader::Vector(TensorRole role, int64_t layer) {
-  ASSIGN_OR_RETURN(const TensorRef ref, Find(role, layer));
+  ASSIGN_OR_RETURN(const TensorRef ref, Find(table_.Get(role, layer)));
   ASSIGN_OR_RETURN(auto vector, backend_.MakeVector(ref.host()));
   Done(ref);
   return vector;
@@ -29,27 +29,34 @@ absl::StatusOr<std::unique_ptr<Buffer>> WeightLoader::Vector(TensorRole role, in
 absl::StatusOr<std::unique_ptr<Matrix>> WeightLoader::Stack(std::initializer_list<TensorRole> roles,
                                                             int64_t layer, WeightDType dtype) {
   std::vector<TensorRef> refs;
-  std::vector<HostTensor> hosts;
+  std::vector<HostTensor> weights, biases;
   for (const TensorRole role : roles) {
-    ASSIGN_OR_RETURN(refs.emplace_back(), Find(role, layer));
-    hosts.push_back(refs.back().host());
+    ASSIGN_OR_RETURN(refs.emplace_back(), Find(table_.Get(role, layer)));
+    weights.push_back(refs.back().host());
+    if (const TensorSpec* bias = table_.FindBias(role, layer)) {
+      ASSIGN_OR_RETURN(refs.emplace_back(), Find(*bias));
+      biases.push_back(refs.back().host());
+    }
   }
-  ASSIGN_OR_RETURN(auto matrix, backend_.MakeMatrix(hosts, dtype));
+  ASSIGN_OR_RETURN(auto matrix, backend_.MakeMatrix(weights, dtype, biases));
   for (const TensorRef& ref : refs) {
     Done(ref);
   }
   return matrix;
 }
 
-absl::StatusOr<std::unique_ptr<Matrix>> WeightLoader::Embedding() {
-  ASSIGN_OR_RETURN(const TensorRef ref, Find(TensorRole::kEmbedding, 0));
-  ASSIGN_OR_RETURN(auto table, backend_.MakeEmbedding(ref.host()));
+absl::StatusOr<std::unique_ptr<Matrix>> WeightLoader::Embedding(WeightDType format) {
+  ASSIGN_OR_RETURN(const TensorRef ref, Find(table_.Get(TensorRole::kEmbedding)));
+  HostTensor rows = ref.host();
+  if (rows.source != nullptr) {
+    rows.dtype = format == WeightDType::kF32 ? DType::kF32 : DType::kBF16;
+  }
+  ASSIGN_OR_RETURN(auto table, backend_.MakeEmbedding(rows));
   Done(ref);
   return table;
 }
 
-absl::StatusOr<TensorRef> WeightLoader::Find(TensorRole role, int64_t layer) const {
-  const TensorSpec& spec = table_.Get(role, layer);
+absl::StatusOr<TensorRef> WeightLoader::Find(const TensorSpec& spec) const {
   return checkpoint_.Find(spec.name, spec.shape);
 }
 

@@ -24,17 +24,18 @@ class WeightLoader {
                                            Backend& backend, const LoadProgress& progress);
 
   absl::StatusOr<std::unique_ptr<Buffer>> Vector(TensorRole role, int64_t layer = 0);
-  // The tensors of these roles, one above the other, in one matrix.
+  // The tensors of these roles, one above the other, in one matrix with the biases they have.
   absl::StatusOr<std::unique_ptr<Matrix>> Stack(std::initializer_list<TensorRole> roles,
                                                 int64_t layer, WeightDType dtype);
-  // The rows of the embedding, as stored.
-  absl::StatusOr<std::unique_ptr<Matrix>> Embedding();
+  // The rows of the embedding, as stored; those of quantised blocks in `format`'s precision, f32 or
+  // bf16 (EmbeddingFormat).
+  absl::StatusOr<std::unique_ptr<Matrix>> Embedding(WeightDType format);
 
  private:
   WeightLoader(const Checkpoint& checkpoint, const TensorTable& table, Backend& backend,
                const LoadProgress& progress)
       : checkpoint_(checkpoint), table_(table), backend_(backend), progress_(progress) {}
-  absl::StatusOr<TensorRef> Find(TensorRole role, int64_t layer) const;
+  absl::StatusOr<TensorRef> Find(const TensorSpec& spec) const;
   // The tensor has been copied: gives its file pages back, so that a load never holds two models.
   void Done(const TensorRef& ref);
 

@@ -1,4 +1,4 @@
-// Where a model folder keeps its chat templates.
+#include "engine/text/chat_template_files.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -8,7 +8,7 @@
 #include "base/files.h"
 #include "base/status_macros.h"
 #include "base/strict_json.h"
-#include "engine/text/templated_chat.h"
+#include "engine/text/tokenizer_config.h"
 
 namespace alcca {
 namespace {
@@ -68,14 +68,11 @@ absl::StatusOr<ChatTemplateSource> LoadChatTemplates(const std::string& dir) {
   return source;
 }
 
-absl::StatusOr<ChatTemplateSource> ReadChatTemplate(const std::string& path,
-                                                    const std::string& dir) {
-  ASSIGN_OR_RETURN(const TokenizerConfig config, LoadTokenizerConfig(dir));
-  ChatTemplateSource source = WithTokens(config);
+absl::Status ReadChatTemplate(const std::string& path, ChatTemplateSource* source) {
   ASSIGN_OR_RETURN(std::string text, ReadTextFile(path, kMaxTemplateBytes));
-  source.file = path;
-  source.named.emplace_back("default", std::move(text));
-  return source;
+  source->file = path;
+  source->named = {{"default", std::move(text)}};
+  return absl::OkStatus();
 }
 
 }  // namespace alcca

@@ -41,6 +41,7 @@ struct Cutting {
   std::span<const std::string_view> patterns;
   bool whole_words_first = false;
   bool nfc = false;
+  bool bos = false;
 };
 constexpr Cutting kCuttings[] = {
     {"command-r", kDigitSteps},
@@ -49,9 +50,9 @@ constexpr Cutting kCuttings[] = {
     {"default", kDefaultSteps},
     {"gpt-2", kGpt2Steps},
     {"gpt2", kGpt2Steps},
-    {"llama-bpe", kLlama3Steps, true},
-    {"llama-v3", kLlama3Steps, true},
-    {"llama3", kLlama3Steps, true},
+    {"llama-bpe", kLlama3Steps, true, false, true},
+    {"llama-v3", kLlama3Steps, true, false, true},
+    {"llama3", kLlama3Steps, true, false, true},
     {"mpt", kGpt2Steps},
     {"olmo", kGpt2Steps},
     {"phi-2", kGpt2Steps},
@@ -60,7 +61,7 @@ constexpr Cutting kCuttings[] = {
     {"smaug-bpe", kLlama3Steps},
     {"smollm", kDigitSteps},
     {"starcoder", kDigitSteps},
-    {"tekken", kTekkenSteps, true},
+    {"tekken", kTekkenSteps, true, false, true},
 };
 
 absl::StatusOr<const Cutting*> FindCutting(std::string_view pre) {
@@ -179,7 +180,7 @@ absl::StatusOr<std::unique_ptr<BpeTokenizer>> Make(GgufBpe vocabulary, std::stri
                                                        : "tokenizer.ggml.eos_token_id: ",
                                                    "is no token of the ", size));
   }
-  parts.bos_id = vocabulary.add_bos ? vocabulary.bos_id : -1;
+  parts.bos_id = vocabulary.add_bos.value_or(cutting->bos) ? vocabulary.bos_id : -1;
   parts.eos_id = vocabulary.eos_id;
   return BpeTokenizer::Make(std::move(parts));
 }

@@ -14,25 +14,11 @@
 
 #include "absl/status/statusor.h"
 #include "engine/text/chat_template.h"
+#include "engine/text/chat_template_files.h"
 #include "engine/text/jinja/template.h"
 #include "engine/text/tokenizer.h"
-#include "engine/text/tokenizer_config.h"
 
 namespace alcca {
-
-// Templates as a model's files have them.
-struct ChatTemplateSource {
-  std::string file;  // how errors call them; empty: there are none
-  std::vector<std::pair<std::string, std::string>> named;  // name and source
-  std::string bos_token, eos_token, unk_token, pad_token;  // variables of the templates
-};
-
-// Of a model folder: chat_template.jinja with additional_chat_templates/NAME.jinja, else
-// chat_template.json, else tokenizer_config.json. INVALID_ARGUMENT: one line with file and key.
-absl::StatusOr<ChatTemplateSource> LoadChatTemplates(const std::string& dir);
-// `path` alone, with the tokens of the model folder.
-absl::StatusOr<ChatTemplateSource> ReadChatTemplate(const std::string& path,
-                                                    const std::string& dir);
 
 // Immutable, so safe for any number of threads.
 class TemplatedChat {

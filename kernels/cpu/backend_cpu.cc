@@ -19,7 +19,6 @@
 #include "kernels/cpu/sampling.h"
 #include "kernels/cpu/swiglu.h"
 #include "kernels/cpu/thread_pool.h"
-#include "kernels/half.h"
 #include "kernels/host/host_memory.h"
 #include "kernels/host/kv_cache_host.h"
 #include "kernels/make_backend.h"
@@ -83,11 +82,11 @@ class CpuBackend final : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<Buffer>> MakeVector(const HostTensor& vector) override {
-    if (vector.data == nullptr || vector.rows != 1) {
+    if (vector.empty() || vector.rows != 1) {
       return absl::InvalidArgumentError(absl::StrCat("a vector has 1 row, not ", vector.rows));
     }
     ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, Allocate(1, vector.cols));
-    ToFloat(buffer->view().f32(), vector.data, vector.dtype, 0, static_cast<size_t>(vector.cols));
+    ReadRows(vector, 0, 1, buffer->view().f32());
     return buffer;
   }
 

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "kernels/half.h"
+#include "kernels/operands.h"
 
 namespace alcca {
 namespace {
@@ -19,7 +20,10 @@ size_t TableBytes(int32_t rows, int32_t cols, DType dtype) {
 
 EmbeddingTable::EmbeddingTable(const HostTensor& table, HostMemory data)
     : rows_(table.rows), cols_(table.cols), dtype_(table.dtype), data_(std::move(data)) {
-  std::memcpy(data_.get(), table.data, bytes());
+  const size_t row_bytes = TableBytes(1, cols_, dtype_);
+  ForRowsInParallel(rows_, [&](int32_t begin, int32_t count) {
+    ReadStoredRows(table, begin, count, data_.get() + static_cast<size_t>(begin) * row_bytes);
+  });
 }
 
 size_t EmbeddingTable::bytes() const {
@@ -27,7 +31,7 @@ size_t EmbeddingTable::bytes() const {
 }
 
 absl::StatusOr<std::unique_ptr<EmbeddingTable>> EmbeddingTable::Copy(const HostTensor& table) {
-  if (table.data == nullptr || table.rows < 1 || table.cols < 1) {
+  if (table.empty() || table.rows < 1 || table.cols < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("an embedding table of [", table.rows, ", ", table.cols, "] is empty"));
   }

@@ -48,8 +48,7 @@ void ReadRow(std::span<const HostTensor> parts, int32_t row, float* out) {
   while (row >= parts[part].rows) {
     row -= parts[part++].rows;
   }
-  const size_t cols = static_cast<size_t>(parts[part].cols);
-  ToFloat(out, parts[part].data, parts[part].dtype, static_cast<size_t>(row) * cols, cols);
+  ReadRows(parts[part], row, 1, out);
 }
 
 }  // namespace

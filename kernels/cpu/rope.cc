@@ -36,8 +36,8 @@ void RotateAndStoreRow(const Step& s, const BatchSequence& sequence, int32_t t) 
   Pairs cos, sin;
   for (int32_t i = 0; i < half; ++i) {
     const float angle = static_cast<float>(position) * s.frequencies[static_cast<size_t>(i)];
-    cos[static_cast<size_t>(i)] = std::cos(angle);
-    sin[static_cast<size_t>(i)] = std::sin(angle);
+    cos[static_cast<size_t>(i)] = std::cos(angle) * s.shape.rope_attention_factor;
+    sin[static_cast<size_t>(i)] = std::sin(angle) * s.shape.rope_attention_factor;
   }
   float* row = s.qkv.f32() + static_cast<size_t>(t) * static_cast<size_t>(s.qkv.cols);
   for (int32_t h = 0; h < s.shape.heads + s.shape.kv_heads; ++h) {

@@ -141,13 +141,13 @@ class BackendCuda final : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<Buffer>> MakeVector(const HostTensor& vector) override {
-    if (vector.data == nullptr || vector.rows != 1) {
+    if (vector.empty() || vector.rows != 1) {
       return absl::InvalidArgumentError(absl::StrCat("a vector has 1 row, not ", vector.rows));
     }
     recorder_->End();
     ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, Allocate(1, vector.cols));
     std::vector<float> values(static_cast<size_t>(vector.cols));
-    ToFloat(values.data(), vector.data, vector.dtype, 0, values.size());
+    ReadRows(vector, 0, 1, values.data());
     CopyIn(device_.stream, buffer->view().data, values.data(), values.size() * sizeof(float));
     Synchronize(device_.stream);
     return buffer;

@@ -9,9 +9,9 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "kernels/backend.h"
-#include "kernels/half.h"
 #include "kernels/host/kv_cache_host.h"
 #include "kernels/make_backend.h"
+#include "kernels/operands.h"
 #include "kernels/reference/attention_reference.h"
 #include "kernels/reference/matmul_reference.h"
 #include "kernels/reference/rope_reference.h"
@@ -59,11 +59,11 @@ class ReferenceBackend final : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<Buffer>> MakeVector(const HostTensor& vector) override {
-    if (vector.data == nullptr || vector.rows != 1) {
+    if (vector.empty() || vector.rows != 1) {
       return absl::InvalidArgumentError(absl::StrCat("a vector has 1 row, not ", vector.rows));
     }
     ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, Allocate(1, vector.cols));
-    ToFloat(buffer->view().f32(), vector.data, vector.dtype, 0, static_cast<size_t>(vector.cols));
+    ReadRows(vector, 0, 1, buffer->view().f32());
     return buffer;
   }
 

@@ -75,13 +75,13 @@ absl::StatusOr<std::unique_ptr<MatrixReference>> MatrixReference::Make(
   }
   const size_t cols = static_cast<size_t>(matrix->cols_);
   for (const HostTensor& part : parts) {
-    if (part.data == nullptr || part.rows < 1 || part.cols != matrix->cols_) {
+    if (part.empty() || part.rows < 1 || part.cols != matrix->cols_) {
       return absl::InvalidArgumentError(
           absl::StrCat("cannot stack a [", part.rows, ", ", part.cols, "] tensor"));
     }
     const size_t begin = matrix->values_.size(), count = static_cast<size_t>(part.rows) * cols;
     matrix->values_.resize(begin + count);
-    ToFloat(matrix->values_.data() + begin, part.data, part.dtype, 0, count);
+    ReadRows(part, 0, part.rows, matrix->values_.data() + begin);
     matrix->rows_ += part.rows;
   }
   ASSIGN_OR_RETURN(matrix->bias_, StackedBias(parts, bias));

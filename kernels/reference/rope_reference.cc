@@ -7,12 +7,14 @@
 namespace alcca {
 namespace {
 
-void Rotate(float* head, int32_t d, int32_t position, std::span<const float> frequencies) {
+void Rotate(float* head, int32_t d, int32_t position, double factor,
+            std::span<const float> frequencies) {
   for (int32_t i = 0; i < d / 2; ++i) {
     const double angle = static_cast<float>(position) * frequencies[static_cast<size_t>(i)];
     const double a = head[i], b = head[i + d / 2];
-    head[i] = static_cast<float>(a * std::cos(angle) - b * std::sin(angle));
-    head[i + d / 2] = static_cast<float>(b * std::cos(angle) + a * std::sin(angle));
+    const double cosine = std::cos(angle) * factor, sine = std::sin(angle) * factor;
+    head[i] = static_cast<float>(a * cosine - b * sine);
+    head[i + d / 2] = static_cast<float>(b * cosine + a * sine);
   }
 }
 
@@ -28,7 +30,8 @@ void RopeAndStoreReference(TensorView qkv, KvCacheHost& kv, int32_t layer, const
       const int32_t t = sequence.query_start + r;
       float* row = qkv.f32() + static_cast<size_t>(t) * static_cast<size_t>(qkv.cols);
       for (int32_t h = 0; h < shape.heads + shape.kv_heads; ++h) {
-        Rotate(row + h * d, d, batch.positions[static_cast<size_t>(t)], frequencies);
+        Rotate(row + h * d, d, batch.positions[static_cast<size_t>(t)], shape.rope_attention_factor,
+               frequencies);
       }
       const int32_t token = sequence.position(r);
       const int32_t page = sequence.pages[token / page_tokens];

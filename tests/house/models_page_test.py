@@ -16,6 +16,7 @@ import tempfile
 NEEDED = ("config.json", "tokenizer.model", "model.safetensors")
 OPTIONAL = ("generation_config.json", "alcca.json")
 WRONG_CONFIG = 78
+GGUF = pathlib.Path(__file__).resolve().parents[1] / "golden/gguf/models/llama_blocks.gguf"
 
 
 def config(**changes):
@@ -66,16 +67,51 @@ def misspelt(folder):
     (folder / "alcca.json").write_text('{"moode": "dense"}')
 
 
+def pointer(folder):
+    (folder / "model.safetensors").write_text("version https://git-lfs.example/v1\noid sha256:0\n")
+
+
+def dangling(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to("nowhere")
+
+
+def only_gguf(folder):
+    (folder / "config.json").rename(folder / "model.gguf")
+
+
+def gguf(old, new):
+    """A path instead of the folder: a GGUF, one of whose names is another of the same length."""
+    def spoil(folder):
+        data = GGUF.read_bytes()
+        path = folder / "model.gguf"
+        path.write_bytes(data.replace(old.encode(), new.encode()))
+        return path
+    return spoil
+
+
+def renamed(name):
+    return lambda tensors: {k.replace(NORM, name): v for k, v in tensors.items()}
+
+
 NORM, EMBEDDING = "model.norm.weight", "model.embed_tokens.weight"
 SPOILT = {
-    "'architectures': expected MistralForCausalLM": config(architectures=["LlamaForCausalLM"]),
+    "'architectures': expected MistralForCausalLM": config(architectures=["MixtralForCausalLM"]),
     "'hidden_act': expected silu": config(hidden_act="gelu"),
     "'attention_bias': biases are not implemented": config(attention_bias=True),
     "'mlp_bias': biases are not implemented": config(mlp_bias=True),
-    ".bias': biases are not implemented": header(
-        lambda tensors: {k.replace(NORM, "model.norm.bias"): v for k, v in tensors.items()}),
-    "'rope_scaling': only null is implemented": config(rope_scaling={"type": "linear", "factor": 2.0}),
-    "'rope_type': expected default": config(rope_parameters={"rope_type": "yarn", "rope_theta": 10000.0}),
+    ".bias': biases are not implemented": header(renamed("model.norm.bias")),
+    "'rope_type': expected default, linear, dynamic, llama3 or yarn": config(
+        rope_parameters={"rope_type": "longrope", "rope_theta": 10000.0}),
+    "'partial_rotary_factor': expected 1": config(partial_rotary_factor=0.5),
+    "'layer_types': a sliding window in some layers only is not implemented": config(
+        layer_types=["full_attention", "sliding_attention"]),
+    "'num_local_experts': experts are not implemented": config(num_local_experts=8),
+    "'attn_logit_softcapping': a cap on scores is not implemented": config(attn_logit_softcapping=50.0),
+    "norms of queries and keys are not implemented": header(
+        renamed("model.layers.0.self_attn.q_norm.weight")),
+    "an adapter beside the weights is not implemented": header(
+        renamed("model.layers.0.self_attn.q_proj.lora_A.weight")),
     "'quantization_config': expected F32, F16 or BF16 weights": config(
         quantization_config={"quant_method": "awq"}),
     "expected F32, F16 or BF16": header(
@@ -87,6 +123,10 @@ SPOILT = {
     "pieces, config.json 'vocab_size' is": config(vocab_size=100),
     "has neither model.safetensors nor model.safetensors.index.json": consolidated,
     ": shard is missing, but ": lost_shard,
+    "is a git-lfs pointer, not the file": pointer,
+    "is a link to nothing": dangling,
+    "but a GGUF: serve that file by its name": only_gguf,
+    "expected llama or qwen2": gguf("general.architecture", "general.architectuXX"),
     "unknown key": misspelt,
 }
 
@@ -96,8 +136,8 @@ def check(alccad, model, spoil):
         folder = pathlib.Path(temporary)
         for name in NEEDED + OPTIONAL:
             shutil.copy(model / name, folder)
-        spoil(folder)
-        done = subprocess.run([alccad, "--check", "--model", folder, "--device", "cpu"],
+        path = spoil(folder) or folder
+        done = subprocess.run([alccad, "--check", "--model", path, "--device", "cpu"],
                               capture_output=True, text=True, timeout=120)
         return done.returncode, done.stderr
 
@@ -112,6 +152,9 @@ def main(root: pathlib.Path, alccad: str) -> int:
         last = text.strip().splitlines()[-1:]
         if code != WRONG_CONFIG or not last or message not in last[0]:
             problems.append(f"{message}: exit code {code}, {text}")
+    code, text = check(alccad, model, gguf("llama", "llama"))
+    if code != 0:
+        problems.append(f"{GGUF.name}: exit code {code}, {text}")
     for name in NEEDED + OPTIONAL:
         code, text = check(alccad, model, without(name))
         if (code == 0) != (name in OPTIONAL) or f"| `{name}`" not in page:

@@ -1,6 +1,6 @@
 #include "tools/lab/lab_model.h"
 
-#include <filesystem>
+#include <cstdio>
 #include <utility>
 
 #include "CLI/CLI.hpp"
@@ -22,7 +22,7 @@ int32_t Pages(int32_t tokens) {
 }  // namespace
 
 void ModelOptions::AddTo(CLI::App* app) {
-  app->add_option("--model", dir, "Hugging Face folder of a Mistral model")->required();
+  app->add_option("--model", dir, "model folder, or a GGUF")->required();
   app->add_option("--weight-dtype", weight_dtype, "auto is as stored")
       ->check(CLI::IsMember(WeightFormatNames({"auto"}, /*cpu_only=*/true)))
       ->capture_default_str();
@@ -32,8 +32,11 @@ void ModelOptions::AddTo(CLI::App* app) {
 absl::StatusOr<LabModel> LoadLabModel(const ModelOptions& options, const LabLimits& limits) {
   LabModel lab;
   lab.limits = limits;
-  lab.name = std::filesystem::path(options.dir + "/").lexically_normal().parent_path().filename();
   ASSIGN_OR_RETURN(ModelFolder folder, ModelFolder::Open(options.dir));
+  lab.name = folder.name;
+  for (const std::string& warning : folder.warnings) {
+    std::fprintf(stderr, "alcca: %s\n", warning.c_str());
+  }
   lab.weight_dtype = WeightDTypeOf(options.weight_dtype).value_or(StoredFormat(folder.config));
   ASSIGN_OR_RETURN(auto cpu, MakeCpuBackend({.threads = options.threads,
                                              .isa = "auto",

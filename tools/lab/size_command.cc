@@ -5,6 +5,7 @@
 #include <string>
 
 #include "CLI/CLI.hpp"
+#include "engine/model/model_folder.h"
 #include "tools/lab/commands.h"
 #include "tools/lab/output.h"
 #include "tools/lab/size.h"
@@ -98,7 +99,7 @@ void Print(const SizeFlags& options, const SizeAnswer& a) {
 }
 
 absl::Status RunSize(SizeFlags options) {
-  const auto config = LoadModelConfig(options.dir);
+  const auto config = ModelFolder::ReadConfig(options.dir);
   if (!config.ok()) {
     return config.status();
   }
@@ -130,7 +131,8 @@ void AddSize(CLI::App* app, Run* run) {
   q.limits.kv_cache_bytes = 0;
   q.limits.max_num_seqs = 1;
   constexpr int64_t kTokens = int64_t{1} << 24;
-  command->add_option("--model", options->dir, "folder with the model's config.json")->required();
+  command->add_option("--model", options->dir, "folder with the model's config.json, or a GGUF")
+      ->required();
   command->add_option("--context", options->context, "tokens of a sequence; 0: all the model has")
       ->check(CLI::Range(int64_t{0}, kTokens));
   command->add_option("--concurrency", q.limits.max_num_seqs, "sequences at once")

@@ -129,14 +129,22 @@ absl::StatusOr<std::unique_ptr<MatrixCuda>> MatrixCuda::Make(const DeviceContext
   ASSIGN_OR_RETURN(const PinnedArray staging, PinnedArray::Allocate(piece));
   int32_t first = 0;
   for (const HostTensor& part : parts) {
-    const size_t row_bytes = size_t(part.cols) * DTypeBytes(part.dtype);
+    // Rows of a source come as f32.
+    const DType dtype_up = part.source != nullptr ? DType::kF32 : part.dtype;
+    const size_t row_bytes = size_t(part.cols) * DTypeBytes(dtype_up);
     const int32_t rows_max = static_cast<int32_t>(piece / row_bytes);
     for (int32_t r = 0; r < part.rows;) {
       const int32_t rows = std::min(rows_max, part.rows - r);
-      std::memcpy(staging.as<std::byte>(), part.data + size_t(r) * row_bytes, rows * row_bytes);
+      if (part.source != nullptr) {
+        ForRowsInParallel(rows, [&](int32_t begin, int32_t count) {
+          ReadRows(part, r + begin, count, staging.as<float>() + size_t(begin) * part.cols);
+        });
+      } else {
+        std::memcpy(staging.as<std::byte>(), part.data + size_t(r) * row_bytes, rows * row_bytes);
+      }
       CopyIn(device.stream, source.get(), staging.as<std::byte>(), rows * row_bytes);
-      const auto convert = part.dtype == DType::kF32    ? &Convert<float>
-                           : part.dtype == DType::kBF16 ? &Convert<BFloat16>
+      const auto convert = dtype_up == DType::kF32    ? &Convert<float>
+                           : dtype_up == DType::kBF16 ? &Convert<BFloat16>
                                                         : &Convert<Half>;
       convert(device, dtype, m.data_, m.scales_, bad, source, first, rows, m.cols_, m.stride_);
       Synchronize(device.stream);  // before `staging` is written again
@@ -156,7 +164,7 @@ absl::StatusOr<std::unique_ptr<MatrixCuda>> MatrixCuda::Make(const DeviceContext
 
 absl::StatusOr<std::unique_ptr<EmbeddingCuda>> EmbeddingCuda::Make(const DeviceContext& device,
                                                                    const HostTensor& table) {
-  if (table.data == nullptr || table.rows < 1 || table.cols < 1) {
+  if (table.empty() || table.rows < 1 || table.cols < 1) {
     return absl::InvalidArgumentError("an embedding table needs rows and columns");
   }
   auto embedding = std::make_unique<EmbeddingCuda>();
@@ -165,7 +173,15 @@ absl::StatusOr<std::unique_ptr<EmbeddingCuda>> EmbeddingCuda::Make(const DeviceC
   embedding->dtype_ = table.dtype;
   const size_t bytes = embedding->bytes();
   ASSIGN_OR_RETURN(embedding->data_, device.budget->Allocate(bytes, "the embedding"));
-  CopyIn(device.stream, embedding->data_.get(), table.data, bytes);
+  std::vector<std::byte> rows;  // of a source
+  if (table.source != nullptr) {
+    rows.resize(bytes);
+    ForRowsInParallel(table.rows, [&](int32_t begin, int32_t count) {
+      ReadStoredRows(table, begin, count, rows.data() + bytes / size_t(table.rows) * begin);
+    });
+  }
+  const std::byte* data = table.source != nullptr ? rows.data() : table.data;
+  CopyIn(device.stream, embedding->data_.get(), data, bytes);
   Synchronize(device.stream);
   return embedding;
 }

@@ -10,8 +10,8 @@ constexpr int32_t kRopeThreads = 256;
 
 template <typename E>
 __global__ void RopeKernel(float* qkv, E* keys, E* values, const RowPlace* places,
-                           const float* frequencies, int32_t heads, int32_t kv_heads, int32_t d,
-                           int32_t page_tokens) {
+                           const float* frequencies, float factor, int32_t heads, int32_t kv_heads,
+                           int32_t d, int32_t page_tokens) {
   const RowPlace place = places[blockIdx.x];
   const int32_t half = d / 2, cols = (heads + 2 * kv_heads) * d;
   float* row = qkv + static_cast<size_t>(blockIdx.x) * cols;
@@ -22,6 +22,8 @@ __global__ void RopeKernel(float* qkv, E* keys, E* values, const RowPlace* place
     const int32_t head = pair / half, i = pair % half;
     float sine, cosine;
     sincosf(static_cast<float>(place.position) * frequencies[i], &sine, &cosine);
+    sine *= factor;
+    cosine *= factor;
     float* x = row + head * d + i;
     const float a = x[0], b = x[half];
     const float low = a * cosine - b * sine, high = b * cosine + a * sine;
@@ -48,8 +50,9 @@ void Start(const DeviceContext& device, float* qkv, KvCacheCuda& kv, int32_t lay
           .grid = static_cast<unsigned>(rows),
           .block = kRopeThreads,
           .stream = device.stream},
-         qkv, kv.Keys<E>(layer), kv.Values<E>(layer), places, frequencies, shape.heads,
-         shape.kv_heads, shape.head_dim, kv.shape().page_tokens);
+         qkv, kv.Keys<E>(layer), kv.Values<E>(layer), places, frequencies,
+         shape.rope_attention_factor, shape.heads, shape.kv_heads, shape.head_dim,
+         kv.shape().page_tokens);
 }
 
 }  // namespace

@@ -7,13 +7,13 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "absl/strings/escaping.h"
+#include "tests/testing/golden_logprobs.h"
 #include "tests/testing/model_runner.h"
 
 namespace alcca::testing {
@@ -24,17 +24,6 @@ using nlohmann::json;
 std::string GoldenDir() {
   const char* live = std::getenv("ALCCA_HF_GOLDEN_DIR");
   return live != nullptr ? live : ALCCA_TEST_DATA_DIR "/hf";
-}
-
-std::vector<std::string> Cases() {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(GoldenDir())) {
-    if (entry.is_directory()) {
-      names.push_back(entry.path().filename());
-    }
-  }
-  std::sort(names.begin(), names.end());
-  return names;
 }
 
 std::vector<float> Floats(const json& base64) {
@@ -155,7 +144,7 @@ TEST_P(HfGoldenTest, Bf16AndInt8StayClose) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Checkpoints, HfGoldenTest, ::testing::ValuesIn(Cases()),
+INSTANTIATE_TEST_SUITE_P(Checkpoints, HfGoldenTest, ::testing::ValuesIn(GoldenCases(GoldenDir())),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

@@ -1,4 +1,5 @@
-"""Makes fresh golden checkpoints with a random seed and runs hf_golden_test's cases on them.
+"""Makes fresh golden checkpoints with a random seed and runs the cases of hf_golden_test and
+family_golden_test on them: every family with every kind of rotary embeddings.
 
     hf_live_test.py ENGINE_TESTS_BINARY SOURCE_DIR
 
@@ -21,8 +22,11 @@ except ImportError as missing:
 binary, source = sys.argv[1:]
 seed = random.randrange(1 << 30)
 print(f"seed {seed}", flush=True)
-with tempfile.TemporaryDirectory() as out:
-    subprocess.run([sys.executable, f"{source}/tools/golden/make_hf_golden.py", "--out", out,
-                    "--seed", str(seed)], check=True)
-    subprocess.run([binary, "--gtest_filter=*HfGoldenTest*"], check=True,
-                   env={**os.environ, "ALCCA_HF_GOLDEN_DIR": out})
+for script, cases, variable, more in (
+        ("make_hf_golden.py", "*HfGoldenTest*", "ALCCA_HF_GOLDEN_DIR", []),
+        ("make_family_golden.py", "*FamilyGoldenTest*", "ALCCA_FAMILY_GOLDEN_DIR", ["--all"])):
+    with tempfile.TemporaryDirectory() as out:
+        subprocess.run([sys.executable, f"{source}/tools/golden/{script}", "--out", out,
+                        "--seed", str(seed), *more], check=True)
+        subprocess.run([binary, f"--gtest_filter={cases}"], check=True,
+                       env={**os.environ, variable: out})

@@ -126,7 +126,6 @@ std::vector<BadConfig> BadConfigs() {
       {"eps_large", With("rms_norm_eps", "2"), "'rms_norm_eps': expected a number in [1e-20, 1]"},
       {"theta_zero", With("rope_theta", "0"), "'rope_theta': expected a number in [1, 1e+12]"},
       {"theta_huge", With("rope_theta", "1e13"), "'rope_theta'"},
-      {"theta_missing", With("rope_theta", ""), "'rope_theta': missing"},
       {"heads_not_kv_multiple", With("num_key_value_heads", "7"), "'num_key_value_heads' does not"},
       {"more_kv_heads", With("num_key_value_heads", "64"), "'num_key_value_heads' does not"},
       {"heads_not_divisor", With("num_attention_heads", "24"), "'num_attention_heads': does not"},
@@ -149,11 +148,34 @@ std::vector<BadConfig> BadConfigs() {
       {"architecture_numbers", With("architectures", "[1]"), "'architectures': expected a list"},
       {"activation_number", With("hidden_act", "1"), "'hidden_act': expected a string"},
       {"rope_list", Plus("\"rope_parameters\": []"), "'rope_parameters': expected an object"},
-      {"rope_empty", Plus("\"rope_parameters\": {}"), "rope_parameters: 'rope_theta': missing"},
       {"rope_other_theta", Plus("\"rope_parameters\": {\"rope_theta\": 1e4}"),
        "rope_parameters: 'rope_theta': differs"},
       {"rope_more", Plus("\"rope_parameters\": {\"rope_theta\": 1e6, \"factor\": 2}"),
        "rope_parameters: 'factor': unknown key"},
+      {"rope_scaling_text", Plus("\"rope_scaling\": \"linear\""),
+       "'rope_scaling': expected an object"},
+      {"rope_type_number", Plus("\"rope_scaling\": {\"type\": 1}"), "'type': expected a string"},
+      {"rope_no_factor", Plus("\"rope_scaling\": {\"type\": \"linear\"}"),
+       "rope_scaling: 'factor': missing"},
+      {"rope_factor_0", Plus("\"rope_scaling\": {\"type\": \"linear\", \"factor\": 0}"),
+       "rope_scaling: 'factor': expected a number in"},
+      {"rope_dynamic_alpha", Plus("\"rope_scaling\": {\"type\": \"dynamic\", \"alpha\": 1000.0}"),
+       "rope_scaling: 'alpha': unknown key"},
+      {"rope_llama3_order",
+       Plus("\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8.0, "
+            "\"low_freq_factor\": 4.0, \"high_freq_factor\": 4.0}"),
+       "rope_scaling: 'low_freq_factor': is not below high_freq_factor"},
+      {"rope_llama3_short", Plus("\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8.0}"),
+       "rope_scaling: 'low_freq_factor': missing"},
+      {"rope_yarn_original",
+       Plus("\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4, "
+            "\"original_max_position_embeddings\": 0}"),
+       "'original_max_position_embeddings': expected an integer"},
+      {"rope_yarn_attention",
+       Plus("\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4, \"attention_factor\": -1}"),
+       "'attention_factor': expected a number"},
+      {"layer_types_text", Plus("\"layer_types\": \"full_attention\""),
+       "'layer_types': expected a list"},
   };
   // Every required integer, at and beyond every border.
   const std::vector<std::pair<std::string, std::string>> keys = {
@@ -203,18 +225,37 @@ TEST(ModelConfigTest, RefusesOtherModelsByName) {
     ExpectConfigError(ParseModelConfig(json, "config.json").status(),
                       absl::StatusCode::kUnimplemented, "config.json: " + says);
   };
-  expect(With("architectures", "[\"LlamaForCausalLM\"]"),
-         "'architectures': expected MistralForCausalLM, found 'LlamaForCausalLM'");
-  expect("{}", "'architectures': expected MistralForCausalLM, found nothing");
+  const std::string families =
+      "'architectures': expected MistralForCausalLM, MinistralForCausalLM, LlamaForCausalLM or "
+      "Qwen2ForCausalLM, found ";
+  expect(With("architectures", "[\"MixtralForCausalLM\"]"), families + "'MixtralForCausalLM'");
+  expect("{}", families + "nothing");
   expect("{\"model_type\": \"mixtral\"}", "'architectures': expected MistralForCausalLM");
   expect(With("hidden_act", "\"gelu\""), "'hidden_act': expected silu, found 'gelu'");
   expect(Plus("\"attention_bias\": true"), "'attention_bias': biases");
   expect(Plus("\"mlp_bias\": true"), "'mlp_bias': biases");
-  expect(Plus("\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.0}"),
-         "'rope_scaling': only null is implemented, found a value of type object");
+  expect(
+      Plus("\"rope_scaling\": {\"type\": \"longrope\", \"factor\": 2.0}"),
+      "rope_scaling: 'type': expected default, linear, dynamic, llama3 or yarn, found 'longrope'");
+  expect(Plus("\"partial_rotary_factor\": 0.5"), "'partial_rotary_factor': expected 1");
+  expect(Plus("\"rope_parameters\": {\"rope_theta\": 1e6, \"partial_rotary_factor\": 0.25}"),
+         "rope_parameters: 'partial_rotary_factor': expected 1");
+  for (const char* key : {"use_qk_norm", "qk_norm", "use_mrope", "alibi"}) {
+    expect(Plus(absl::StrCat("\"", key, "\": true")), absl::StrCat("'", key, "': "));
+    EXPECT_TRUE(ParseModelConfig(Plus(absl::StrCat("\"", key, "\": false")), "c").ok()) << key;
+  }
+  for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping", "num_local_experts",
+                          "num_experts", "n_routed_experts", "clip_qkv"}) {
+    expect(Plus(absl::StrCat("\"", key, "\": 8")), absl::StrCat("'", key, "': "));
+    EXPECT_TRUE(ParseModelConfig(Plus(absl::StrCat("\"", key, "\": null")), "c").ok()) << key;
+  }
+  expect(Plus("\"layer_types\": [\"full_attention\", \"sliding_attention\"]"),
+         "'layer_types': a sliding window in some layers only is not implemented");
+  expect(Plus("\"layer_types\": [\"linear_attention\"]"), "'layer_types': expected full_attention");
   expect(Plus("\"quantization_config\": {}"), "'quantization_config': expected F32");
-  expect(Plus("\"rope_parameters\": {\"rope_theta\": 1e6, \"rope_type\": \"yarn\"}"),
-         "rope_parameters: 'rope_type': expected default, found 'yarn'");
+  expect(Plus("\"rope_parameters\": {\"rope_theta\": 1e6, \"rope_type\": \"su\"}"),
+         "rope_parameters: 'rope_type': expected default, linear, dynamic, llama3 or yarn, found "
+         "'su'");
 }
 
 TEST(ModelConfigTest, ReadsOtherSpellings) {
@@ -228,7 +269,7 @@ TEST(ModelConfigTest, ReadsOtherSpellings) {
   EXPECT_EQ(parse(Plus("\"head_dim\": 160")).q_dim(), 5120);  // As Mistral-Nemo: not hidden/heads.
   EXPECT_EQ(parse(Plus("\"head_dim\": null")).head_dim, 128);
   EXPECT_EQ(parse(With("num_key_value_heads", "null")).num_kv_heads, 32);
-  EXPECT_EQ(parse(With("num_key_value_heads", "")).num_kv_heads, 32);
+  EXPECT_EQ(parse(With("num_key_value_heads", "")).num_kv_heads, 8);  // as transformers has it
   EXPECT_EQ(parse(With("sliding_window", "4096")).sliding_window, 4096);
   EXPECT_EQ(parse(With("sliding_window", "")).sliding_window, 0);
   EXPECT_TRUE(parse(With("tie_word_embeddings", "true")).tie_word_embeddings);
@@ -245,6 +286,81 @@ TEST(ModelConfigTest, ReadsOtherSpellings) {
   EXPECT_EQ(parse(Plus(rope)).rope_theta, 1e6);
   std::string recent = With("rope_theta", "");
   EXPECT_EQ(parse(recent.insert(1, rope + ", \"dtype\": \"float16\",")).rope_theta, 1e6);
+  EXPECT_EQ(parse(With("rope_theta", "")).rope_theta, 1e4);  // as old v0.1 exports have it
+  for (const char* nothing : {"{}", "{\"type\": \"default\"}", "{\"rope_type\": \"default\"}",
+                              "{\"rope_type\": \"default\", \"type\": \"default\"}",
+                              "{\"rope_type\": \"dynamic\", \"factor\": 4.0}"}) {
+    for (const char* key : {"rope_scaling", "rope_parameters"}) {
+      const ModelConfig config = parse(Plus(absl::StrCat("\"", key, "\": ", nothing)));
+      EXPECT_EQ(config.rope_theta, 1e6);
+      EXPECT_EQ(config.rope_scaling, RopeScaling{}) << nothing;
+    }
+  }
+}
+
+TEST(ModelConfigTest, ReadsScaledRotaryEmbeddings) {
+  const auto parse = [](const std::string& line) {
+    const auto config = ParseModelConfig(Plus(line), "config.json");
+    EXPECT_TRUE(config.ok()) << config.status();
+    return config.ok() ? config->rope_scaling : RopeScaling{};
+  };
+  EXPECT_EQ(parse(R"("rope_scaling": {"type": "linear", "factor": 2})"),
+            (RopeScaling{.type = RopeType::kLinear, .factor = 2}));
+  const RopeScaling llama3 = {.type = RopeType::kLlama3,
+                              .factor = 32,
+                              .original_positions = 8192,
+                              .low_freq_factor = 1,
+                              .high_freq_factor = 4};
+  const std::string published = R"({"factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+      "original_max_position_embeddings": 8192, "rope_type": "llama3"})";
+  EXPECT_EQ(parse("\"rope_scaling\": " + published), llama3);
+  EXPECT_EQ(parse("\"rope_parameters\": " + published), llama3);
+  const RopeScaling yarn = parse(R"("rope_scaling": {"factor": 4.0, "type": "yarn",
+      "original_max_position_embeddings": 32768})");
+  EXPECT_EQ(yarn.type, RopeType::kYarn);
+  EXPECT_NEAR(yarn.attention_factor, 1.1386, 1e-4);  // 0.1 ln 4 + 1
+  EXPECT_EQ(parse(R"("rope_scaling": {"factor": 4.0, "type": "yarn", "mscale": 1.0,
+      "mscale_all_dim": 1.0})")
+                .attention_factor,
+            1.0);
+  EXPECT_EQ(parse(R"("rope_scaling": {"factor": 4.0, "type": "yarn"})").original_positions, 32768);
+  EXPECT_EQ(parse(R"("original_max_position_embeddings": 4096,
+      "rope_scaling": {"factor": 4.0, "type": "yarn"})")
+                .original_positions,
+            4096);
+  EXPECT_EQ(parse(R"("rope_scaling": {"rope_type": "yarn",
+      "original_max_position_embeddings": 8192})")
+                .factor,
+            4.0);  // positions over original positions
+}
+
+TEST(ModelConfigTest, ReadsTheFamilies) {
+  const auto parse = [](const std::string& architecture, const std::string& more) {
+    std::string text = With("architectures", "[\"" + architecture + "\"]");
+    const auto config = ParseModelConfig(text.insert(1, more), "config.json");
+    EXPECT_TRUE(config.ok()) << config.status();
+    return config.ok() ? *config : ModelConfig{};
+  };
+  for (const ModelFamily& family : kModelFamilies) {
+    const ModelConfig config = parse(std::string(family.architecture), "");
+    EXPECT_EQ(config.architecture, family.architecture);
+    EXPECT_EQ(config.qkv_bias, family.qkv_bias);
+    EXPECT_EQ(&FamilyOf(config), &family);
+  }
+  const std::string window = "\"use_sliding_window\": true, \"max_window_layers\": ";
+  std::string qwen = With("architectures", "[\"Qwen2ForCausalLM\"]");
+  const std::string at = "\"sliding_window\": null";
+  qwen.replace(qwen.find(at), at.size(), "\"sliding_window\": 4096");
+  const auto windowed = [&](const std::string& layers) {
+    return ParseModelConfig(std::string(qwen).insert(1, window + layers + ","), "config.json");
+  };
+  EXPECT_EQ(ParseModelConfig(qwen, "c")->sliding_window, 0);  // not used unless it says so
+  EXPECT_EQ(windowed("0")->sliding_window, 4096);
+  EXPECT_EQ(windowed("32")->sliding_window, 0);
+  ExpectError(windowed("28").status(), absl::StatusCode::kUnimplemented,
+              "'max_window_layers': a sliding window in some layers only");
+  EXPECT_EQ(parse("MinistralForCausalLM", "\"layer_types\": [\"full_attention\"],").sliding_window,
+            0);
 }
 
 TEST(ModelConfigTest, JsonRoundTrip) {
@@ -259,6 +375,20 @@ TEST(ModelConfigTest, JsonRoundTrip) {
     EXPECT_EQ(*read, config);
     config.bos_token_id = -1;
     config.eos_token_ids = {};
+  }
+  for (const ModelFamily& family : kModelFamilies) {
+    config.architecture = std::string(family.architecture);
+    config.qkv_bias = family.qkv_bias;
+    config.sliding_window = family.window == WindowKeys::kNone ? 0 : 7;
+    config.rope_scaling = {.type = RopeType::kYarn,
+                           .factor = 4,
+                           .original_positions = 512,
+                           .beta_fast = 30,
+                           .truncate = false,
+                           .attention_factor = 1.25};
+    const auto read = ParseModelConfig(ModelConfigToJson(config), "c");
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_EQ(*read, config);
   }
 }
 

@@ -24,5 +24,57 @@ TEST(RopeFrequenciesTest, FallFromOneByTheRootOfTheta) {
   }
 }
 
+// The formulas again, in double; the f32 of transformers is in family_golden_test.cc.
+TEST(RopeFrequenciesTest, Llama3LeavesShortWavesAndDividesLongOnes) {
+  ModelConfig config;
+  config.head_dim = 128;
+  config.rope_theta = 5e5;
+  const std::vector<float> plain = RopeFrequencies(config);
+  config.rope_scaling = {.type = RopeType::kLlama3, .factor = 8, .original_positions = 8192};
+  const std::vector<float> scaled = RopeFrequencies(config);
+  int kept = 0, divided = 0;
+  for (size_t i = 0; i < plain.size(); ++i) {
+    const double wave = 2 * M_PI / plain[i];
+    const double mixed = (8192 / wave - 1) / 3;
+    const double expected = wave < 2048   ? plain[i]
+                            : wave > 8192 ? plain[i] / 8.
+                                          : (1 - mixed) * plain[i] / 8 + mixed * plain[i];
+    EXPECT_NEAR(scaled[i], expected, 1e-5 * expected) << i;
+    kept += wave < 2048 ? 1 : 0;
+    divided += wave > 8192 ? 1 : 0;
+  }
+  EXPECT_GT(kept, 20);
+  EXPECT_GT(divided, 20);
+  EXPECT_LT(kept + divided, 64);
+}
+
+TEST(RopeFrequenciesTest, LinearAndDivisorsDivide) {
+  ModelConfig config;
+  config.head_dim = 8;
+  config.rope_theta = 1e4;
+  const std::vector<float> plain = RopeFrequencies(config);
+  config.rope_scaling = {.type = RopeType::kLinear, .factor = 4};
+  config.rope_scaling.divisors = {1, 2, 4, 8};
+  const std::vector<float> scaled = RopeFrequencies(config);
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(scaled[i], plain[i] / 4 / static_cast<float>(1 << i));
+  }
+}
+
+TEST(RopeFrequenciesTest, YarnKeepsFastPairsAndInterpolatesSlowOnes) {
+  ModelConfig config;
+  config.head_dim = 128;
+  config.rope_theta = 1e6;
+  const std::vector<float> plain = RopeFrequencies(config);
+  config.rope_scaling = {.type = RopeType::kYarn, .factor = 4, .original_positions = 32768};
+  const std::vector<float> scaled = RopeFrequencies(config);
+  EXPECT_EQ(scaled[0], plain[0]);
+  EXPECT_NEAR(scaled[63] * 4, plain[63], 1e-6 * plain[63]);
+  for (size_t i = 1; i < 64; ++i) {
+    EXPECT_LE(plain[i] / scaled[i], 4.00001);
+    EXPECT_GE(plain[i] / scaled[i], plain[i - 1] / scaled[i - 1] - 1e-5);
+  }
+}
+
 }  // namespace
 }  // namespace alcca

@@ -51,6 +51,26 @@ TEST(TensorTableTest, ElementsAreThoseOfTheMatrices) {
   EXPECT_EQ(HeadElements(config), 512 * 64);
 }
 
+TEST(TensorTableTest, AFamilyWithBiasesHasThemBesideItsMatrices) {
+  ModelConfig config = TinyModelConfig();
+  const TensorTable plain(config);
+  EXPECT_EQ(plain.FindBias(TensorRole::kQuery, 0), nullptr);
+  const int64_t elements = LayerElements(config);
+  config.qkv_bias = true;
+  const TensorTable table(config);
+  EXPECT_EQ(table.tensors().size(), plain.tensors().size() + 6);
+  const TensorSpec* bias = table.FindBias(TensorRole::kKey, 1);
+  ASSERT_NE(bias, nullptr);
+  EXPECT_EQ(bias->name, "model.layers.1.self_attn.k_proj.bias");
+  EXPECT_EQ(bias->shape, std::vector<int64_t>{config.kv_dim()});
+  EXPECT_EQ(table.FindBias(TensorRole::kOutput, 0), nullptr);
+  EXPECT_EQ(LayerElements(config), elements);
+  TempDir dir;
+  WriteTinyCheckpoint(dir.path(), TinyModelConfig());
+  ExpectError(table.Validate(**Checkpoint::Open(dir.path())), absl::StatusCode::kNotFound,
+              {"tensor 'model.layers.0.self_attn.q_proj.bias': missing, expected [64]"});
+}
+
 TEST(TensorTableTest, NoticesThatTheFileShrank) {
   TempDir dir;
   WriteTinyCheckpoint(dir.path(), TinyModelConfig());
