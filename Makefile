@@ -12,8 +12,8 @@ help:  ## this list
 setup:
 	@tools/setup.sh
 
-run: build  ## build, serve the embedded model, stream one completion, serve until Ctrl-C
-	@tools/first_light.sh
+run: build  ## build, serve the embedded model, stream one completion, serve until Ctrl-C; MODEL=smollm2|qwen|PATH
+	@ALCCA_MODEL="$(MODEL)" tools/first_light.sh
 
 build: setup  ## the release build alone
 	@cmake --preset release >build-configure.log 2>&1 \

@@ -1,18 +1,25 @@
 #!/usr/bin/env bash
 # `make run`: starts the daemon on the embedded model, streams one completion with its statistics as
-# soon as it serves, then keeps serving until Ctrl-C.
+# soon as it serves, then keeps serving until Ctrl-C. `make run MODEL=NAME`: the same with an assistant
+# that tools/fetch_model.py fetches, or with a folder or GGUF of one's own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=build/release/bin
 listen=${ALCCA_LISTEN:-127.0.0.1:50051}
 metrics=${ALCCA_METRICS_LISTEN:-127.0.0.1:9090}
-prompt=${ALCCA_PROMPT:-"Once upon a time, there was a little rabbit who"}
+case ${ALCCA_MODEL:-} in
+  "") model= first=(generate --echo) prompt="Once upon a time, there was a little rabbit who" ;;
+  */* | *.gguf) model=$ALCCA_MODEL first=(generate --echo) prompt="Once upon a time" ;;
+  *) model=$(tools/fetch_model.py "$ALCCA_MODEL") first=(chat)
+     prompt="What is the capital of France, and what is it known for?" ;;
+esac
+prompt=${ALCCA_PROMPT:-$prompt}
 
 # One of its own, for another daemon may be writing; at the end it becomes alccad.log.
 log=build/release/alccad-$$.log
 : >"$log"  # the daemon's shell may come to it later than the loop below
 
-"$bin/alccad" --listen "$listen" --metrics-listen "$metrics" >"$log" 2>&1 &
+"$bin/alccad" ${model:+--model "$model"} --listen "$listen" --metrics-listen "$metrics" >"$log" 2>&1 &
 daemon=$!
 trap 'kill -TERM $daemon 2>/dev/null || true; wait $daemon 2>/dev/null || true
       mv -f "$log" build/release/alccad.log' EXIT
@@ -21,7 +28,7 @@ trap 'exit 143' TERM
 
 # Its own word that it serves: whoever answers on the port may be another daemon.
 target=
-for _ in $(seq 600); do
+for _ in $(seq 3000); do  # a large model is packed for minutes on a small machine
   target=$(sed -n 's/^listening grpc=\([^ ]*\).*/\1/p' "$log")
   if [ -n "$target" ] || ! kill -0 $daemon 2>/dev/null; then break; fi
   sleep 0.1
@@ -35,7 +42,7 @@ if [ -z "$target" ] || ! kill -0 $daemon 2>/dev/null; then
 fi
 metrics=$(sed -n 's/^listening .*metrics=\([^ ]*\).*/\1/p' "$log")
 echo
-"$bin/alcca" generate --target "$target" --echo --max-tokens 200 --seed 7 --stats "$prompt"
+"$bin/alcca" "${first[@]}" --target "$target" --max-tokens 200 --seed 7 --stats "$prompt"
 echo
 echo "Serving on $target (metrics: http://$metrics/metrics, log: $log). Try:"
 echo "  $bin/alcca generate --echo \"The old bear\"    $bin/alcca chat    $bin/alcca bench"
