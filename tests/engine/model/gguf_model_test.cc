@@ -94,9 +94,9 @@ TEST(GgufModelTest, OpensWithItsVocabularyAndTemplate) {
   const auto folder = ModelFolder::Open(kModels + "llama_blocks.gguf");
   ASSERT_TRUE(folder.ok()) << folder.status();
   EXPECT_EQ(folder->name, "llama_blocks");
-  EXPECT_EQ(folder->chat_templates.named,
-            (std::vector<std::pair<std::string, std::string>>{
-                {"default", "{{ messages[0].content }}"}}));
+  EXPECT_EQ(
+      folder->chat_templates.named,
+      (std::vector<std::pair<std::string, std::string>>{{"default", "{{ messages[0].content }}"}}));
   EXPECT_EQ(folder->chat_templates.bos_token, "<s>");
   EXPECT_TRUE(folder->warnings.empty());
   const auto original =
@@ -189,10 +189,20 @@ TEST(GgufModelTest, AFolderWithAGgufNamesTheFile) {
 
 // Kinds of vocabulary of which the file has nothing to load must not crash either.
 TEST(GgufModelTest, OtherVocabulariesAreRefusedOrRead) {
-  const auto folder = ModelFolder::Open(kModels + "qwen2_default.gguf");
-  EXPECT_FALSE(folder.ok());
-  EXPECT_NE(folder.status().message().find("qwen2_default.gguf: "), std::string::npos)
-      << folder.status();
+  const std::string path = kModels + "qwen2_default.gguf";
+  const auto folder = ModelFolder::Open(path);
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  EXPECT_EQ(folder->tokenizer->vocab_size(), folder->config.vocab_size);
+  EXPECT_EQ(folder->tokenizer->IdToPiece(7), "t7");
+  std::string bytes = ReadBytes(path);
+  const std::string key = "tokenizer.ggml.model";
+  const size_t kind = bytes.find("gpt2", bytes.find(key));
+  ASSERT_NE(kind, std::string::npos);
+  bytes.replace(kind, 4, "bert");
+  TempDir dir;
+  std::ofstream(dir.File("other.gguf"), std::ios::binary) << bytes;
+  ExpectError(ModelFolder::Open(dir.File("other.gguf")).status(), absl::StatusCode::kUnimplemented,
+              {"other.gguf: key '" + key + "': expected llama or gpt2, found"});
 }
 
 }  // namespace
