@@ -46,7 +46,7 @@ constexpr const char* kSpecialTokens[] = {"<unk>",
                                           "[TOOL_CONTENT]"};
 
 template <typename... Args>
-absl::Status Invalid(const Args&... text) {
+absl::Status BadTekken(const Args&... text) {
   return absl::InvalidArgumentError(absl::StrCat(text...));
 }
 
@@ -69,7 +69,7 @@ std::string Spelling(std::string_view bytes) {
 
 absl::Status AddSpecial(int64_t id, std::string name, BpeParts* parts) {
   if (name.empty() || name.size() > kMaxAddedTokenBytes) {
-    return Invalid("special_tokens: a name must have 1 to ", kMaxAddedTokenBytes, " bytes");
+    return BadTekken("special_tokens: a name must have 1 to ", kMaxAddedTokenBytes, " bytes");
   }
   if (name == "<s>") {
     parts->bos_id = static_cast<int32_t>(id);
@@ -90,12 +90,12 @@ absl::Status AddSpecials(const json& document, int64_t count, BpeParts* parts) {
       RETURN_IF_ERROR(AddSpecial(id, kSpecialTokens[id], parts));
     }
   } else if (!list->is_array()) {
-    return Invalid("special_tokens: expected a list");
+    return BadTekken("special_tokens: expected a list");
   } else {
     for (size_t i = 0; i < list->size(); ++i) {
       const std::string path = absl::StrCat("special_tokens[", i, "]");
       if (!(*list)[i].is_object()) {
-        return Invalid(path, ": expected an object");
+        return BadTekken(path, ": expected an object");
       }
       JsonReader reader((*list)[i], path);
       int64_t rank = 0;
@@ -104,7 +104,7 @@ absl::Status AddSpecials(const json& document, int64_t count, BpeParts* parts) {
       reader.String("token_str", &name);
       RETURN_IF_ERROR(reader.status());
       if (parts->pieces[rank].control) {
-        return Invalid(path, ": the rank ", rank, " is there twice");
+        return BadTekken(path, ": the rank ", rank, " is there twice");
       }
       RETURN_IF_ERROR(AddSpecial(rank, std::move(name), parts));
     }
@@ -130,8 +130,8 @@ absl::Status AddVocabulary(const json& document, int64_t specials, BpeParts* par
         absl::Base64Unescape(token["token_bytes"].get_ref<const std::string&>(), &bytes) &&
         !bytes.empty() && bytes.size() <= kMaxTokenBytes;
     if (!valid || (i < 256 && bytes != std::string(1, static_cast<char>(i)))) {
-      return Invalid("vocab[", i, "]: expected the rank ", i, " and token_bytes, base64 of 1 to ",
-                     kMaxTokenBytes, " bytes; the first 256 are the bytes themselves");
+      return BadTekken("vocab[", i, "]: expected the rank ", i, " and token_bytes, base64 of 1 to ",
+                       kMaxTokenBytes, " bytes; the first 256 are the bytes themselves");
     }
     const auto id = static_cast<int32_t>(i + specials);
     parts->pieces[id] = {Spelling(bytes), bytes, false, false};
@@ -141,13 +141,13 @@ absl::Status AddVocabulary(const json& document, int64_t specials, BpeParts* par
   ASSIGN_OR_RETURN(parts->model, BpeModel::Make(std::move(tokens), {},
                                                 {.whole_words_first = true, .merges_by_id = true}));
   return parts->model.size() == all ? absl::OkStatus()
-                                    : Invalid("vocab: two tokens have the same bytes");
+                                    : BadTekken("vocab: two tokens have the same bytes");
 }
 
 absl::StatusOr<BpeParts> Read(const json& document, int64_t max_vocab) {
   const auto config = document.find("config");
   if (config == document.end() || !config->is_object()) {
-    return Invalid("config: missing, expected an object");
+    return BadTekken("config: missing, expected an object");
   }
   JsonReader reader(*config, "config");
   int64_t size = 0, specials = 0;
@@ -157,17 +157,17 @@ absl::StatusOr<BpeParts> Read(const json& document, int64_t max_vocab) {
   reader.String("pattern", &pattern);
   RETURN_IF_ERROR(reader.status());
   if (size < specials + 256) {
-    return Invalid("config.default_vocab_size: is ", size, ", expected room for ", specials,
-                   " special tokens and 256 bytes");
+    return BadTekken("config.default_vocab_size: is ", size, ", expected room for ", specials,
+                     " special tokens and 256 bytes");
   }
   if (size > max_vocab) {
-    return Invalid("config.default_vocab_size: is ", size, ", config.json 'vocab_size' is ",
-                   max_vocab);
+    return BadTekken("config.default_vocab_size: is ", size, ", config.json 'vocab_size' is ",
+                     max_vocab);
   }
   const auto vocab = document.find("vocab");
   if (vocab == document.end() || !vocab->is_array() ||
       static_cast<int64_t>(vocab->size()) < size - specials) {
-    return Invalid("vocab: expected a list of at least ", size - specials, " tokens");
+    return BadTekken("vocab: expected a list of at least ", size - specials, " tokens");
   }
   BpeParts parts;
   parts.pieces.resize(static_cast<size_t>(size));

@@ -19,7 +19,7 @@ using jinja::Text;
 using jinja::Value;
 
 template <typename... Args>
-absl::Status Invalid(size_t index, const Args&... rule) {
+absl::Status BadMessage(size_t index, const Args&... rule) {
   return absl::InvalidArgumentError(absl::StrCat("messages[", index, "]: ", rule...));
 }
 
@@ -79,10 +79,10 @@ absl::Status CheckMessage(const ChatMessage& message, size_t index) {
   const bool known = message.role == "system" || message.role == "user" ||
                      message.role == "assistant" || message.role == "tool";
   if (!known) {
-    return Invalid(index, "role must be system, user, assistant or tool");
+    return BadMessage(index, "role must be system, user, assistant or tool");
   }
   if (message.role != "assistant" && !message.tool_calls.empty()) {
-    return Invalid(index, "only an assistant message can have tool_calls");
+    return BadMessage(index, "only an assistant message can have tool_calls");
   }
   const auto& calls = message.tool_calls;
   const bool valid =
@@ -91,7 +91,7 @@ absl::Status CheckMessage(const ChatMessage& message, size_t index) {
       std::all_of(calls.begin(), calls.end(), [](const ChatToolCall& call) {
         return IsValidUtf8(call.id) && IsValidUtf8(call.name) && IsValidUtf8(call.arguments);
       });
-  return valid ? absl::OkStatus() : Invalid(index, "has text that is not valid UTF-8");
+  return valid ? absl::OkStatus() : BadMessage(index, "has text that is not valid UTF-8");
 }
 
 std::vector<TextRun> Runs(const Text& text) {
@@ -175,7 +175,7 @@ absl::StatusOr<std::vector<int32_t>> TemplatedChat::Encode(const Tokenizer& toke
     RETURN_IF_ERROR(CheckMessage(messages[i], i));
   }
   if (messages.back().role == "assistant") {
-    return Invalid(messages.size() - 1, "the last message must be of role user, tool or system");
+    return BadMessage(messages.size() - 1, "the last message must be of role user, tool or system");
   }
   const jinja::Template* chosen = nullptr;
   for (const auto& [name, parsed] : named_) {

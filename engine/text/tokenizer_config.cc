@@ -19,7 +19,7 @@ using nlohmann::json;
 
 constexpr int64_t kMaxId = 1'000'000;
 
-absl::Status Invalid(std::string_view name, std::string_view key, std::string_view rule) {
+absl::Status BadConfig(std::string_view name, std::string_view key, std::string_view rule) {
   return absl::InvalidArgumentError(
       absl::StrCat(std::string(name), ": '", std::string(key), "': ", std::string(rule)));
 }
@@ -37,7 +37,7 @@ absl::Status ReadToken(const json& object, const char* key, std::string_view nam
     value = content == value->end() ? value : &*content;
   }
   if (!value->is_string()) {
-    return Invalid(name, key, "expected a string or an object with a 'content'");
+    return BadConfig(name, key, "expected a string or an object with a 'content'");
   }
   *out = value->get<std::string>();
   return absl::OkStatus();
@@ -50,7 +50,7 @@ absl::Status ReadFlag(const json& object, const char* key, std::string_view name
     return absl::OkStatus();
   }
   if (!it->is_boolean()) {
-    return Invalid(name, key, "expected true or false");
+    return BadConfig(name, key, "expected true or false");
   }
   *out = it->get<bool>();
   return absl::OkStatus();
@@ -67,12 +67,12 @@ absl::Status ReadTemplates(const json& object, std::string_view name, TokenizerC
   }
   constexpr char kRule[] = "expected a string, or a list of objects with 'name' and 'template'";
   if (!it->is_array()) {
-    return Invalid(name, "chat_template", kRule);
+    return BadConfig(name, "chat_template", kRule);
   }
   for (const json& item : *it) {
     if (!item.is_object() || !item.contains("name") || !item["name"].is_string() ||
         !item.contains("template") || !item["template"].is_string()) {
-      return Invalid(name, "chat_template", kRule);
+      return BadConfig(name, "chat_template", kRule);
     }
     config->chat_templates.emplace_back(item["name"].get<std::string>(),
                                         item["template"].get<std::string>());
@@ -91,14 +91,14 @@ absl::Status ReadAdded(const json& object, std::string_view name, TokenizerConfi
     return absl::OkStatus();
   }
   if (!it->is_object()) {
-    return Invalid(name, "added_tokens_decoder", "expected an object");
+    return BadConfig(name, "added_tokens_decoder", "expected an object");
   }
   for (const auto& [key, value] : it->items()) {
     const std::string path = absl::StrCat("added_tokens_decoder.", key.substr(0, 20));
     int64_t id = 0;
     AddedToken token;
     if (!ParseId(key, &id) || !value.is_object()) {
-      return Invalid(name, path, "expected an id and an object");
+      return BadConfig(name, path, "expected an id and an object");
     }
     token.id = static_cast<int32_t>(id);
     JsonReader reader(value, absl::StrCat(std::string(name), ": ", path));
@@ -110,8 +110,8 @@ absl::Status ReadAdded(const json& object, std::string_view name, TokenizerConfi
     reader.Bool("normalized", &token.normalized);
     RETURN_IF_ERROR(reader.status());
     if (token.text.empty() || token.text.size() > kMaxAddedTokenBytes) {
-      return Invalid(name, path,
-                     absl::StrCat("its content must have 1 to ", kMaxAddedTokenBytes, " bytes"));
+      return BadConfig(name, path,
+                       absl::StrCat("its content must have 1 to ", kMaxAddedTokenBytes, " bytes"));
     }
     config->added.push_back(std::move(token));
   }
@@ -128,7 +128,7 @@ absl::Status AddFromAddedTokensJson(const std::string& path, TokenizerConfig* co
   for (const auto& [content, id] : document.items()) {
     if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > kMaxId ||
         content.empty() || content.size() > kMaxAddedTokenBytes) {
-      return Invalid(path, content.substr(0, 60), "expected an id");
+      return BadConfig(path, content.substr(0, 60), "expected an id");
     }
     const auto same = [&id = id](const AddedToken& t) { return t.id == id.get<int64_t>(); };
     if (std::none_of(config->added.begin(), config->added.end(), same)) {

@@ -26,7 +26,7 @@ constexpr int64_t kMaxId = 1'000'000;
 constexpr size_t kMaxTokenBytes = 4096;
 
 template <typename... Args>
-absl::Status Invalid(const Args&... text) {
+absl::Status BadDocument(const Args&... text) {
   return absl::InvalidArgumentError(absl::StrCat(text...));
 }
 
@@ -68,7 +68,7 @@ class Assembler {
     parts_.bytes_stand_alone = decoder_.byte_fallback;
     const auto model = document_.find("model");
     if (model == document_.end() || !model->is_object()) {
-      return Invalid("model: missing, expected an object");
+      return BadDocument("model: missing, expected an object");
     }
     RETURN_IF_ERROR(ReadVocabulary(*model));
     RETURN_IF_ERROR(ReadAddedTokens());
@@ -86,20 +86,20 @@ class Assembler {
     }
     const auto vocab = model.find("vocab");
     if (vocab == model.end() || !vocab->is_object() || vocab->empty()) {
-      return Invalid("model.vocab: expected an object of tokens");
+      return BadDocument("model.vocab: expected an object of tokens");
     }
     for (const auto& [piece, id] : vocab->items()) {
       if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= kMaxId ||
           piece.empty() || piece.size() > kMaxTokenBytes) {
-        return Invalid("model.vocab: a token must have 1 to ", kMaxTokenBytes,
-                       " bytes and an id below ", kMaxId);
+        return BadDocument("model.vocab: a token must have 1 to ", kMaxTokenBytes,
+                           " bytes and an id below ", kMaxId);
       }
       if (id.get<int64_t>() >= max_vocab_) {
-        return Invalid("model.vocab: has the id ", id.get<int64_t>(),
-                       ", config.json 'vocab_size' is ", max_vocab_);
+        return BadDocument("model.vocab: has the id ", id.get<int64_t>(),
+                           ", config.json 'vocab_size' is ", max_vocab_);
       }
       if (!id_of_.emplace(piece, id.get<int32_t>()).second) {
-        return Invalid("model.vocab: a token stands there twice");
+        return BadDocument("model.vocab: a token stands there twice");
       }
     }
     return absl::OkStatus();
@@ -119,12 +119,12 @@ class Assembler {
       return absl::OkStatus();
     }
     if (!list->is_array()) {
-      return Invalid("added_tokens: expected a list");
+      return BadDocument("added_tokens: expected a list");
     }
     for (size_t i = 0; i < list->size(); ++i) {
       const std::string path = absl::StrCat("added_tokens[", i, "]");
       if (!(*list)[i].is_object()) {
-        return Invalid(path, ": expected an object");
+        return BadDocument(path, ": expected an object");
       }
       JsonReader reader((*list)[i], path);
       int64_t id = -1;
@@ -138,10 +138,10 @@ class Assembler {
       reader.Bool("normalized", &token.normalized);
       RETURN_IF_ERROR(reader.status());
       if (token.text.empty() || token.text.size() > kMaxAddedTokenBytes) {
-        return Invalid(path, ": its content must have 1 to ", kMaxAddedTokenBytes, " bytes");
+        return BadDocument(path, ": its content must have 1 to ", kMaxAddedTokenBytes, " bytes");
       }
       if (const auto it = id_of_.find(token.text); it != id_of_.end() && it->second != id) {
-        return Invalid(path, ": has the id ", id, ", and ", it->second, " in model.vocab");
+        return BadDocument(path, ": has the id ", id, ", and ", it->second, " in model.vocab");
       }
       token.id = static_cast<int32_t>(id);
       token.control = token.control || IsControlName(token.text);
@@ -178,20 +178,20 @@ class Assembler {
     const size_t known = id_of_.size() + parts_.added.size();
     constexpr size_t kMaxHoles = 65'536;
     if (static_cast<size_t>(last) >= known + kMaxHoles) {
-      return Invalid("model.vocab: the highest id is ", last, " of ", known, " tokens");
+      return BadDocument("model.vocab: the highest id is ", last, " of ", known, " tokens");
     }
     parts_.pieces.resize(static_cast<size_t>(last) + 1);
     MatchMemory memory;
     for (const auto& [piece, id] : id_of_) {
       if (!parts_.pieces[id].spelling.empty()) {
-        return Invalid("model.vocab: two tokens have the id ", id);
+        return BadDocument("model.vocab: two tokens have the id ", id);
       }
       parts_.pieces[id] = {piece, TextOf(piece), false, false};
     }
     for (const AddedToken& token : parts_.added) {
       BpePiece& piece = parts_.pieces[token.id];
       if (!piece.spelling.empty() && piece.spelling != token.text) {
-        return Invalid("added_tokens: two tokens have the id ", token.id);
+        return BadDocument("added_tokens: two tokens have the id ", token.id);
       }
       piece.spelling = token.text;
       piece.control = token.control;
@@ -234,7 +234,7 @@ class Assembler {
     if (!unknown.empty()) {
       const auto it = id_of_.find(unknown);
       if (it == id_of_.end()) {
-        return Invalid("model.unk_token: is no token of model.vocab");
+        return BadDocument("model.unk_token: is no token of model.vocab");
       }
       // It stands for text that has no token, so it is not a control token.
       options.unknown_id = unknown_id_ = it->second;
@@ -258,20 +258,20 @@ class Assembler {
     std::vector<std::pair<int32_t, int32_t>> merges;
     const auto list = model.find("merges");
     if (list == model.end() || !list->is_array()) {
-      return Invalid("model.merges: expected a list");
+      return BadDocument("model.merges: expected a list");
     }
     for (size_t i = 0; i < list->size(); ++i) {
       std::string left, right;
       if (!SplitMerge((*list)[i], &left, &right)) {
-        return Invalid("model.merges[", i, "]: expected two tokens");
+        return BadDocument("model.merges[", i, "]: expected two tokens");
       }
       const auto a = id_of_.find(left), b = id_of_.find(right), both = id_of_.find(left + right);
       if (a == id_of_.end() || b == id_of_.end() || both == id_of_.end()) {
-        return Invalid("model.merges[", i, "]: ",
-                       both == id_of_.end() && a != id_of_.end() && b != id_of_.end()
-                           ? "its union is"
-                           : "one of the two is",
-                       " no token of model.vocab");
+        return BadDocument("model.merges[", i, "]: ",
+                           both == id_of_.end() && a != id_of_.end() && b != id_of_.end()
+                               ? "its union is"
+                               : "one of the two is",
+                           " no token of model.vocab");
       }
       if (Usable(left, a->second) && Usable(right, b->second) &&
           Usable(left + right, both->second)) {
@@ -314,7 +314,7 @@ class Assembler {
     if (token.empty()) {
       return -1;
     }
-    return Invalid(key, ": '", token.substr(0, 60), "' is no token of the vocabulary");
+    return BadDocument(key, ": '", token.substr(0, 60), "' is no token of the vocabulary");
   }
 
   // tokenizer_config.json says whether a text begins with a token, and else the post_processor

@@ -71,13 +71,13 @@ std::string File(const std::vector<std::string>& keys, const std::vector<std::st
   return bytes;
 }
 
-struct BadFile {
+struct BadGguf {
   std::string what;
   std::string bytes;
   std::string says;
 };
 
-std::vector<BadFile> FrameCases() {
+std::vector<BadGguf> GgufFrameCases() {
   const std::string head = "GGUF" + U32(3);
   return {
       {"empty", "", "does not begin with 'GGUF'"},
@@ -100,7 +100,7 @@ std::vector<BadFile> FrameCases() {
   };
 }
 
-std::vector<BadFile> KeyCases() {
+std::vector<BadGguf> KeyCases() {
   const std::string pad(32, '\0');
   const auto one = [](const std::string& key) { return File({key}, {}) + std::string(16, '\0'); };
   return {
@@ -131,7 +131,7 @@ std::vector<BadFile> KeyCases() {
   };
 }
 
-std::vector<BadFile> TensorCases() {
+std::vector<BadGguf> TensorCases() {
   const auto one = [](const TensorEntry& t, size_t data = 128) {
     return File({}, {Tensor(t)}, data);
   };
@@ -169,8 +169,8 @@ std::vector<BadFile> TensorCases() {
 
 TEST(GgufTest, BadFilesAreRefusedByName) {
   size_t count = 0;
-  for (const std::vector<BadFile>& cases : {FrameCases(), KeyCases(), TensorCases()}) {
-    for (const BadFile& bad : cases) {
+  for (const std::vector<BadGguf>& cases : {GgufFrameCases(), KeyCases(), TensorCases()}) {
+    for (const BadGguf& bad : cases) {
       const auto header = GgufHeader::Parse(bad.bytes, "m.gguf");
       ASSERT_FALSE(header.ok()) << bad.what;
       const std::string message(header.status().message());

@@ -16,14 +16,14 @@
 namespace alcca::testing {
 namespace {
 
-std::string GoldenDir() {
+std::string FamilyGoldenDir() {
   const char* live = std::getenv("ALCCA_FAMILY_GOLDEN_DIR");
   return live != nullptr ? live : ALCCA_TEST_DATA_DIR "/families";
 }
 
 class FamilyGoldenTest : public ::testing::TestWithParam<std::string> {
  protected:
-  const std::string dir_ = GoldenDir() + "/" + GetParam();
+  const std::string dir_ = FamilyGoldenDir() + "/" + GetParam();
   const std::string golden_ = dir_ + "/golden.json";
 };
 
@@ -48,7 +48,7 @@ TEST_P(FamilyGoldenTest, GreedyTokensAreExact) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Checkpoints, FamilyGoldenTest,
-                         ::testing::ValuesIn(GoldenCases(GoldenDir())),
+                         ::testing::ValuesIn(GoldenCases(FamilyGoldenDir())),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

@@ -12,6 +12,7 @@
 namespace alcca {
 namespace {
 
+using testing::ExpectError;
 using testing::TempDir;
 using testing::TinyModelConfig;
 
@@ -358,7 +359,7 @@ TEST(ModelConfigTest, ReadsTheFamilies) {
   EXPECT_EQ(windowed("0")->sliding_window, 4096);
   EXPECT_EQ(windowed("32")->sliding_window, 0);
   ExpectError(windowed("28").status(), absl::StatusCode::kUnimplemented,
-              "'max_window_layers': a sliding window in some layers only");
+              {"'max_window_layers': a sliding window in some layers only"});
   EXPECT_EQ(parse("MinistralForCausalLM", "\"layer_types\": [\"full_attention\"],").sliding_window,
             0);
 }

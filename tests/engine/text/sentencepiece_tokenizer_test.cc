@@ -277,13 +277,13 @@ const std::string kPieces = PieceOf("<unk>", 2) + PieceOf("<s>", 3) + PieceOf("<
 const std::string kTrainer = Bytes(2, Number(3, 2));
 const std::string kNormalizer = Bytes(3, Bytes(1, "identity"));
 
-struct BadFile {
+struct BadSentencePiece {
   std::string bytes;
   absl::StatusCode code;
   std::string rule;
 };
 
-std::vector<BadFile> BadFiles() {
+std::vector<BadSentencePiece> BadFiles() {
   const auto bad = absl::StatusCode::kInvalidArgument;
   const auto unimplemented = absl::StatusCode::kUnimplemented;
   std::string bytes255;
@@ -343,7 +343,7 @@ std::vector<BadFile> BadFiles() {
 
 TEST(SentencePieceTokenizerTest, BadFilesGiveOneLineThatNamesFileAndRule) {
   ASSERT_TRUE(SentencePieceTokenizer::FromBytes(kPieces + kTrainer + kNormalizer, "good").ok());
-  for (const BadFile& file : BadFiles()) {
+  for (const BadSentencePiece& file : BadFiles()) {
     const absl::Status status =
         SentencePieceTokenizer::FromBytes(file.bytes, "dir/tokenizer.model").status();
     EXPECT_EQ(status.code(), file.code) << file.rule << ": " << status;

@@ -17,24 +17,24 @@ namespace {
 
 using nlohmann::json;
 
-json Golden(const std::string& name) {
+json GoldenJson(const std::string& name) {
   std::ifstream in(std::string(ALCCA_TEST_DATA_DIR "/bpe/") + name);
   return json::parse(in);
 }
 
 // A file with the value at `pointer` replaced by `value`, and what is said of it.
-struct BadFile {
+struct BadTokenizerFile {
   const char* file;  // of tests/golden/bpe
   const char* pointer;
   const char* value;
   const char* message;  // after "x: "
 };
 
-class BadTokenizerTest : public testing::TestWithParam<BadFile> {};
+class BadTokenizerTest : public testing::TestWithParam<BadTokenizerFile> {};
 
 TEST_P(BadTokenizerTest, IsRefusedInOneLine) {
-  const BadFile& bad = GetParam();
-  json document = Golden(bad.file);
+  const BadTokenizerFile& bad = GetParam();
+  json document = GoldenJson(bad.file);
   document[json::json_pointer(bad.pointer)] = json::parse(bad.value);
   const bool tekken = std::string_view(bad.file).starts_with("tekken");
   const absl::Status status =
@@ -50,7 +50,7 @@ constexpr char kLlama2[] = "llama2/tokenizer.json", kGpt2[] = "gpt2/tokenizer.js
                kTekken[] = "tekken/tekken.json";
 INSTANTIATE_TEST_SUITE_P(
     , BadTokenizerTest,
-    testing::ValuesIn(std::vector<BadFile>{
+    testing::ValuesIn(std::vector<BadTokenizerFile>{
         {kGpt2, "/model", "3", "model: missing"},
         {kGpt2, "/model/type", "\"Unigram\"", "model.type: only BPE"},
         {kGpt2, "/model/vocab", "[]", "model.vocab: expected an object"},
@@ -113,7 +113,7 @@ INSTANTIATE_TEST_SUITE_P(
     }));
 
 TEST(TokenizerJson, AddedTokensThatTheModelDoesNotHaveAreLeftOut) {
-  const json document = Golden("gpt2/tokenizer.json");
+  const json document = GoldenJson("gpt2/tokenizer.json");
   const auto size = static_cast<int64_t>(document["model"]["vocab"].size());
   json more = document;
   more["added_tokens"].push_back({{"id", size}, {"content", "[PAD]"}, {"special", true}});
@@ -129,7 +129,7 @@ TEST(TokenizerJson, AddedTokensThatTheModelDoesNotHaveAreLeftOut) {
 }
 
 TEST(TokenizerJson, TokenizerConfigSaysHowATextBegins) {
-  const std::string text = Golden("llama2/tokenizer.json").dump();
+  const std::string text = GoldenJson("llama2/tokenizer.json").dump();
   TokenizerConfig config;
   EXPECT_EQ(ParseTokenizerJson(text, "x", config, 1000).value()->bos_id(), 1);
   config.add_bos = false;
@@ -142,7 +142,7 @@ TEST(TokenizerJson, TokenizerConfigSaysHowATextBegins) {
 
 // A token whose spelling is a control token's is one, whatever the file says.
 TEST(TokenizerJson, SpellingMakesAControlToken) {
-  json document = Golden("added/tokenizer.json");
+  json document = GoldenJson("added/tokenizer.json");
   for (json& token : document["added_tokens"]) {
     token["special"] = false;
   }
