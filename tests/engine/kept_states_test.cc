@@ -94,13 +94,17 @@ TEST_F(KeptStatesTest, OnePageTakenGivesUpAllThatNeedIt) {
   Keep(From(50, 6));
   EXPECT_EQ(pool_.idle(), 5);
   KvPages pages(&pool_);
-  ASSERT_TRUE(pages.Grow(12));  // the three blank ones, and one of the first to have ended
+  ASSERT_TRUE(pages.Grow(12));  // the three blank ones, and the last of the first to have ended
+  EXPECT_EQ(kept_.bytes(), 20u);
+  EXPECT_EQ(Found(From(0, 6)), 4) << "by the other";
+  ASSERT_TRUE(pages.Grow(15));  // the other's last: the first page is of no use any more
   EXPECT_EQ(Found(From(0, 6)), 0);
   EXPECT_EQ(Found(From(50, 6)), 4);
-  EXPECT_EQ(kept_.forgotten(), 1);
+  EXPECT_EQ(kept_.forgotten(), 2);
+  EXPECT_EQ(pool_.idle(), 2);
   pool_.ForgetIdle();
   EXPECT_EQ(kept_.bytes(), 0u);
-  EXPECT_EQ(pool_.free(), 4);
+  EXPECT_EQ(pool_.free(), 3);
 }
 
 TEST_F(KeptStatesTest, AHeldPageOutlivesWhatIsGivenUp) {
