@@ -36,6 +36,8 @@ struct ModeTraits {
   SlidingWindow sliding_window = SlidingWindow::kHonours;
   bool keeps_state = false;    // a sequence has an index or clusters beside its KV pages
   bool in_order = false;       // a row changes that state, so that rows are answered in order
+  bool of_keys = false;        // it follows from keys and values, so that pages alone restore it
+  int32_t fork_tokens = 0;     // else it may be forked at multiples of so many tokens; 0: never
   bool has_near_gate = false;  // mean(V) answers queries near the keys' mean
   bool searches = false;       // KeySearch means something
 };
@@ -47,13 +49,15 @@ inline constexpr ModeTraits kAttentionModes[] = {
      .sliding_window = SlidingWindow::kIgnores,
      .keeps_state = true,
      .in_order = true,
+     .of_keys = true,
      .has_near_gate = true,
      .searches = true},
     {.mode = AttentionMode::kMultipole,
      .name = "multipole",
      .wire = 3,
      .sliding_window = SlidingWindow::kRefuses,
-     .keeps_state = true},
+     .keeps_state = true,
+     .fork_tokens = 256},
     {.mode = AttentionMode::kWindow, .name = "window", .wire = 4},
     {.mode = AttentionMode::kTopK, .name = "topk", .wire = 5},
 };

@@ -38,9 +38,7 @@ Engine::Engine(const EngineOptions& options, std::unique_ptr<Model> model,
     : options_(options),
       sink_(sink),
       model_(std::move(model)),
-      scheduler_(
-          options, model_->kv_shape(), tokenizer,
-          [this](const AttentionParams& params) { return model_->MakeAttentionState(params); }),
+      scheduler_(options, model_->kv_shape(), tokenizer, model_.get()),
       sampler_(options.eos_token_ids,
                static_cast<size_t>(options.max_num_seqs) * MaskWords(model_->vocab_size())) {
   load_.kv_pages_total = model_->kv_shape().pages;

@@ -19,15 +19,23 @@ KvPagePool::~KvPagePool() {
   ALCCA_CHECK(free() == total_);
 }
 
-void KvPagePool::KeepKnown(int32_t idle_max, std::function<void(int32_t)> forget) {
+void KvPagePool::KeepIdle(int32_t idle_max) {
   ALCCA_CHECK(idle_max >= 0 && idle_ == 0);
   idle_max_ = idle_max;
-  forget_ = std::move(forget);
 }
 
-void KvPagePool::SetKnown(int32_t page) {
-  ALCCA_CHECK(forget_ && pages_[page].holders > 0 && !pages_[page].known);
-  pages_[page].known = true;
+void KvPagePool::SetKnown(int32_t page, PageKnower* knower) {
+  ALCCA_CHECK(knower != nullptr && pages_[page].holders > 0 && pages_[page].knower == nullptr);
+  pages_[page].knower = knower;
+}
+
+void KvPagePool::SetUnknown(int32_t page) {
+  ALCCA_CHECK(pages_[page].knower != nullptr);
+  pages_[page].knower = nullptr;
+  if (pages_[page].holders == 0) {
+    EndIdle(page);
+    blank_.push_back(page);
+  }
 }
 
 void KvPagePool::ForgetIdle() {
@@ -50,7 +58,8 @@ int32_t KvPagePool::Take() {
 }
 
 void KvPagePool::Hold(int32_t page) {
-  ALCCA_CHECK(page >= 0 && page < total_ && pages_[page].known);
+  ALCCA_CHECK(page >= 0 && page < total_);
+  ALCCA_CHECK(pages_[page].knower != nullptr || pages_[page].holders > 0);
   if (pages_[page].holders++ == 0) {
     EndIdle(page);
   }
@@ -61,7 +70,7 @@ void KvPagePool::Return(int32_t page) {
   if (--pages_[page].holders > 0) {
     return;
   }
-  if (!pages_[page].known) {
+  if (pages_[page].knower == nullptr) {
     blank_.push_back(page);
     return;
   }
@@ -89,8 +98,7 @@ void KvPagePool::EndIdle(int32_t page) {
 int32_t KvPagePool::ForgetOldest() {
   const int32_t page = oldest_;
   EndIdle(page);
-  pages_[page].known = false;
-  forget_(page);
+  std::exchange(pages_[page].knower, nullptr)->Forget(page);
   return page;
 }
 
@@ -106,9 +114,9 @@ KvPages& KvPages::operator=(KvPages&& other) noexcept {
   return *this;
 }
 
-void KvPages::Share(std::span<const int32_t> known) {
+void KvPages::Share(std::span<const int32_t> pages) {
   ALCCA_CHECK(ids_.empty());
-  for (const int32_t page : known) {
+  for (const int32_t page : pages) {
     pool_->Hold(page);
     ids_.push_back(page);
   }

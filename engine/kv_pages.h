@@ -4,11 +4,18 @@
 // the bytes (kernels/backend.h KvCache).
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
 namespace alcca {
+
+// Finds pages by what they hold.
+class PageKnower {
+ public:
+  virtual ~PageKnower() = default;
+  // The page, which was idle, holds its tokens no longer.
+  virtual void Forget(int32_t page) = 0;
+};
 
 // Page ids [0, total). A page is held by one sequence, shared by several, idle (held by none, but
 // its content is known and may be asked for again) or blank. Blank pages are taken first, the last
@@ -31,11 +38,14 @@ class KvPagePool {
     return static_cast<int32_t>((tokens + page_tokens_ - 1) / page_tokens_);
   }
 
-  // What is done with known pages (PrefixCache): at most `idle_max` stay idle, and `forget` hears
-  // of each that becomes blank or is taken for other tokens.
-  void KeepKnown(int32_t idle_max, std::function<void(int32_t page)> forget);
-  // The content of a held page is final and known from now on.
-  void SetKnown(int32_t page);
+  // At most `idle_max` known pages stay idle.
+  void KeepIdle(int32_t idle_max);
+  // The content of a held page is known to `knower` from now on, which hears when it becomes blank
+  // or is taken for other tokens. One at a time knows a page.
+  void SetKnown(int32_t page, PageKnower* knower);
+  const PageKnower* knower(int32_t page) const { return pages_[page].knower; }
+  // Its knower gives it up: it is known no longer, and blank unless it is held. Nobody hears.
+  void SetUnknown(int32_t page);
   // All idle pages become blank.
   void ForgetIdle();
 
@@ -44,12 +54,12 @@ class KvPagePool {
   static constexpr int32_t kNone = -1;
   struct Page {
     int32_t holders = 0;
-    bool known = false;
+    PageKnower* knower = nullptr;
     int32_t older = kNone, newer = kNone;  // neighbours among the idle
   };
 
   int32_t Take();
-  void Hold(int32_t page);  // a known page once more
+  void Hold(int32_t page);  // once more
   void Return(int32_t page);
   void MakeIdle(int32_t page);
   void EndIdle(int32_t page);
@@ -61,7 +71,6 @@ class KvPagePool {
   std::vector<int32_t> blank_;  // ids
   int32_t idle_ = 0, idle_max_ = 0;
   int32_t oldest_ = kNone, newest_ = kNone;  // of the idle
-  std::function<void(int32_t)> forget_;
 };
 
 // The pages of one sequence in token order; they return to the pool when this dies.
@@ -72,8 +81,8 @@ class KvPages {
   KvPages(KvPages&& other) noexcept;
   KvPages& operator=(KvPages&& other) noexcept;
 
-  // Begins with known pages, which others may hold too. Only when this is empty.
-  void Share(std::span<const int32_t> known);
+  // Begins with pages that are known, or held by others too. Only when this is empty.
+  void Share(std::span<const int32_t> pages);
   // Makes room for `tokens` tokens in all; false, with nothing changed, if the pool cannot.
   [[nodiscard]] bool Grow(int64_t tokens);
   void Release();

@@ -11,15 +11,15 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
+#include "engine/attention_states.h"
 #include "kernels/backend.h"
 #include "kernels/batch.h"
 #include "kernels/sampling.h"
 
 namespace alcca {
 
-class Model {
+class Model : public AttentionStates {
  public:
-  virtual ~Model() = default;
   virtual int32_t vocab_size() const = 0;
   virtual const KvShape& kv_shape() const = 0;
   // Does all device work of the step and decides nothing. Result i answers rows[i] from the logits
@@ -28,9 +28,6 @@ class Model {
   // or before this thread computes.
   virtual std::span<SampledRow> Forward(const Batch& batch, std::span<const SamplingRow> rows,
                                         absl::FunctionRef<void()> meanwhile) = 0;
-  virtual absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
-      const AttentionParams& params) = 0;
-
   // The logits of batch.logit_rows, [logit_rows, vocab_size], in the place of Forward; valid until
   // the next call. For measuring and tests: serving has no use for them on the host.
   virtual std::span<const float> Logits(const Batch& batch) = 0;

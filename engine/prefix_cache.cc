@@ -13,7 +13,9 @@ namespace alcca {
 
 std::string PrefixDomain(const AttentionParams& attention, std::string_view salt) {
   const ModeTraits& mode = TraitsOf(attention.mode);
-  if (mode.keeps_state) {
+  // A running quantile follows from queries, which no page holds.
+  const bool restored = !mode.keeps_state || (mode.of_keys && attention.near_share == 0);
+  if (!restored && mode.fork_tokens == 0) {
     return "";
   }
   std::string domain = mode.name;
@@ -26,11 +28,7 @@ std::string PrefixDomain(const AttentionParams& attention, std::string_view salt
   return absl::StrCat(domain, "\n", std::string(salt));
 }
 
-PrefixCache::PrefixCache(KvPagePool* pool, int32_t idle_pages_max)
-    : pool_(pool), known_(pool->total()) {
-  pool_->KeepKnown(std::clamp(idle_pages_max, 0, pool->total()),
-                   [this](int32_t page) { Forget(page); });
-}
+PrefixCache::PrefixCache(KvPagePool* pool) : pool_(pool), known_(pool->total()) {}
 
 PrefixCache::~PrefixCache() {
   pool_->ForgetIdle();
@@ -87,7 +85,7 @@ void PrefixCache::Add(std::string_view domain, std::span<const int32_t> tokens, 
       known.domain = domain;
       known.tokens.assign(content.begin(), content.end());
       by_content_.emplace(known.hash, page);
-      pool_->SetKnown(page);
+      pool_->SetKnown(page, this);
     }
     cursor->page = known_[page].name;
   }

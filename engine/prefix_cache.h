@@ -10,7 +10,8 @@
 // collide. The answer to a prompt is bit for bit the one without this cache, because a row depends
 // on its own sequence's keys and values alone (kernels/backend.h).
 //
-// `alcca` and `multipole` keep a state beside the pages and do not take part.
+// The state that `alcca` keeps beside its pages follows from them. What `multipole` keeps does not:
+// kept_states.h is its way to the same end.
 
 #include <cstdint>
 #include <span>
@@ -24,11 +25,11 @@
 
 namespace alcca {
 
-// Equal for requests that may share pages: their attention, every knob of it, and their salt.
-// Empty: a request with this attention shares none.
+// Equal for requests that may share pages, or fork from each other: their attention, every knob of
+// it, and their salt. Empty: a request with this attention does neither.
 std::string PrefixDomain(const AttentionParams& attention, std::string_view salt);
 
-class PrefixCache {
+class PrefixCache final : public PageKnower {
  public:
   // How far the pages of one sequence are known.
   struct Cursor {
@@ -36,10 +37,8 @@ class PrefixCache {
     int32_t tokens = 0;  // in the known ones
   };
 
-  // At most idle_pages_max pages outlive their sequences; 0: pages are shared only among those that
-  // run. `pool` outlives this and nothing of it is held yet.
-  PrefixCache(KvPagePool* pool, int32_t idle_pages_max);
-  ~PrefixCache();
+  explicit PrefixCache(KvPagePool* pool);  // which outlives this
+  ~PrefixCache() override;
   PrefixCache(const PrefixCache&) = delete;
   PrefixCache& operator=(const PrefixCache&) = delete;
 
@@ -66,7 +65,7 @@ class PrefixCache {
   static uint64_t Hash(uint64_t before, std::string_view domain, std::span<const int32_t> tokens);
   // The page that follows `before` with these tokens, or -1.
   int32_t Lookup(uint64_t before, std::string_view domain, std::span<const int32_t> tokens) const;
-  void Forget(int32_t page);
+  void Forget(int32_t page) override;
 
   KvPagePool* const pool_;
   std::vector<Known> known_;                               // [pages of the pool]

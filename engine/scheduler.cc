@@ -56,13 +56,15 @@ absl::Status ValidateEngineOptions(const EngineOptions& unresolved) {
 }
 
 Scheduler::Scheduler(const EngineOptions& options, const KvShape& kv_shape,
-                     const Tokenizer* tokenizer, MakeState make_state)
+                     const Tokenizer* tokenizer, AttentionStates* states)
     : options_(Resolve(options)),
       tokenizer_(tokenizer),
-      make_state_(std::move(make_state)),
+      states_(states),
       pool_(kv_shape.pages, kv_shape.page_tokens),
-      prefix_cache_(&pool_, options_.max_idle_pages) {
+      prefix_cache_(&pool_),
+      kept_states_(&pool_) {
   ALCCA_CHECK(ValidateEngineOptions(options_).ok());
+  pool_.KeepIdle(std::clamp(options_.max_idle_pages, 0, pool_.total()));
   running_.reserve(options_.max_num_seqs);
   plan_.sequences.reserve(options_.max_num_seqs);
   plan_.batch.sequences.reserve(options_.max_num_seqs);
@@ -95,6 +97,7 @@ void Scheduler::Admit(std::vector<Request> requests) {
 }
 
 void Scheduler::End(std::unique_ptr<Sequence> sequence, FinishReason reason, absl::Status error) {
+  KeepState(*sequence);
   sequence->Release();
   ended_.push_back({std::move(sequence), reason, std::move(error)});
 }
@@ -166,6 +169,7 @@ void Scheduler::PreemptYoungest() {
   ALCCA_CHECK(running_.size() > 1);  // the oldest alone fits: CheckFits
   std::unique_ptr<Sequence> youngest = std::move(running_.back());
   running_.pop_back();
+  KeepState(*youngest);
   youngest->Preempt();
   waiting_.push_front(std::move(youngest));
   ++plan_.preemptions;
@@ -186,38 +190,114 @@ void Scheduler::PlanAdmissions(TimePoint now) {
   while (!waiting_.empty() && running() < options_.max_num_seqs &&
          plan_.batch.tokens() < options_.max_batch_tokens) {
     Sequence& head = *waiting_.front();
-    if (options_.prefix_cache) {
-      head.FindPages(prefix_cache_);
-    }
-    if (pool_.free() < pool_.PagesFor(head.length() + 1) - head.pages().size() + running() ||
-        IsBeingComputedFor(head)) {
+    KvPages donor(&pool_);
+    const ForkSource fork = FindBeginning(head, &donor);
+    if (!Fits(head) || IsBeingComputedFor(head)) {
       head.Release();
       return;
     }
-    auto state = make_state_(head.request().attention);
-    std::unique_ptr<Sequence> sequence = std::move(waiting_.front());
-    waiting_.pop_front();
-    if (!state.ok()) {
-      End(std::move(sequence), FinishReason::kError, state.status());
+    const absl::Status started = Start(head, fork, now);
+    if (!started.ok() && fork.state != nullptr) {  // no memory for a fork: it computes all itself
+      head.Release();
+      head.StopSharing();
       continue;
     }
-    ALCCA_CHECK(sequence->pages().Grow(sequence->length()));
-    if (options_.prefix_cache && sequence->shares_pages()) {
+    std::unique_ptr<Sequence> sequence = std::move(waiting_.front());
+    waiting_.pop_front();
+    if (!started.ok()) {
+      End(std::move(sequence), FinishReason::kError, started);
+      continue;
+    }
+    if (options_.prefix_cache && sequence->shares()) {
       plan_.prefix_asked_tokens += sequence->length();
       plan_.prefix_found_tokens += sequence->known_tokens();
     }
-    sequence->Start(*std::move(state), now);
     running_.push_back(std::move(sequence));
     PlanPrefill(*running_.back());
   }
 }
 
+bool Scheduler::Fits(Sequence& head) const {
+  return pool_.free() >= pool_.PagesFor(head.length() + 1) - head.pages().size() + running();
+}
+
+ForkSource Scheduler::FindBeginning(Sequence& head, KvPages* donor) {
+  if (!options_.prefix_cache) {
+    return {};
+  }
+  head.FindPages(prefix_cache_);
+  const ForkSource fork = FindFork(head);
+  if (fork.state == nullptr) {
+    return {};
+  }
+  const int32_t final_tokens =
+      states_->FinalTokens(*fork.state, head.request().attention, fork.tokens);
+  donor->Share(fork.pages);  // they must not be taken while it copies from them
+  head.ShareFork(fork.pages.first(final_tokens / pool_.page_tokens()), fork.tokens);
+  if (!Fits(head)) {  // perhaps without them
+    donor->Release();
+    head.Release();
+    return {};
+  }
+  return fork;
+}
+
+ForkSource Scheduler::FindFork(const Sequence& head) const {
+  const int32_t unit = head.fork_tokens();
+  if (unit == 0 || !head.shares() || !states_->forks()) {
+    return {};
+  }
+  const auto tokens = head.tokens().first(head.tokens().size() - 1);
+  ForkSource best = kept_states_.Find(head.domain(), tokens, unit);
+  for (const auto& other : running_) {
+    if (other->domain() == head.domain() && !other->state()->fell_back()) {
+      const int32_t common = CommonTokens(other->tokens().first(other->computed()), tokens, unit);
+      if (common > best.tokens) {
+        best = {other->state(), other->pages().ids(), common};
+      }
+    }
+  }
+  return best;
+}
+
+absl::Status Scheduler::Start(Sequence& sequence, const ForkSource& fork, TimePoint now) {
+  ALCCA_CHECK(sequence.pages().Grow(sequence.length()));
+  AttentionCounters counters;
+  absl::StatusOr<std::unique_ptr<AttentionState>> state =
+      fork.state == nullptr
+          ? states_->MakeAttentionState(sequence.request().attention)
+          : states_->ForkAttentionState({.attention = &sequence.request().attention,
+                                         .from = fork.state,
+                                         .tokens = fork.tokens,
+                                         .from_pages = fork.pages.data(),
+                                         .pages = sequence.pages().data(),
+                                         .counters = &counters});
+  RETURN_IF_ERROR(state.status());
+  sequence.Start(*std::move(state), now);
+  *sequence.step_counters() += counters;
+  return absl::OkStatus();
+}
+
+void Scheduler::KeepState(Sequence& sequence) {
+  const AttentionState* state = sequence.state();
+  if (options_.prefix_cache && options_.max_idle_pages > 0 && sequence.shares() &&
+      sequence.fork_tokens() > 0 && state != nullptr && states_->forks() && !state->fell_back() &&
+      sequence.computed() >= sequence.fork_tokens()) {
+    const int32_t computed = sequence.computed();
+    const auto pages = sequence.pages().ids().first(static_cast<size_t>(pool_.PagesFor(computed)));
+    kept_states_.Keep(sequence.domain(), sequence.tokens().first(computed), pages,
+                      sequence.ReleaseState());
+  }
+}
+
 bool Scheduler::IsBeingComputedFor(const Sequence& head) const {
-  if (!options_.prefix_cache || !head.shares_pages()) {
+  const int32_t fork_tokens = head.fork_tokens();
+  if (!options_.prefix_cache || !head.shares() || (fork_tokens > 0 && !states_->forks())) {
     return false;
   }
-  // At least one page more than it would find now.
-  const auto wanted = static_cast<size_t>(head.known_tokens()) + pool_.page_tokens();
+  // At least one page or fork more than it would find now.
+  const auto wanted = static_cast<size_t>(head.known_tokens() +
+                                          (fork_tokens > 0 ? fork_tokens : pool_.page_tokens()));
   const std::span<const int32_t> tokens = head.tokens();
   return tokens.size() > wanted &&
          std::any_of(running_.begin(), running_.end(), [&](const auto& running) {
@@ -288,8 +368,9 @@ Scheduler::Outcome Scheduler::Commit(const Plan& plan, std::span<StepAnswer> ans
   outcome.stats.preemptions = plan.preemptions;
   outcome.stats.prefix_asked_tokens = plan.prefix_asked_tokens;
   outcome.stats.prefix_found_tokens = plan.prefix_found_tokens;
-  outcome.stats.prefix_forgotten_pages = static_cast<int32_t>(
-      prefix_cache_.forgotten() - std::exchange(forgotten_, prefix_cache_.forgotten()));
+  const int64_t forgotten = prefix_cache_.forgotten() + kept_states_.forgotten();
+  outcome.stats.prefix_forgotten_pages =
+      static_cast<int32_t>(forgotten - std::exchange(forgotten_, forgotten));
   SetGauges(&outcome.stats);
   return outcome;
 }
@@ -319,6 +400,9 @@ void Scheduler::Apply(const PlannedSequence& planned, StepAnswer answer, TimePoi
     outcome->stats.generated_tokens += static_cast<int32_t>(news.token_ids.size());
   }
   if (reason != FinishReason::kNone) {
+    if (!answer.failed) {
+      KeepState(sequence);
+    }
     sequence.Finish(reason, std::move(error), now, &news);
   }
 }
@@ -341,6 +425,7 @@ void Scheduler::SetGauges(StepStats* stats) const {
   for (const std::unique_ptr<Sequence>& sequence : running_) {
     stats->index_bytes += sequence->index_bytes();
   }
+  stats->index_bytes += static_cast<int64_t>(kept_states_.bytes());
 }
 
 }  // namespace alcca

@@ -19,7 +19,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/attention_states.h"
 #include "engine/event.h"
+#include "engine/kept_states.h"
 #include "engine/kv_pages.h"
 #include "engine/plan.h"
 #include "engine/prefix_cache.h"
@@ -48,16 +50,14 @@ absl::Status ValidateEngineOptions(const EngineOptions& options);
 
 class Scheduler {
  public:
-  using MakeState =
-      std::function<absl::StatusOr<std::unique_ptr<AttentionState>>(const AttentionParams&)>;
   struct Outcome {
     std::vector<TokenNews> news;
     StepStats stats;  // without step_seconds
   };
 
-  // `options` are valid; `tokenizer` may be null (no text). `make_state` is called at admission.
+  // `options` are valid; `tokenizer` may be null (no text). `states` is asked at admission.
   Scheduler(const EngineOptions& options, const KvShape& kv_shape, const Tokenizer* tokenizer,
-            MakeState make_state);
+            AttentionStates* states);
 
   // INVALID_ARGUMENT if prompt + max_tokens exceeds the context or the whole pool. Thread-safe.
   absl::Status CheckFits(const Request& request) const;
@@ -95,7 +95,15 @@ class Scheduler {
   void PlanPrefills();
   void PlanAdmissions(TimePoint now);
   void PlanPrefill(Sequence& sequence);
-  // Whether a running sequence computes pages that `head` would find if it waited.
+  // `head` takes what it begins with; what it would fork from, whose pages `donor` then holds.
+  ForkSource FindBeginning(Sequence& head, KvPages* donor);
+  ForkSource FindFork(const Sequence& head) const;
+  bool Fits(Sequence& head) const;
+  // Its state, and the pages it needs beside those that FindBeginning gave it.
+  absl::Status Start(Sequence& sequence, const ForkSource& fork, TimePoint now);
+  // Before its pages are released: its state stays for others to fork.
+  void KeepState(Sequence& sequence);
+  // Whether a running sequence computes what `head` would find if it waited.
   bool IsBeingComputedFor(const Sequence& head) const;
   void PreemptYoungest();
   void AddRows(Sequence& sequence, int32_t count);
@@ -105,10 +113,11 @@ class Scheduler {
 
   const EngineOptions options_;
   const Tokenizer* tokenizer_;
-  const MakeState make_state_;
+  AttentionStates* const states_;
   KvPagePool pool_;                                 // outlives what follows
   PrefixCache prefix_cache_;                        // outlives the sequences below
-  int64_t forgotten_ = 0;                           // of its pages, told in an Outcome
+  KeptStates kept_states_;                          // likewise
+  int64_t forgotten_ = 0;                           // pages of both, told in an Outcome
   std::vector<std::unique_ptr<Sequence>> running_;  // in order of arrival
   std::deque<std::unique_ptr<Sequence>> waiting_;   // likewise, all younger
   std::vector<Ended> ended_;

@@ -40,13 +40,20 @@ Sequence::Sequence(Request request, int32_t index, const Tokenizer* tokenizer, K
 
 void Sequence::FindPages(const PrefixCache& cache) {
   ALCCA_CHECK(state_ == nullptr);
-  if (shares_pages()) {
+  if (shares() && fork_tokens() == 0) {
     known_ = cache.Find(domain_, tokens().first(tokens_.size() - 1), &pages_);
   }
 }
 
+void Sequence::ShareFork(std::span<const int32_t> pages, int32_t tokens) {
+  ALCCA_CHECK(state_ == nullptr && fork_tokens() > 0 && tokens < length());
+  pages_.Share(pages);
+  known_.tokens = tokens;
+}
+
 void Sequence::ShareComputed(PrefixCache* cache) {
-  if (shares_pages()) {
+  // What a state that fell back was answered by is not the domain's attention.
+  if (shares() && fork_tokens() == 0 && !state_->fell_back()) {
     cache->Add(domain_, tokens_, computed_, pages_, &known_);
   }
 }
@@ -70,13 +77,17 @@ void Sequence::Start(std::unique_ptr<AttentionState> state, TimePoint now) {
   }
 }
 
-void Sequence::Release() {
+std::unique_ptr<AttentionState> Sequence::ReleaseState() {
   if (state_ != nullptr) {
     index_build_seconds_ += state_->build_seconds();
     fell_back_ |= state_->fell_back();
     index_bytes_max_ = std::max(index_bytes_max_, index_bytes());
   }
-  state_.reset();
+  return std::move(state_);
+}
+
+void Sequence::Release() {
+  ReleaseState();
   pages_.Release();
   known_ = {};
   computed_ = 0;

@@ -53,12 +53,17 @@ class Sequence {
   // Prompt tokens whose log-probabilities are known; survives a preemption.
   size_t prompt_logprobs_done() const { return prompt_logprobs_done_; }
 
-  // Whether it takes part in the prefix cache.
-  bool shares_pages() const { return !domain_.empty(); }
+  // Whether it may begin with what others have computed.
+  bool shares() const { return !domain_.empty(); }
+  void StopSharing() { domain_.clear(); }
   const std::string& domain() const { return domain_; }
-  // Takes the pages of the longest known beginning; at least one token is left to compute.
+  // 0: by pages; else by forks, at multiples of so many tokens.
+  int32_t fork_tokens() const { return TraitsOf(request_.attention.mode).fork_tokens; }
+  // By pages: takes those of the longest known beginning; at least one token is left to compute.
   void FindPages(const PrefixCache& cache);
-  // What FindPages found.
+  // By forks: begins with `tokens` tokens of another one, of which `pages` are taken.
+  void ShareFork(std::span<const int32_t> pages, int32_t tokens);
+  // What FindPages found or ShareFork took.
   int32_t known_tokens() const { return known_.tokens; }
   // Makes whole pages known as they are computed.
   void ShareComputed(PrefixCache* cache);
@@ -66,6 +71,8 @@ class Sequence {
   void Start(std::unique_ptr<AttentionState> state, TimePoint now);
   // Gives back pages and attention state; what was computed is lost, the tokens are not.
   void Release();
+  // The state alone, for KeptStates. Nothing may be computed afterwards.
+  std::unique_ptr<AttentionState> ReleaseState();
   void Preempt();
 
   // --- What may be drawn -----------------------------------------------------------------------

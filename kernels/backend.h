@@ -80,6 +80,16 @@ class AttentionState {
   virtual bool fell_back() const { return false; }
 };
 
+// A new sequence that begins with the first `tokens` tokens of another one.
+struct AttentionFork {
+  const AttentionParams* attention = nullptr;  // of both; its mode has fork_tokens
+  const AttentionState* from = nullptr;
+  int32_t tokens = 0;                   // a multiple of fork_tokens
+  const int32_t* from_pages = nullptr;  // the other's page ids
+  const int32_t* pages = nullptr;       // the new one's, as many; of FinalTokens the same ids
+  AttentionCounters* counters = nullptr;
+};
+
 struct AttentionShape {
   int32_t heads = 0;  // query heads; heads % kv_heads == 0
   int32_t kv_heads = 0;
@@ -123,6 +133,20 @@ class Backend {
   // --- At admission ----------------------------------------------------------------------------
   virtual absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
       const KvShape& shape, const AttentionParams& params) = 0;
+  // Whether it forks states of modes with fork_tokens.
+  virtual bool forks() const { return false; }
+  // If so: how many of the first `tokens` tokens of the sequence lie in its pages where they would
+  // lie if it had no more, and stay there. -1: this state cannot be forked.
+  virtual int32_t FinalTokens(const AttentionState&, const AttentionParams&, int32_t) const {
+    return -1;
+  }
+  // The state that computing the first tokens of the new sequence would leave, bit for bit, and
+  // their keys and values in its pages, but for the FinalTokens. Between steps only.
+  // RESOURCE_EXHAUSTED: there is no memory.
+  virtual absl::StatusOr<std::unique_ptr<AttentionState>> ForkAttentionState(
+      const AttentionFork&, KvCache&, const AttentionShape&) {
+    return absl::UnimplementedError("this device does not fork a sequence's state");
+  }
 
   // --- The step --------------------------------------------------------------------------------
   // BeginStep and EndStep enclose the ops of one batch. BeginStep tells the device once what it

@@ -151,4 +151,11 @@ constexpr size_t ClusterBytes(int32_t blocks, int32_t head_dim) {
          size_t(segments) * ClusterRowsBytes(kSegmentBlocks, head_dim);
 }
 
+// What a CPU keeps beside them, so that others may fork the sequence: where each closed token was,
+// and the sum of the queries of each block of positions.
+constexpr size_t ForkBytes(int32_t blocks, int32_t head_dim) {
+  return size_t(blocks) *
+         (kBlockTokens * sizeof(uint16_t) + static_cast<size_t>(head_dim) * sizeof(double));
+}
+
 }  // namespace alcca

@@ -100,8 +100,9 @@ ModelFootprint EstimateFootprint(const ModelConfig& c, const ModelOptions& optio
   // Of a search tree or of clusters, whichever is larger; a sequence of one closed block has the
   // most cluster bytes per key.
   const size_t key_bytes = std::max<size_t>(
-      kTreeBytesPerKey,
-      (ClusterBytes(1, static_cast<int32_t>(c.head_dim)) + kBlockTokens - 1) / kBlockTokens);
+      kTreeBytesPerKey, (ClusterBytes(1, static_cast<int32_t>(c.head_dim)) +
+                         ForkBytes(1, static_cast<int32_t>(c.head_dim)) + kBlockTokens - 1) /
+                            kBlockTokens);
   f.index_bytes = key_bytes * kv.layers * kv.kv_heads * kv.page_tokens * kv.pages;
   // Beside the logits, as much again for Sample: adjusted logits on a device; on a CPU the scratch
   // of its threads, which is less.

@@ -38,6 +38,15 @@ class MistralModel final : public Model {
       const AttentionParams& params) override {
     return backend_->MakeAttentionState(kv_->shape(), params);
   }
+  bool forks() const override { return backend_->forks(); }
+  int32_t FinalTokens(const AttentionState& state, const AttentionParams& params,
+                      int32_t tokens) const override {
+    return backend_->FinalTokens(state, params, tokens);
+  }
+  absl::StatusOr<std::unique_ptr<AttentionState>> ForkAttentionState(
+      const AttentionFork& fork) override {
+    return backend_->ForkAttentionState(fork, *kv_, attention_);
+  }
 
   std::span<const float> Logits(const Batch& batch) override;
   size_t weight_bytes() const override;

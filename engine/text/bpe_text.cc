@@ -11,14 +11,13 @@ namespace {
 
 // Ids of a prompt that are looked at: more than the bytes of a character, with room for pieces that
 // have no text.
-constexpr size_t kPromptIds = 16;
 
 }  // namespace
 
 BpeText::BpeText(const BpeTokenizer* tokenizer, std::span<const int32_t> prompt_tail,
                  bool skip_special)
     : tokenizer_(tokenizer), skip_special_(skip_special) {
-  for (const int32_t id : prompt_tail.last(std::min(prompt_tail.size(), kPromptIds))) {
+  for (const int32_t id : prompt_tail.last(std::min(prompt_tail.size(), kPromptTailIds))) {
     Push(id);
     if (tokenizer_->IsControl(id)) {
       held_.clear();

@@ -4,6 +4,7 @@
 // (tokenizer_json.h), tekken.json (tekken.h) and GGUF (gguf_bpe.h). The same ids and texts as the
 // libraries tokenizers, with encode_special_tokens, and mistral-common.
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -21,6 +22,10 @@
 #include "engine/text/tokenizer.h"
 
 namespace alcca {
+
+// Limits of all files that hold such a vocabulary.
+inline constexpr size_t kMaxBpeTokenBytes = 4096;
+inline constexpr size_t kMaxVocabularyValues = 4'000'000;  // tokens, and twice as many merges
 
 // A token as it is read back.
 struct BpePiece {

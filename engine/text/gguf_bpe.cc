@@ -18,7 +18,6 @@ namespace alcca {
 namespace {
 
 constexpr size_t kMaxTokens = 1 << 20;
-constexpr size_t kMaxTokenBytes = 4096;
 
 // How the tokenizer.json cuts of the models that a name stands for.
 constexpr std::string_view kLlama3Pattern =
@@ -129,9 +128,10 @@ class Builder {
  private:
   absl::Status AddToken(int32_t id, int32_t type) {
     std::string& token = vocabulary_.tokens[static_cast<size_t>(id)];
-    if (token.size() > kMaxTokenBytes || !IsValidUtf8(token)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "tokenizer.ggml.tokens[", id, "]: must be UTF-8 of at most ", kMaxTokenBytes, " bytes"));
+    if (token.size() > kMaxBpeTokenBytes || !IsValidUtf8(token)) {
+      return absl::InvalidArgumentError(absl::StrCat("tokenizer.ggml.tokens[", id,
+                                                     "]: must be UTF-8 of at most ",
+                                                     kMaxBpeTokenBytes, " bytes"));
     }
     BpePiece piece;
     piece.control = type == kControl || LooksLikeControl(token);

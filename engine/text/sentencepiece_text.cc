@@ -10,7 +10,6 @@ namespace {
 
 // Ids of a prompt that are looked at: more than the bytes of a character, with room for pieces that
 // have no text.
-constexpr size_t kPromptIds = 16;
 
 }  // namespace
 
@@ -27,7 +26,7 @@ void AppendWithSpaces(std::string_view piece, std::string* out) {
 SentencePieceText::SentencePieceText(const SentencePieceModel* model,
                                      std::span<const int32_t> prompt_tail, bool skip_special)
     : model_(model), skip_special_(skip_special) {
-  for (const int32_t id : prompt_tail.last(std::min(prompt_tail.size(), kPromptIds))) {
+  for (const int32_t id : prompt_tail.last(std::min(prompt_tail.size(), kPromptTailIds))) {
     if (model_->IsControl(id)) {
       Restart();
     } else {

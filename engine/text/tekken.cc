@@ -19,8 +19,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMaxValues = 4'000'000;
-constexpr size_t kMaxTokenBytes = 4096;
 constexpr int64_t kMaxIds = 1'000'000;
 
 // Of files that do not list them, by id; those after them are <SPECIAL_20> and so on.
@@ -128,10 +126,10 @@ absl::Status AddVocabulary(const json& document, int64_t specials, BpeParts* par
         token.is_object() && token.contains("rank") && token["rank"] == i &&
         token.contains("token_bytes") && token["token_bytes"].is_string() &&
         absl::Base64Unescape(token["token_bytes"].get_ref<const std::string&>(), &bytes) &&
-        !bytes.empty() && bytes.size() <= kMaxTokenBytes;
+        !bytes.empty() && bytes.size() <= kMaxBpeTokenBytes;
     if (!valid || (i < 256 && bytes != std::string(1, static_cast<char>(i)))) {
       return BadTekken("vocab[", i, "]: expected the rank ", i, " and token_bytes, base64 of 1 to ",
-                       kMaxTokenBytes, " bytes; the first 256 are the bytes themselves");
+                       kMaxBpeTokenBytes, " bytes; the first 256 are the bytes themselves");
     }
     const auto id = static_cast<int32_t>(i + specials);
     parts->pieces[id] = {Spelling(bytes), bytes, false, false};
@@ -189,7 +187,8 @@ absl::StatusOr<BpeParts> Read(const json& document, int64_t max_vocab) {
 absl::StatusOr<std::unique_ptr<BpeTokenizer>> ParseTekken(std::string_view text,
                                                           std::string_view name,
                                                           int64_t max_vocab) {
-  ASSIGN_OR_RETURN(const json document, ParseStrictJson(text, name, kMaxValues, kMaxTekkenBytes));
+  ASSIGN_OR_RETURN(const json document,
+                   ParseStrictJson(text, name, kMaxVocabularyValues, kMaxTekkenBytes));
   absl::StatusOr<BpeParts> parts = Read(document, max_vocab);
   if (!parts.ok()) {
     return absl::Status(parts.status().code(),

@@ -3,6 +3,7 @@
 // Text to token ids and back, whatever the vocabulary was made with. Made by LoadTokenizer
 // (load_tokenizer.h), as a SentencePieceTokenizer or a BpeTokenizer.
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -14,6 +15,9 @@
 #include "absl/status/statusor.h"
 
 namespace alcca {
+
+// Of a prompt, so many ids at its end decide how the text behind it begins.
+inline constexpr size_t kPromptTailIds = 16;
 
 // A part of a text, and whether its author may write control tokens by their names: a chat template
 // may, a client never.
@@ -56,13 +60,13 @@ class Tokenizer {
   // The text of `ids`: the parts of NewText({}, skip_special), one after the other.
   std::string Decode(std::span<const int32_t> ids, bool skip_special = true) const;
 
-  // The text of the ids that will follow `prompt_tail` (a prompt, or its last 16 ids), whose own
-  // text is not repeated. After text, the first piece keeps its leading space; after a control
-  // piece (<s>, [/INST]) or an empty prompt a new text begins, and a space that the vocabulary adds
-  // there is dropped. A character that the prompt left incomplete comes out whole if the next ids
-  // complete it, and otherwise not at all. With `skip_special`, control pieces are invisible; else
-  // they appear by name ("</s>"). Ids outside [0, vocab_size) are invisible. The tokenizer outlives
-  // the stream and does not move.
+  // The text of the ids that will follow `prompt_tail` (a prompt, or its last kPromptTailIds),
+  // whose own text is not repeated. After text, the first piece keeps its leading space; after a
+  // control piece (<s>, [/INST]) or an empty prompt a new text begins, and a space that the
+  // vocabulary adds there is dropped. A character that the prompt left incomplete comes out whole
+  // if the next ids complete it, and otherwise not at all. With `skip_special`, control pieces are
+  // invisible; else they appear by name ("</s>"). Ids outside [0, vocab_size) are invisible. The
+  // tokenizer outlives the stream and does not move.
   virtual std::unique_ptr<TextStream> NewText(std::span<const int32_t> prompt_tail,
                                               bool skip_special) const = 0;
 
@@ -86,8 +90,8 @@ class Tokenizer {
   // These bytes; they may be a part of a character. Empty for an unknown piece too, which is no
   // text that anyone means.
   virtual std::string TextOf(int32_t id) const = 0;
-  // Whether the ids that follow this prompt, or its last 16 ids, begin a text, at which ids that
-  // LosesSpace lose the space that their TextOf begins with.
+  // Whether the ids that follow this prompt, or its last kPromptTailIds, begin a text, at which ids
+  // that LosesSpace lose the space that their TextOf begins with.
   virtual bool BeginsText(std::span<const int32_t> prompt_tail) const = 0;
   virtual bool LosesSpace(int32_t id) const = 0;
 

@@ -17,8 +17,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int64_t kMaxId = 1'000'000;
-
 absl::Status BadConfig(std::string_view name, std::string_view key, std::string_view rule) {
   return absl::InvalidArgumentError(
       absl::StrCat(std::string(name), ": '", std::string(key), "': ", std::string(rule)));
@@ -82,7 +80,8 @@ absl::Status ReadTemplates(const json& object, std::string_view name, TokenizerC
 
 bool ParseId(std::string_view digits, int64_t* id) {
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), *id);
-  return error == std::errc() && end == digits.data() + digits.size() && *id >= 0 && *id <= kMaxId;
+  return error == std::errc() && end == digits.data() + digits.size() && *id >= 0 &&
+         *id <= kMaxTokenId;
 }
 
 absl::Status ReadAdded(const json& object, std::string_view name, TokenizerConfig* config) {
@@ -126,7 +125,7 @@ absl::Status AddFromAddedTokensJson(const std::string& path, TokenizerConfig* co
   ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path, kMaxJsonBytes));
   ASSIGN_OR_RETURN(const json document, ParseStrictJson(text, path));
   for (const auto& [content, id] : document.items()) {
-    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > kMaxId ||
+    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > kMaxTokenId ||
         content.empty() || content.size() > kMaxAddedTokenBytes) {
       return BadConfig(path, content.substr(0, 60), "expected an id");
     }

@@ -3,6 +3,7 @@
 // tokenizer_config.json and what stands beside it: which tokens begin and end a text, tokens that
 // were added to a vocabulary, chat templates.
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,6 +14,8 @@
 #include "engine/text/added_tokens.h"
 
 namespace alcca {
+
+inline constexpr int64_t kMaxTokenId = 1'000'000;
 
 struct TokenizerConfig {
   std::string bos_token, eos_token, unk_token, pad_token;  // empty: none

@@ -21,10 +21,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMaxValues = 4'000'000;  // of a file: a vocabulary and twice as many merges
-constexpr int64_t kMaxId = 1'000'000;
-constexpr size_t kMaxTokenBytes = 4096;
-
 template <typename... Args>
 absl::Status BadDocument(const Args&... text) {
   return absl::InvalidArgumentError(absl::StrCat(text...));
@@ -89,10 +85,10 @@ class Assembler {
       return BadDocument("model.vocab: expected an object of tokens");
     }
     for (const auto& [piece, id] : vocab->items()) {
-      if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= kMaxId ||
-          piece.empty() || piece.size() > kMaxTokenBytes) {
-        return BadDocument("model.vocab: a token must have 1 to ", kMaxTokenBytes,
-                           " bytes and an id below ", kMaxId);
+      if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= kMaxTokenId ||
+          piece.empty() || piece.size() > kMaxBpeTokenBytes) {
+        return BadDocument("model.vocab: a token must have 1 to ", kMaxBpeTokenBytes,
+                           " bytes and an id below ", kMaxTokenId);
       }
       if (id.get<int64_t>() >= max_vocab_) {
         return BadDocument("model.vocab: has the id ", id.get<int64_t>(),
@@ -129,7 +125,7 @@ class Assembler {
       JsonReader reader((*list)[i], path);
       int64_t id = -1;
       AddedToken token;
-      reader.Int("id", 0, kMaxId - 1, &id);
+      reader.Int("id", 0, kMaxTokenId - 1, &id);
       reader.String("content", &token.text);
       reader.Bool("special", &token.control);
       reader.Bool("single_word", &token.single_word);
@@ -346,7 +342,7 @@ absl::StatusOr<std::unique_ptr<BpeTokenizer>> ParseTokenizerJson(std::string_vie
                                                                  const TokenizerConfig& config,
                                                                  int64_t max_vocab) {
   ASSIGN_OR_RETURN(const json document,
-                   ParseStrictJson(text, name, kMaxValues, kMaxTokenizerJsonBytes));
+                   ParseStrictJson(text, name, kMaxVocabularyValues, kMaxTokenizerJsonBytes));
   absl::StatusOr<BpeParts> parts = Assembler(document, config, max_vocab).Run();
   if (!parts.ok()) {
     return absl::Status(parts.status().code(),

@@ -1,10 +1,13 @@
 #include "kernels/cpu/attention.h"
 
 #include <algorithm>
+#include <atomic>
+#include <new>
 #include <utility>
 #include <vector>
 
 #include "base/check.h"
+#include "base/status_macros.h"
 #include "kernels/cpu/attention_alcca.h"
 #include "kernels/cpu/attention_dense.h"
 #include "kernels/cpu/attention_multipole.h"
@@ -87,6 +90,59 @@ void RunAll(ThreadPool& pool, std::vector<AttentionTask>& tasks,
 }
 
 }  // namespace
+
+int32_t FinalTokensCpu(const AttentionState& state, const AttentionParams& params, int32_t tokens) {
+  const KeyClusters& clusters = *static_cast<const AttentionStateCpu&>(state).head(0, 0).clusters;
+  const int32_t blocks = clusters.FinalBlocks(params, tokens);
+  return state.fell_back() ? -1 : blocks > 0 ? params.sinks + blocks * kBlockTokens : 0;
+}
+
+absl::StatusOr<std::unique_ptr<AttentionState>> ForkAttentionStateCpu(ThreadPool& pool, CpuIsa isa,
+                                                                      const AttentionFork& fork,
+                                                                      KvCacheHost& kv,
+                                                                      const AttentionShape& shape) {
+  ALCCA_CHECK(fork.attention->mode == AttentionMode::kMultipole &&
+              fork.tokens % kBlockTokens == 0 && shape.sliding_window == 0);
+  const KvShape& kv_shape = kv.shape();
+  ASSIGN_OR_RETURN(std::unique_ptr<AttentionStateCpu> state,
+                   AttentionStateCpu::Make(kv_shape, *fork.attention, isa));
+  const auto& from = static_cast<const AttentionStateCpu&>(*fork.from);
+  const int32_t page = kv_shape.page_tokens;
+  const int32_t first = FinalTokensCpu(from, *fork.attention, fork.tokens) / page * page;
+  const BatchSequence sequence{.query_count = 1,
+                               .kv_len = fork.tokens + 1,
+                               .pages = fork.pages,
+                               .attention = fork.attention,
+                               .state = state.get()};
+  std::vector<AttentionCounters> counters(size_t(kv_shape.layers) * kv_shape.kv_heads);
+  std::atomic<bool> failed = false;
+  pool.ParallelFor(static_cast<int32_t>(counters.size()), [&](int32_t i) {
+    const AttentionTask task{.kernels = AttentionKernelsFor(isa),
+                             .shape = shape,
+                             .kv = kv,
+                             .sequence = sequence,
+                             .qkv = {},
+                             .out = {},
+                             .layer = i / kv_shape.kv_heads,
+                             .kv_head = i % kv_shape.kv_heads,
+                             .row_end = 1,
+                             .counters = &counters[i]};
+    try {
+      state->head(task.layer, task.kv_head)
+          .clusters->Fork(*from.head(task.layer, task.kv_head).clusters, fork.from_pages, first,
+                          task);
+    } catch (const std::bad_alloc&) {
+      failed = true;
+    }
+  });
+  if (failed) {
+    return absl::ResourceExhaustedError("no memory for the clusters of a sequence");
+  }
+  for (const AttentionCounters& one : counters) {
+    *fork.counters += one;
+  }
+  return std::unique_ptr<AttentionState>(std::move(state));
+}
 
 void AttentionCpu(ThreadPool& pool, CpuIsa isa, TensorView out, TensorView qkv, KvCacheHost& kv,
                   int32_t layer, const Batch& batch, const AttentionShape& shape) {

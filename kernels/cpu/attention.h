@@ -22,4 +22,11 @@ absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionStateCpu(const KvSh
                                                                       const AttentionParams& params,
                                                                       CpuIsa isa);
 
+// Backend::FinalTokens and Backend::ForkAttentionState, of `multipole`.
+int32_t FinalTokensCpu(const AttentionState& state, const AttentionParams& params, int32_t tokens);
+absl::StatusOr<std::unique_ptr<AttentionState>> ForkAttentionStateCpu(ThreadPool& pool, CpuIsa isa,
+                                                                      const AttentionFork& fork,
+                                                                      KvCacheHost& kv,
+                                                                      const AttentionShape& shape);
+
 }  // namespace alcca

@@ -126,7 +126,10 @@ void AttentionAlcca(const AttentionTask& task, AttentionStateCpu::Head& head) {
 
   for (int32_t row = task.row_begin; row < task.row_end; ++row) {
     const int32_t position = task.position(row);
-    AppendToken(task, position, head);
+    // Tokens before the first row ever seen are those of shared pages.
+    for (int32_t token = head.index->size(); token <= position; ++token) {
+      AppendToken(task, token, head);
+    }
     Means(head, position + 1, scratch);
     scratch.read.clear();
     scratch.keys_read.clear();

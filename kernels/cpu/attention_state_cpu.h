@@ -35,6 +35,9 @@ class AttentionStateCpu final : public AttentionState {
                                                                  const AttentionParams& params,
                                                                  CpuIsa isa);
   Head& head(int32_t layer, int32_t kv_head) { return heads_[layer * kv_heads_ + kv_head]; }
+  const Head& head(int32_t layer, int32_t kv_head) const {
+    return heads_[layer * kv_heads_ + kv_head];
+  }
 
   size_t bytes() const override;
   double build_seconds() const override;

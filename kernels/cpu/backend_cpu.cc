@@ -99,6 +99,18 @@ class CpuBackend final : public Backend {
     return MakeAttentionStateCpu(shape, params, isa_);
   }
 
+  bool forks() const override { return true; }
+
+  int32_t FinalTokens(const AttentionState& state, const AttentionParams& params,
+                      int32_t tokens) const override {
+    return FinalTokensCpu(state, params, tokens);
+  }
+
+  absl::StatusOr<std::unique_ptr<AttentionState>> ForkAttentionState(
+      const AttentionFork& fork, KvCache& kv, const AttentionShape& shape) override {
+    return ForkAttentionStateCpu(pool_, isa_, fork, CastTo<KvCacheHost>(kv), shape);
+  }
+
   void Embed(TensorView out, const Matrix& table, std::span<const int32_t> token_ids) override {
     EmbedCpu(out, CastTo<const EmbeddingTable>(table), token_ids);
   }

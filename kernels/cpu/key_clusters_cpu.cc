@@ -238,14 +238,11 @@ class ClusterMaker {
 }  // namespace
 
 KeyClusters::KeyClusters(int32_t head_dim, size_t bytes_max)
-    : head_dim_(head_dim), bytes_max_(bytes_max), point_(head_dim, 0.0f) {
-  for (QuerySum& sum : query_sums_) {
-    sum.sum.assign(head_dim, 0.0);
-  }
-}
+    : head_dim_(head_dim), bytes_max_(bytes_max), point_(head_dim, 0.0f) {}
 
 size_t KeyClusters::bytes() const {
   return ClusterBytes(static_cast<int32_t>(inner_.size()), head_dim_) +
+         inner_.size() * kBlockTokens * sizeof(uint16_t) +
          query_sums_.size() * head_dim_ * sizeof(double) + head_dim_ * sizeof(float);
 }
 
@@ -256,27 +253,26 @@ void KeyClusters::Observe(const AttentionTask& task) {
     if (!EntersExpansion(task.params(), task.shape.sliding_window, position)) {
       continue;
     }
-    QuerySum& sum = query_sums_[block % query_sums_.size()];
-    if (sum.block != block) {
-      sum.block = block;
-      std::fill(sum.sum.begin(), sum.sum.end(), 0.0);
+    if (block >= std::ssize(query_sums_)) {
+      query_sums_.resize(size_t(block) + 1);
     }
+    std::vector<double>& sum = query_sums_[block];
+    sum.resize(head_dim_);
     for (int32_t g = 0; g < group; ++g) {
-      std::transform(sum.sum.begin(), sum.sum.end(), task.Query(row, g), sum.sum.begin(),
-                     std::plus<>());
+      std::transform(sum.begin(), sum.end(), task.Query(row, g), sum.begin(), std::plus<>());
     }
     task.counters->index_build += group;
   }
 }
 
-void KeyClusters::SetExpansionPoint(const AttentionTask& task) {
-  const int32_t now = task.position(task.row_begin) / kBlockTokens;
+void KeyClusters::SetExpansionPoint(const AttentionTask& task, int32_t position) {
+  const int32_t now = position / kBlockTokens;
   const int32_t blocks = std::min(now, kQueryBlocks);
   std::vector<double> total(head_dim_, 0.0);
   for (int32_t block = now - blocks; block < now; ++block) {
-    const QuerySum& sum = query_sums_[block % query_sums_.size()];
-    ALCCA_DCHECK(sum.block == block);
-    std::transform(total.begin(), total.end(), sum.sum.begin(), total.begin(), std::plus<>());
+    const std::vector<double>& sum = query_sums_[block];
+    ALCCA_DCHECK(std::ssize(sum) == head_dim_);
+    std::transform(total.begin(), total.end(), sum.begin(), total.begin(), std::plus<>());
   }
   const double scale =
       1 / (std::max(1, blocks * kBlockTokens * task.group()) * std::sqrt(double{1} * head_dim_));
@@ -291,20 +287,30 @@ bool KeyClusters::Reserve(int32_t blocks) {
   while (static_cast<int32_t>(inner_.size()) < blocks) {
     if (inner_.size() % kSegmentBlocks == 0 && coarse_.size() == inner_.size() / kSegmentBlocks) {
       coarse_.emplace_back(new unsigned char[ClusterRowsBytes(kSegmentBlocks, head_dim_)]);
+      orders_.push_back(std::make_shared<Order>());
     }
+    Order& order = *orders_.back();
+    order.resize(order.size() + kBlockTokens);
+    std::iota(order.end() - kBlockTokens, order.end(),
+              static_cast<uint16_t>(order.size() - kBlockTokens));
     inner_.emplace_back(new unsigned char[ClusterRowsBytes(kBlockClusters, head_dim_)]);
   }
   return true;
 }
 
 void KeyClusters::Close(const AttentionTask& task, int32_t blocks) {
+  Close(task, blocks, task.position(task.row_begin));
+}
+
+// As the query at `position` sees them.
+void KeyClusters::Close(const AttentionTask& task, int32_t blocks, int32_t position) {
   if (failed_ || blocks <= blocks_) {
     return;
   }
   const auto start = std::chrono::steady_clock::now();
   try {
     failed_ = !Reserve(blocks);
-    SetExpansionPoint(task);
+    SetExpansionPoint(task, position);
     while (!failed_ && blocks_ < blocks) {
       // What a larger segment will merge within this call is not built first.
       int32_t end = blocks_ + 1;
@@ -322,7 +328,9 @@ void KeyClusters::Close(const AttentionTask& task, int32_t blocks) {
   }
   if (failed_) {
     coarse_.clear();
+    orders_.clear();
     inner_.clear();
+    query_sums_.clear();
     blocks_ = 0;
   }
   build_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -338,18 +346,82 @@ void KeyClusters::BuildSegment(const AttentionTask& task, int32_t first_block, i
     std::memcpy(&values[size_t(i) * d], task.Value(first_token + i), d * sizeof(float));
   }
   ClusterMaker maker(task.kernels, point_.data(), d);
+  uint16_t* const order =
+      orders_[first_block / kSegmentBlocks]->data() + first_block % kSegmentBlocks * kBlockTokens;
+  const std::vector<uint16_t> before(order, order + count);
   Split(t, 0, count);  // nothing above this line writes what others see; nothing below can fail
   for (int32_t i = 0; i < count; ++i) {
     float* moved_value = &t.moved[size_t(i) * d];
     std::memcpy(moved_value, &values[size_t(t.order[i]) * d], d * sizeof(float));
     std::memcpy(task.Key(first_token + i), t.Row(i), d * sizeof(float));
     std::memcpy(task.Value(first_token + i), moved_value, d * sizeof(float));
+    order[i] = before[t.order[i]];
   }
 
   for (int32_t b = 0; b < blocks; ++b) {
     const size_t at = size_t(b) * kBlockTokens * d;
     maker.MakeBlock(t.Row(b * kBlockTokens), t.moved.data() + at, Inner(first_block + b),
                     Coarse(first_block), first_block % kSegmentBlocks + b);
+  }
+}
+
+int32_t KeyClusters::FinalBlocks(const AttentionParams& params, int32_t tokens) const {
+  return std::min(blocks_, ClosedBlocks(params, /*sliding_window=*/0, tokens)) / kSegmentBlocks *
+         kSegmentBlocks;
+}
+
+void KeyClusters::Fork(const KeyClusters& from, const int32_t* from_pages, int32_t first,
+                       const AttentionTask& task) {
+  const AttentionParams& params = task.params();
+  const int32_t tokens = task.position(task.row_begin), sinks = params.sinks;
+  const int32_t final_blocks = from.FinalBlocks(params, tokens);
+  const size_t segments = size_t(final_blocks) / kSegmentBlocks;
+  coarse_.assign(from.coarse_.begin(), from.coarse_.begin() + segments);
+  orders_.assign(from.orders_.begin(), from.orders_.begin() + segments);
+  inner_.assign(from.inner_.begin(), from.inner_.begin() + final_blocks);
+  query_sums_.assign(
+      from.query_sums_.begin(),
+      from.query_sums_.begin() + std::min<size_t>(from.query_sums_.size(), tokens / kBlockTokens));
+  blocks_ = final_blocks;
+
+  // Tokens behind the final segments go back to where they were before closing.
+  const size_t row_bytes = size_t(head_dim_) * sizeof(float);
+  BatchSequence other = task.sequence;
+  other.pages = from_pages;
+  AttentionTask source{.kernels = task.kernels,
+                       .shape = task.shape,
+                       .kv = task.kv,
+                       .sequence = other,
+                       .qkv = {},
+                       .out = {},
+                       .layer = task.layer,
+                       .kv_head = task.kv_head};
+  const int32_t open = sinks + final_blocks * kBlockTokens;
+  const int32_t closed = sinks + from.blocks_ * kBlockTokens;
+  const int32_t segments_end =
+      sinks + (tokens - sinks + kSegmentTokens - 1) / kSegmentTokens * kSegmentTokens;
+  for (int32_t t = first; t < std::max(tokens, std::min(closed, segments_end)); ++t) {
+    int32_t to = t;
+    if (t >= open && t < closed) {
+      const int32_t at = t - sinks, begin = at / kSegmentTokens * kSegmentTokens;
+      to = sinks + begin + (*from.orders_[begin / kSegmentTokens])[at - begin];
+    }
+    if (to < tokens) {
+      std::memcpy(task.Key(to), source.Key(t), row_bytes);
+      std::memcpy(task.Value(to), source.Value(t), row_bytes);
+    }
+  }
+
+  // They are closed again as the rows before this one saw them.
+  const auto first_position = [&](int32_t blocks) {
+    return std::max(params.dense_below, sinks + params.recent + blocks * kBlockTokens - 1);
+  };
+  if (blocks_ > 0) {
+    SetExpansionPoint(task, first_position(blocks_));
+  }
+  for (int32_t blocks = blocks_ + 1; blocks <= ClosedBlocks(params, 0, tokens); ++blocks) {
+    const int32_t position = first_position(blocks);
+    Close(task, ClosedBlocks(params, 0, position + 1), position);
   }
 }
 

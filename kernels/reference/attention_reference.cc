@@ -259,6 +259,14 @@ void RememberQueriesReference(TensorView qkv, int32_t layer, const Batch& batch,
   }
 }
 
+std::unique_ptr<AttentionState> ForkAttentionStateReference(const AttentionFork& fork) {
+  auto state = std::make_unique<ReferenceState>();
+  for (const auto& [head, queries] : static_cast<const ReferenceState*>(fork.from)->queries) {
+    state->queries[head].assign(queries.begin(), queries.begin() + fork.tokens);
+  }
+  return state;
+}
+
 absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionStateReference(
     const KvShape&, const AttentionParams&) {
   return std::make_unique<ReferenceState>();

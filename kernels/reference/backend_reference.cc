@@ -76,6 +76,18 @@ class ReferenceBackend final : public Backend {
     return MakeAttentionStateReference(shape, params);
   }
 
+  bool forks() const override { return true; }
+
+  int32_t FinalTokens(const AttentionState&, const AttentionParams&,
+                      int32_t tokens) const override {
+    return tokens;
+  }
+
+  absl::StatusOr<std::unique_ptr<AttentionState>> ForkAttentionState(
+      const AttentionFork& fork, KvCache&, const AttentionShape&) override {
+    return ForkAttentionStateReference(fork);
+  }
+
   void Embed(TensorView out, const Matrix& table, std::span<const int32_t> token_ids) override {
     const auto& rows = dynamic_cast<const MatrixReference&>(table);
     ALCCA_CHECK(out.cols == table.cols() && static_cast<size_t>(out.rows) == token_ids.size());

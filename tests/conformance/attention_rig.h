@@ -110,6 +110,38 @@ class Rig {
     return static_cast<int32_t>(sequences_.size()) - 1;
   }
 
+  // A sequence that begins with `count` tokens of `from`: by its pages alone, of which `count` are
+  // whole ones, or by a fork of its state. False: the backend does not fork.
+  int32_t AddSharing(int32_t from, int32_t count, Tokens tokens) {
+    const int32_t added = Add(std::move(tokens), sequences_[from].params);
+    Sequence& s = sequences_[added];
+    s.pages.assign(sequences_[from].pages.begin(),
+                   sequences_[from].pages.begin() + count / geometry_.page_tokens);
+    s.done = count;
+    return added;
+  }
+  bool AddFork(int32_t from, int32_t count, Tokens tokens) {
+    Sequence& other = sequences_[from];
+    const int32_t shared = backend_.FinalTokens(*other.state, other.params, count);
+    if (shared < 0) {
+      return false;
+    }
+    AddSharing(from, shared / geometry_.page_tokens * geometry_.page_tokens, std::move(tokens));
+    Sequence& s = sequences_.back();
+    GrowPages(s, count);
+    s.state = backend_
+                  .ForkAttentionState({.attention = &s.params,
+                                       .from = sequences_[from].state.get(),
+                                       .tokens = count,
+                                       .from_pages = sequences_[from].pages.data(),
+                                       .pages = s.pages.data(),
+                                       .counters = s.counters.data()},
+                                      *kv_, geometry_.shape)
+                  .value();
+    s.done = count;
+    return true;
+  }
+
   void Step(const std::vector<Piece>& pieces, Phase phase = Phase::kPrefill) {
     Run(pieces, phase, /*attend=*/true);
   }
@@ -145,15 +177,19 @@ class Rig {
     PhaseCounters counters = {};
   };
 
+  void GrowPages(Sequence& s, int32_t tokens) {
+    while (static_cast<int32_t>(s.pages.size()) * geometry_.page_tokens < tokens) {
+      ASSERT_LT(used_pages_, pages_);
+      s.pages.push_back((used_pages_++ * 31 + 5) % pages_);  // scattered; 31 and `pages` coprime
+    }
+  }
+
   void Run(const std::vector<Piece>& pieces, Phase phase, bool attend) {
     Batch batch;
     for (const Piece& piece : pieces) {
       Sequence& s = sequences_[piece.sequence];
       const int32_t kv_len = s.done + piece.count;
-      while (static_cast<int32_t>(s.pages.size()) * geometry_.page_tokens < kv_len) {
-        ASSERT_LT(used_pages_, pages_);
-        s.pages.push_back((used_pages_++ * 31 + 5) % pages_);  // scattered; 31 and `pages` coprime
-      }
+      GrowPages(s, kv_len);
       batch.sequences.push_back({.query_start = batch.tokens(),
                                  .query_count = piece.count,
                                  .kv_len = kv_len,

@@ -37,8 +37,7 @@ TEST(PrefixCache, AnswersAreTheSameBits) {
   Client client(daemon.grpc());
   for (int mode = v1::ATTENTION_MODE_DENSE; mode <= v1::ATTENTION_MODE_TOPK; ++mode) {
     SCOPED_TRACE(mode);
-    const bool keeps_state =
-        mode == v1::ATTENTION_MODE_ALCCA || mode == v1::ATTENTION_MODE_MULTIPOLE;
+    const bool forks = mode == v1::ATTENTION_MODE_MULTIPOLE;  // 256 tokens and more
     v1::GenerateRequest request = Sampled(kStory, static_cast<v1::AttentionMode>(mode));
     request.set_bypass_prefix_cache(true);
     const v1::GenerateComplete without = client.Generate(request).complete();
@@ -47,10 +46,10 @@ TEST(PrefixCache, AnswersAreTheSameBits) {
     const v1::GenerateComplete first = client.Generate(request).complete();
     EXPECT_EQ(first.cached_tokens(), 0u);
     const v1::GenerateComplete second = client.Generate(request).complete();
-    EXPECT_EQ(second.cached_tokens(), keeps_state ? 0 : (second.prompt_tokens() - 1) / 16 * 16);
+    EXPECT_EQ(second.cached_tokens(), forks ? 0 : (second.prompt_tokens() - 1) / 16 * 16);
     EXPECT_EQ(Bits(first), Bits(without));
     EXPECT_EQ(Bits(second), Bits(without));
-    if (!keeps_state) {
+    if (!forks) {
       EXPECT_LT(second.attention().prefill().queries(), without.attention().prefill().queries());
     }
     request.set_cache_salt("another tenant");
@@ -79,6 +78,41 @@ TEST(PrefixCache, NAnswersAndTheNextTurn) {
   EXPECT_GT(loads.loads(0).cache_hit_rate(), 0.3);
   EXPECT_LT(loads.loads(0).cache_hit_rate(), 1);
   EXPECT_EQ(loads.loads(0).num_used_tokens(), 0u) << "kept pages are not in use";
+}
+
+TEST(PrefixCache, MultipoleForks) {
+  DaemonProcess daemon({"--page-tokens=16", "--max-prefill-chunk=200"});
+  ASSERT_TRUE(daemon.serving());
+  Client client(daemon.grpc());
+  std::string story = kStory;
+  for (int i = 0; i < 8; ++i) {
+    story += std::string(" ") + kStory;
+  }
+  v1::GenerateRequest request = Sampled(story, v1::ATTENTION_MODE_MULTIPOLE);
+  request.mutable_attention()->set_dense_below(100);
+  request.mutable_attention()->set_sinks(4);
+  request.mutable_attention()->set_recent(32);
+  request.mutable_attention()->set_max_keys(96);
+  request.set_bypass_prefix_cache(true);
+  const v1::GenerateComplete without = client.Generate(request).complete();
+  ASSERT_GT(without.prompt_tokens(), 256u);
+  ASSERT_GT(without.attention().prefill().qk_centroid(), 0u);
+  request.set_bypass_prefix_cache(false);
+  EXPECT_EQ(Bits(client.Generate(request).complete()), Bits(without));
+  const v1::GenerateComplete second = client.Generate(request).complete();
+  EXPECT_EQ(second.cached_tokens(), (without.prompt_tokens() - 1) / 256 * 256);
+  EXPECT_EQ(Bits(second), Bits(without));
+  // The next turn goes on from the answer, and n answers compute what is left once.
+  request.set_text(story + without.text() + " " + kStory);
+  request.mutable_sampling_params()->set_n(3);
+  request.set_cache_salt("");
+  const Reply reply = client.Generate(request);
+  ASSERT_EQ(reply.completes.size(), 3u);
+  for (const v1::GenerateComplete& complete : reply.completes) {
+    EXPECT_GE(complete.cached_tokens(), second.cached_tokens());
+  }
+  EXPECT_EQ(reply.completes[2].cached_tokens(),
+            (reply.completes[2].prompt_tokens() - 1) / 256 * 256);
 }
 
 TEST(PrefixCache, OffFindsNothing) {

@@ -26,7 +26,7 @@ using testing::MakeByteTokenizer;
 using testing::MakeRequest;
 using testing::SchedulerHarness;
 
-constexpr int32_t kEos = 2, kFirstByte = 3;
+constexpr int32_t kEndId = 2, kFirstByte = 3;
 int32_t Id(char c) {
   return kFirstByte + static_cast<uint8_t>(c);
 }
@@ -37,7 +37,7 @@ class Constrained : public ::testing::Test {
       : tokenizer_(MakeByteTokenizer({"ab", "\xE2\x96\x81yes", "12", "\"}", "{\""},
                                      /*dummy_prefix=*/true)) {
     auto vocabulary = ConstraintVocabulary::Build(
-        BytesOf(tokenizer_, tokenizer_.vocab_size(), std::vector<int32_t>{kEos}));
+        BytesOf(tokenizer_, tokenizer_.vocab_size(), std::vector<int32_t>{kEndId}));
     EXPECT_TRUE(vocabulary.ok()) << vocabulary.status();
     vocabulary_ = *std::move(vocabulary);
   }
@@ -66,7 +66,8 @@ class Constrained : public ::testing::Test {
     return {.vocab_size = tokenizer_.vocab_size(), .pages = pages};
   }
   static EngineOptions Options() {
-    return {.max_num_seqs = 8, .max_batch_tokens = 64, .max_context = 200, .eos_token_ids = {kEos}};
+    return {
+        .max_num_seqs = 8, .max_batch_tokens = 64, .max_context = 200, .eos_token_ids = {kEndId}};
   }
 
   Completion Run(Request request, testing::FakeModelOptions model) {
@@ -116,7 +117,7 @@ TEST_F(Constrained, EndTokensWhereTheTextMayEnd) {
   testing::FakeModelOptions model = Model();
   Request request = Asks(1, Compile(Kind::kRegex, "x{3,50}"));
   request.sampling.temperature = 0;
-  request.sampling.logit_bias = {{kEos, 50.0f}};
+  request.sampling.logit_bias = {{kEndId, 50.0f}};
   const Completion done = Run(request, model);
   EXPECT_EQ(done.text, "xxx");
   EXPECT_EQ(done.finish(), FinishReason::kStop);

@@ -49,11 +49,13 @@ TEST(PrefixDomain, ASaltIsNoKnob) {
   EXPECT_NE(PrefixDomain(window, "2"), PrefixDomain(longer, ""));
 }
 
-TEST(PrefixDomain, ModesWithAStateShareNothing) {
+TEST(PrefixDomain, AStateThatPagesDoNotRestoreSharesNothing) {
   for (const ModeTraits& mode : kAttentionModes) {
     AttentionParams params;
     params.mode = mode.mode;
-    EXPECT_EQ(PrefixDomain(params, "salt").empty(), mode.keeps_state) << mode.name;
+    EXPECT_FALSE(PrefixDomain(params, "salt").empty()) << mode.name;
+    params.near_share = 0.5f;  // of `alcca`: a quantile of what queries were
+    EXPECT_EQ(PrefixDomain(params, "salt").empty(), mode.has_near_gate) << mode.name;
   }
 }
 
@@ -73,8 +75,10 @@ class PrefixCacheTest : public ::testing::Test {
     return cursor.tokens;
   }
 
+  PrefixCacheTest() { pool_.KeepIdle(8); }
+
   KvPagePool pool_{8, 4};
-  PrefixCache cache_{&pool_, 8};
+  PrefixCache cache_{&pool_};
 };
 
 TEST_F(PrefixCacheTest, WholePagesAreFound) {
@@ -151,7 +155,8 @@ TEST_F(PrefixCacheTest, ClearForgetsWhatIsIdle) {
 
 TEST(PrefixCacheBound, OnlySoManyStayIdle) {
   KvPagePool pool(8, 4);
-  PrefixCache cache(&pool, 1);
+  pool.KeepIdle(1);
+  PrefixCache cache(&pool);
   const Tokens tokens = Count(0, 12);
   {
     KvPages pages(&pool);

@@ -75,8 +75,24 @@ absl::StatusOr<std::unique_ptr<AttentionState>> FakeModel::MakeAttentionState(
   return std::make_unique<FakeState>();
 }
 
-uint64_t& FakeModel::Slot(const BatchSequence& sequence, int32_t position) {
-  const int32_t page = sequence.pages[position / shape_.page_tokens];
+absl::StatusOr<std::unique_ptr<AttentionState>> FakeModel::ForkAttentionState(
+    const AttentionFork& fork) {
+  if (options_.out_of_forks) {
+    return absl::ResourceExhaustedError("no memory for a fork");
+  }
+  auto state = std::make_unique<FakeState>();
+  state->tokens = fork.tokens;
+  ALCCA_CHECK(static_cast<const FakeState*>(fork.from)->tokens >= fork.tokens);
+  const int32_t final_pages = fork.tokens / 2 / shape_.page_tokens;
+  ALCCA_CHECK(std::equal(fork.pages, fork.pages + final_pages, fork.from_pages));
+  for (int32_t t = final_pages * shape_.page_tokens; t < fork.tokens; ++t) {
+    Slot(fork.pages, t) = Slot(fork.from_pages, t);
+  }
+  return state;
+}
+
+uint64_t& FakeModel::Slot(const int32_t* pages, int32_t position) {
+  const int32_t page = pages[position / shape_.page_tokens];
   ALCCA_CHECK(page >= 0 && page < shape_.pages);
   return memory_[size_t(page) * shape_.page_tokens + position % shape_.page_tokens];
 }
@@ -84,14 +100,15 @@ uint64_t& FakeModel::Slot(const BatchSequence& sequence, int32_t position) {
 void FakeModel::Store(const Batch& batch, const BatchSequence& sequence) {
   auto& state = static_cast<FakeState&>(*sequence.state);
   ALCCA_CHECK(sequence.query_count > 0);
-  if (!TraitsOf(sequence.attention->mode).keeps_state && state.tokens == 0) {
+  const ModeTraits& mode = TraitsOf(sequence.attention->mode);
+  if ((!mode.keeps_state || mode.of_keys) && state.tokens == 0) {
     state.tokens = sequence.kv_len - sequence.query_count;  // found in the prefix cache
   }
   ALCCA_CHECK(state.tokens == sequence.kv_len - sequence.query_count);
   for (int32_t r = 0; r < sequence.query_count; ++r) {
     const int32_t row = sequence.query_start + r, position = state.tokens++;
     ALCCA_CHECK(batch.positions[row] == position);
-    Slot(sequence, position) = Mix(uint64_t(position) << 32 | uint64_t(batch.token_ids[row]));
+    Slot(sequence.pages, position) = Mix(uint64_t(position) << 32 | uint64_t(batch.token_ids[row]));
     AttentionCounters& c = *sequence.counters;
     c.queries += 1;
     c.qk_exact += position + 1;
@@ -104,7 +121,7 @@ void FakeModel::RowLogits(const Batch& batch, const BatchSequence& sequence, int
   const int32_t position = batch.positions[row];
   uint64_t hash = 0;
   for (int32_t p = 0; p <= position; ++p) {
-    hash = Mix(hash ^ Slot(sequence, p));
+    hash = Mix(hash ^ Slot(sequence.pages, p));
   }
   for (int32_t token = 0; token < options_.vocab_size; ++token) {
     out[token] = static_cast<float>(Mix(hash + uint64_t(token)) >> 40) * 0x1p-24f * 6.0f - 3.0f;

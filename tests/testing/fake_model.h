@@ -28,6 +28,7 @@ struct FakeModelOptions {
   bool asynchronous = false;  // `meanwhile` runs after the step's work, else before it
   int32_t nan_after = -1;     // a row of this token has NaN logits
   int32_t stateless_k = -1;   // attention with this k gets no state: RESOURCE_EXHAUSTED
+  bool out_of_forks = false;  // likewise every fork
   std::function<void(const Batch&)> on_forward = nullptr;  // called before a step's work
 };
 
@@ -41,6 +42,14 @@ class FakeModel final : public Model {
                                 absl::FunctionRef<void()> meanwhile) override;
   absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionState(
       const AttentionParams& params) override;
+  bool forks() const override { return true; }
+  // It reorders nothing, but says that the second half of them may move.
+  int32_t FinalTokens(const AttentionState&, const AttentionParams&,
+                      int32_t tokens) const override {
+    return tokens / 2;
+  }
+  absl::StatusOr<std::unique_ptr<AttentionState>> ForkAttentionState(
+      const AttentionFork& fork) override;
   std::span<const float> Logits(const Batch& batch) override;
   size_t weight_bytes() const override { return 0; }
   size_t kv_bytes() const override { return memory_.size() * sizeof(memory_[0]); }
@@ -50,7 +59,7 @@ class FakeModel final : public Model {
   static int64_t live_states();
 
  private:
-  uint64_t& Slot(const BatchSequence& sequence, int32_t position);
+  uint64_t& Slot(const int32_t* pages, int32_t position);
   void Store(const Batch& batch, const BatchSequence& sequence);
   void RowLogits(const Batch& batch, const BatchSequence& sequence, int32_t row, float* out);
 

@@ -33,9 +33,7 @@ void Completions::Take(std::vector<TokenNews> news) {
 SchedulerHarness::SchedulerHarness(const EngineOptions& options, FakeModelOptions model,
                                    const Tokenizer* tokenizer)
     : model_(std::move(model)),
-      scheduler_(
-          options, model_.kv_shape(), tokenizer,
-          [this](const AttentionParams& params) { return model_.MakeAttentionState(params); }),
+      scheduler_(options, model_.kv_shape(), tokenizer, &model_),
       sampler_(options.eos_token_ids) {}
 
 void SchedulerHarness::Submit(Request request) {

@@ -53,6 +53,15 @@ class RecordingBackend final : public Backend {
       const KvShape& shape, const AttentionParams& params) override {
     return inner_->MakeAttentionState(shape, params);
   }
+  bool forks() const override { return inner_->forks(); }
+  int32_t FinalTokens(const AttentionState& state, const AttentionParams& params,
+                      int32_t tokens) const override {
+    return inner_->FinalTokens(state, params, tokens);
+  }
+  absl::StatusOr<std::unique_ptr<AttentionState>> ForkAttentionState(
+      const AttentionFork& fork, KvCache& kv, const AttentionShape& shape) override {
+    return inner_->ForkAttentionState(fork, kv, shape);
+  }
   void BeginStep(const Batch& batch) override { inner_->BeginStep(batch); }
   void EndStep(const Batch& batch) override { inner_->EndStep(batch); }
   void Embed(TensorView out, const Matrix& table, std::span<const int32_t> token_ids) override {

@@ -22,7 +22,7 @@ Value Missing(const Value& value, std::string_view name) {
                                          "' of a ", std::string(value.TypeName())));
 }
 
-absl::StatusOr<Value> Method(const Value& self, std::string_view name, Runtime* runtime) {
+absl::StatusOr<Value> FindMethod(const Value& self, std::string_view name, Runtime* runtime) {
   RETURN_IF_ERROR(runtime->meter.Take(sizeof(Callable)));
   if (self.depth() >= kMaxNesting) {
     return absl::InvalidArgumentError("values are nested too deeply");
@@ -127,7 +127,7 @@ absl::StatusOr<Value> MakeNamespace(const Arguments& arguments, Runtime* runtime
 absl::StatusOr<Value> GetAttribute(const Value& value, std::string_view name, Runtime* runtime) {
   RETURN_IF_ERROR(CheckDefined(value));
   if (HasMethod(value, name)) {
-    return Method(value, name, runtime);
+    return FindMethod(value, name, runtime);
   }
   if (value.Is(Kind::kDict)) {
     const Value* item = value.dict().Find(name);

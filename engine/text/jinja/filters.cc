@@ -21,10 +21,10 @@
 namespace alcca::jinja {
 namespace {
 
-using Result = absl::StatusOr<Value>;
+using FilterResult = absl::StatusOr<Value>;
 
 template <Text (*convert)(const Text&)>
-Result Convert(const Value& input, const Arguments& arguments, Runtime* runtime) {
+FilterResult ConvertFilter(const Value& input, const Arguments& arguments, Runtime* runtime) {
   RETURN_IF_ERROR(Bind(arguments, {}).status());
   ASSIGN_OR_RETURN(const Value text, ToStringValue(input, &runtime->meter));
   RETURN_IF_ERROR(runtime->meter.Take(3 * text.text().cost()));
@@ -54,7 +54,7 @@ Text TitleWords(const Text& text) {
   return out;
 }
 
-Result Trim(const Value& input, const Arguments& arguments, Runtime* runtime) {
+FilterResult Trim(const Value& input, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"chars"}));
   ASSIGN_OR_RETURN(const Value text, ToStringValue(input, &runtime->meter));
   ASSIGN_OR_RETURN(const Text characters, AsText(bound[0], ""));
@@ -62,7 +62,7 @@ Result Trim(const Value& input, const Arguments& arguments, Runtime* runtime) {
   return Strip(text.text(), given ? &characters : nullptr, Side::kBoth, &runtime->meter);
 }
 
-Result ReplaceFilter(const Value& input, const Arguments& arguments, Runtime* runtime) {
+FilterResult ReplaceFilter(const Value& input, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"old", "new", "count"}, 2));
   ASSIGN_OR_RETURN(const Value text, ToStringValue(input, &runtime->meter));
   ASSIGN_OR_RETURN(const Value old, ToStringValue(*bound[0], &runtime->meter));
@@ -71,14 +71,14 @@ Result ReplaceFilter(const Value& input, const Arguments& arguments, Runtime* ru
   return Replace(text.text(), old.text(), replacement.text(), count, &runtime->meter);
 }
 
-Result Indent(const Value& input, const Arguments& arguments, Runtime* runtime) {
+FilterResult Indent(const Value& input, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"width", "first", "blank"}));
   ASSIGN_OR_RETURN(Text text, AsText(&input, ""));
   Value indent = Value(Text("    ", Origin::kTemplate));
   if (bound[0] != nullptr) {
     const Value space(Text(" ", Origin::kTemplate));
     ASSIGN_OR_RETURN(indent, bound[0]->Is(Kind::kString)
-                                 ? Result(*bound[0])
+                                 ? FilterResult(*bound[0])
                                  : Arithmetic("*", space, *bound[0], &runtime->meter));
   }
   text.Append("\n", Origin::kTemplate);  // As jinja2: splitlines drops it again.
@@ -97,7 +97,7 @@ Result Indent(const Value& input, const Arguments& arguments, Runtime* runtime) 
   return MakeString(std::move(out), &runtime->meter);
 }
 
-Result Format(const Value& input, const Arguments& arguments, Runtime* runtime) {
+FilterResult Format(const Value& input, const Arguments& arguments, Runtime* runtime) {
   if (!arguments.named.empty()) {
     return absl::InvalidArgumentError("named arguments are not implemented");
   }
@@ -107,7 +107,7 @@ Result Format(const Value& input, const Arguments& arguments, Runtime* runtime) 
   return PercentFormat(text.text(), values, &runtime->meter);
 }
 
-Result ToJsonFilter(const Value& input, const Arguments& arguments, Runtime* runtime) {
+FilterResult ToJsonFilter(const Value& input, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound,
                    Bind(arguments, {"ensure_ascii", "indent", "separators", "sort_keys"}));
   JsonStyle style;
@@ -165,7 +165,7 @@ std::optional<double> ParseFloat(const Value& value) {
   return number;
 }
 
-Result IntFilter(const Value& input, const Arguments& arguments, Runtime*) {
+FilterResult IntFilter(const Value& input, const Arguments& arguments, Runtime*) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"default", "base"}));
   ASSIGN_OR_RETURN(const int64_t base, AsInteger(bound[1], 10));
   if (base != 10) {
@@ -190,7 +190,7 @@ Result IntFilter(const Value& input, const Arguments& arguments, Runtime*) {
   return bound[0] == nullptr ? Value::Int(0) : *bound[0];
 }
 
-Result FloatFilter(const Value& input, const Arguments& arguments, Runtime*) {
+FilterResult FloatFilter(const Value& input, const Arguments& arguments, Runtime*) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"default"}));
   if (const std::optional<double> number = ParseFloat(input)) {
     return Value::Float(*number, OriginOf(input));
@@ -198,7 +198,7 @@ Result FloatFilter(const Value& input, const Arguments& arguments, Runtime*) {
   return bound[0] == nullptr ? Value::Float(0) : *bound[0];
 }
 
-Result Abs(const Value& input, const Arguments& arguments, Runtime*) {
+FilterResult Abs(const Value& input, const Arguments& arguments, Runtime*) {
   RETURN_IF_ERROR(Bind(arguments, {}).status());
   if (input.Is(Kind::kFloat)) {
     return Value::Float(std::abs(input.real()), input.origin());
@@ -207,7 +207,7 @@ Result Abs(const Value& input, const Arguments& arguments, Runtime*) {
   return integer < 0 ? Negate(input) : Value::Int(integer, input.origin());
 }
 
-Result Round(const Value& input, const Arguments& arguments, Runtime*) {
+FilterResult Round(const Value& input, const Arguments& arguments, Runtime*) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"precision", "method"}));
   ASSIGN_OR_RETURN(const int64_t precision, AsInteger(bound[0], 0));
   ASSIGN_OR_RETURN(const Text method, AsText(bound[1], "common"));
@@ -236,7 +236,7 @@ Result Round(const Value& input, const Arguments& arguments, Runtime*) {
                       input.origin());
 }
 
-Result Default(const Value& input, const Arguments& arguments, Runtime*) {
+FilterResult Default(const Value& input, const Arguments& arguments, Runtime*) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"default_value", "boolean"}));
   if (input.Is(Kind::kUndefined) || (AsBool(bound[1]) && !input.Truth())) {
     return bound[0] == nullptr ? Value(Text()) : *bound[0];
@@ -244,13 +244,13 @@ Result Default(const Value& input, const Arguments& arguments, Runtime*) {
   return input;
 }
 
-Result Safe(const Value& input, const Arguments& arguments, Runtime* runtime) {
+FilterResult Safe(const Value& input, const Arguments& arguments, Runtime* runtime) {
   RETURN_IF_ERROR(Bind(arguments, {}).status());
   ASSIGN_OR_RETURN(const Value text, ToStringValue(input, &runtime->meter));
   return Value(text.shared_text(), /*markup=*/true);
 }
 
-Result Escape(const Value& input, const Arguments& arguments, Runtime* runtime) {
+FilterResult Escape(const Value& input, const Arguments& arguments, Runtime* runtime) {
   RETURN_IF_ERROR(Bind(arguments, {}).status());
   ASSIGN_OR_RETURN(const Value text, ToStringValue(input, &runtime->meter));
   RETURN_IF_ERROR(runtime->meter.Take(5 * text.text().cost()));
@@ -258,7 +258,7 @@ Result Escape(const Value& input, const Arguments& arguments, Runtime* runtime) 
                         : Value(std::make_shared<const Text>(EscapeHtml(text.text())), true);
 }
 
-Result LengthFilter(const Value& input, const Arguments& arguments, Runtime* runtime) {
+FilterResult LengthFilter(const Value& input, const Arguments& arguments, Runtime* runtime) {
   RETURN_IF_ERROR(Bind(arguments, {}).status());
   ASSIGN_OR_RETURN(const int64_t length, Length(input, &runtime->meter));
   return Value::Int(length);
@@ -267,7 +267,7 @@ Result LengthFilter(const Value& input, const Arguments& arguments, Runtime* run
 const Filters& PlainFilters() {
   static const auto* const filters = new Filters{
       {"abs", Abs},
-      {"capitalize", Convert<Capitalize>},
+      {"capitalize", ConvertFilter<Capitalize>},
       {"count", LengthFilter},
       {"d", Default},
       {"default", Default},
@@ -278,16 +278,16 @@ const Filters& PlainFilters() {
       {"indent", Indent},
       {"int", IntFilter},
       {"length", LengthFilter},
-      {"lower", Convert<Lower>},
+      {"lower", ConvertFilter<Lower>},
       {"replace", ReplaceFilter},
       {"round", Round},
       {"safe", Safe},
       {"string", [](const Value& input, const Arguments&,
                     Runtime* runtime) { return ToStringValue(input, &runtime->meter); }},
-      {"title", Convert<TitleWords>},
+      {"title", ConvertFilter<TitleWords>},
       {"tojson", ToJsonFilter},
       {"trim", Trim},
-      {"upper", Convert<Upper>},
+      {"upper", ConvertFilter<Upper>},
   };
   return *filters;
 }
@@ -298,7 +298,7 @@ absl::StatusOr<Value> CallFilter(std::string_view name, const Value& input,
                                  const Arguments& arguments, Runtime* runtime) {
   for (const Filters* filters : {&PlainFilters(), &SequenceFilters()}) {
     if (const auto it = filters->find(name); it != filters->end()) {
-      Result result = it->second(input, arguments, runtime);
+      FilterResult result = it->second(input, arguments, runtime);
       if (absl::IsInvalidArgument(result.status())) {
         return absl::InvalidArgumentError(
             absl::StrCat("filter ", std::string(name), ": ", result.status().message()));

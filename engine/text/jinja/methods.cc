@@ -17,12 +17,12 @@
 namespace alcca::jinja {
 namespace {
 
-using Result = absl::StatusOr<Value>;
-using Method = Result (*)(const Value&, const Arguments&, Runtime*);
+using MethodResult = absl::StatusOr<Value>;
+using Method = MethodResult (*)(const Value&, const Arguments&, Runtime*);
 using Methods = std::unordered_map<std::string_view, Method>;
 
 template <Side side>
-Result StripMethod(const Value& self, const Arguments& arguments, Runtime* runtime) {
+MethodResult StripMethod(const Value& self, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"chars"}));
   ASSIGN_OR_RETURN(const Text characters, AsText(bound[0], ""));
   const bool given = bound[0] != nullptr && !bound[0]->Is(Kind::kNone);
@@ -30,7 +30,7 @@ Result StripMethod(const Value& self, const Arguments& arguments, Runtime* runti
 }
 
 template <bool right>
-Result SplitMethod(const Value& self, const Arguments& arguments, Runtime* runtime) {
+MethodResult SplitMethod(const Value& self, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"sep", "maxsplit"}));
   ASSIGN_OR_RETURN(const Text separator, AsText(bound[0], ""));
   ASSIGN_OR_RETURN(const int64_t limit, AsInteger(bound[1], -1));
@@ -40,7 +40,7 @@ Result SplitMethod(const Value& self, const Arguments& arguments, Runtime* runti
 
 // startswith and endswith: of a string, or of any in a tuple.
 template <bool end>
-Result Affix(const Value& self, const Arguments& arguments, Runtime* runtime) {
+MethodResult Affix(const Value& self, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"prefix"}, 1));
   std::vector<Value> affixes = {*bound[0]};
   if (bound[0]->Is(Kind::kList) && bound[0]->list().tuple) {
@@ -58,7 +58,7 @@ Result Affix(const Value& self, const Arguments& arguments, Runtime* runtime) {
 }
 
 template <bool end>
-Result RemoveAffix(const Value& self, const Arguments& arguments, Runtime* runtime) {
+MethodResult RemoveAffix(const Value& self, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"affix"}, 1));
   ASSIGN_OR_RETURN(const Text affix, AsText(bound[0], ""));
   const Text& text = self.text();
@@ -70,7 +70,7 @@ Result RemoveAffix(const Value& self, const Arguments& arguments, Runtime* runti
                     &runtime->meter);
 }
 
-Result ReplaceMethod(const Value& self, const Arguments& arguments, Runtime* runtime) {
+MethodResult ReplaceMethod(const Value& self, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"old", "new", "count"}, 2));
   ASSIGN_OR_RETURN(const Text old, AsText(bound[0], ""));
   ASSIGN_OR_RETURN(const Text replacement, AsText(bound[1], ""));
@@ -79,7 +79,7 @@ Result ReplaceMethod(const Value& self, const Arguments& arguments, Runtime* run
 }
 
 template <Text (*convert)(const Text&)>
-Result Convert(const Value& self, const Arguments& arguments, Runtime* runtime) {
+MethodResult ConvertMethod(const Value& self, const Arguments& arguments, Runtime* runtime) {
   RETURN_IF_ERROR(Bind(arguments, {}).status());
   RETURN_IF_ERROR(runtime->meter.Take(3 * self.text().cost()));
   RETURN_IF_ERROR(runtime->meter.Step(self.text().size() / 4));
@@ -88,7 +88,7 @@ Result Convert(const Value& self, const Arguments& arguments, Runtime* runtime) 
 
 // find, rfind (-1 if there is none), index, rindex (an error): in code points.
 template <bool right, bool must>
-Result FindMethod(const Value& self, const Arguments& arguments, Runtime* runtime) {
+MethodResult FindMethod(const Value& self, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"sub"}, 1));
   ASSIGN_OR_RETURN(const Text sub, AsText(bound[0], ""));
   const std::string& bytes = self.text().bytes();
@@ -106,7 +106,7 @@ Result FindMethod(const Value& self, const Arguments& arguments, Runtime* runtim
   return Value::Int(static_cast<int64_t>(CodePoints(std::string_view(bytes).substr(0, at))));
 }
 
-Result CountMethod(const Value& self, const Arguments& arguments, Runtime* runtime) {
+MethodResult CountMethod(const Value& self, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"sub"}, 1));
   ASSIGN_OR_RETURN(const Text sub, AsText(bound[0], ""));
   const std::string& bytes = self.text().bytes();
@@ -123,13 +123,13 @@ Result CountMethod(const Value& self, const Arguments& arguments, Runtime* runti
   return Value::Int(count);
 }
 
-Result JoinMethod(const Value& self, const Arguments& arguments, Runtime* runtime) {
+MethodResult JoinMethod(const Value& self, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"iterable"}, 1));
   ASSIGN_OR_RETURN(const std::vector<Value> items, Iterate(*bound[0], &runtime->meter));
   return JoinTexts(self.text(), items, &runtime->meter);
 }
 
-Result SplitLinesMethod(const Value& self, const Arguments& arguments, Runtime* runtime) {
+MethodResult SplitLinesMethod(const Value& self, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"keepends"}));
   ASSIGN_OR_RETURN(std::vector<Text> lines,
                    SplitLines(self.text(), AsBool(bound[0]), &runtime->meter));
@@ -142,7 +142,7 @@ Result SplitLinesMethod(const Value& self, const Arguments& arguments, Runtime* 
 
 // True if there are characters and all of them are `holds`; only ASCII letters and digits count.
 template <bool (*holds)(char32_t)>
-Result All(const Value& self, const Arguments& arguments, Runtime* runtime) {
+MethodResult All(const Value& self, const Arguments& arguments, Runtime* runtime) {
   RETURN_IF_ERROR(Bind(arguments, {}).status());
   const std::string& bytes = self.text().bytes();
   RETURN_IF_ERROR(runtime->meter.Step(bytes.size() / 16));
@@ -165,7 +165,7 @@ bool IsAlnum(char32_t c) {
 }
 
 template <bool (*holds)(const Text&)>
-Result Cased(const Value& self, const Arguments& arguments, Runtime* runtime) {
+MethodResult Cased(const Value& self, const Arguments& arguments, Runtime* runtime) {
   RETURN_IF_ERROR(Bind(arguments, {}).status());
   RETURN_IF_ERROR(runtime->meter.Step(self.text().size() / 4));
   return Value::Bool(holds(self.text()));
@@ -184,10 +184,10 @@ const Methods& StringMethods() {
       {"removeprefix", RemoveAffix<false>},
       {"removesuffix", RemoveAffix<true>},
       {"replace", ReplaceMethod},
-      {"lower", Convert<Lower>},
-      {"upper", Convert<Upper>},
-      {"title", Convert<Title>},
-      {"capitalize", Convert<Capitalize>},
+      {"lower", ConvertMethod<Lower>},
+      {"upper", ConvertMethod<Upper>},
+      {"title", ConvertMethod<Title>},
+      {"capitalize", ConvertMethod<Capitalize>},
       {"find", FindMethod<false, false>},
       {"rfind", FindMethod<true, false>},
       {"index", FindMethod<false, true>},
@@ -213,7 +213,7 @@ const Methods& StringMethods() {
 enum class DictPart { kKeys, kValues, kItems };
 
 template <DictPart part>
-Result DictView(const Value& self, const Arguments& arguments, Runtime* runtime) {
+MethodResult DictView(const Value& self, const Arguments& arguments, Runtime* runtime) {
   RETURN_IF_ERROR(Bind(arguments, {}).status());
   std::vector<Value> items;
   for (const auto& [key, value] : self.dict().items) {
@@ -233,9 +233,9 @@ const Methods& DictMethods() {
       {"keys", DictView<DictPart::kKeys>},
       {"values", DictView<DictPart::kValues>},
       {"items", DictView<DictPart::kItems>},
-      {"copy", [](const Value& self, const Arguments&, Runtime*) -> Result { return self; }},
+      {"copy", [](const Value& self, const Arguments&, Runtime*) -> MethodResult { return self; }},
       {"get",
-       [](const Value& self, const Arguments& arguments, Runtime*) -> Result {
+       [](const Value& self, const Arguments& arguments, Runtime*) -> MethodResult {
          ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"key", "default"}, 1));
          const Value* item = self.dict().Find(*bound[0]);
          return item != nullptr ? *item : bound[1] != nullptr ? *bound[1] : Value::None();
@@ -246,7 +246,7 @@ const Methods& DictMethods() {
 
 // index (an error if there is none) and count of a list.
 template <bool count>
-Result ListSearch(const Value& self, const Arguments& arguments, Runtime* runtime) {
+MethodResult ListSearch(const Value& self, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"value"}, 1));
   int64_t found = 0;
   const auto& items = self.list().items;
@@ -267,7 +267,7 @@ const Methods& ListMethods() {
   static const auto* const methods = new Methods{
       {"index", ListSearch<false>},
       {"count", ListSearch<true>},
-      {"copy", [](const Value& self, const Arguments&, Runtime*) -> Result { return self; }},
+      {"copy", [](const Value& self, const Arguments&, Runtime*) -> MethodResult { return self; }},
   };
   return *methods;
 }
@@ -275,7 +275,7 @@ const Methods& ListMethods() {
 const Methods& LoopMethods() {
   static const auto* const methods = new Methods{
       {"cycle",
-       [](const Value& self, const Arguments& arguments, Runtime*) -> Result {
+       [](const Value& self, const Arguments& arguments, Runtime*) -> MethodResult {
          if (arguments.positional.empty() || !arguments.named.empty()) {
            return absl::InvalidArgumentError("loop.cycle needs items");
          }

@@ -15,10 +15,10 @@
 namespace alcca::jinja {
 namespace {
 
-using Result = absl::StatusOr<Value>;
+using SequenceResult = absl::StatusOr<Value>;
 
 // item.a.0.b for "a.0.b", or item[3] for 3; `standard` for what is undefined, if there is one.
-Result AttributeOf(Value item, const Value& path, const Value* standard, Runtime* runtime) {
+SequenceResult AttributeOf(Value item, const Value& path, const Value* standard, Runtime* runtime) {
   if (!path.Is(Kind::kString)) {
     ASSIGN_OR_RETURN(item, GetItem(item, path, runtime));
   } else {
@@ -44,7 +44,7 @@ Result AttributeOf(Value item, const Value& path, const Value* standard, Runtime
 }
 
 // What an item is compared by: an attribute if `path` is given, in lower case if `folds`.
-Result KeyOf(const Value& item, const Value* path, bool folds, Runtime* runtime) {
+SequenceResult KeyOf(const Value& item, const Value* path, bool folds, Runtime* runtime) {
   Value key = item;
   if (path != nullptr && !path->Is(Kind::kNone)) {
     ASSIGN_OR_RETURN(key, AttributeOf(item, *path, nullptr, runtime));
@@ -99,7 +99,7 @@ std::vector<Value> ItemsOf(std::vector<Keyed> keyed) {
   return items;
 }
 
-Result Sort(const Value& input, const Arguments& arguments, Runtime* runtime) {
+SequenceResult Sort(const Value& input, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"reverse", "case_sensitive", "attribute"}));
   if (bound[2] != nullptr && bound[2]->Is(Kind::kString) &&
       bound[2]->text().bytes().find(',') != std::string::npos) {
@@ -110,7 +110,7 @@ Result Sort(const Value& input, const Arguments& arguments, Runtime* runtime) {
   return MakeList(ItemsOf(std::move(keyed)), &runtime->meter);
 }
 
-Result DictSort(const Value& input, const Arguments& arguments, Runtime* runtime) {
+SequenceResult DictSort(const Value& input, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"case_sensitive", "by", "reverse"}));
   ASSIGN_OR_RETURN(const Text by, AsText(bound[1], "key"));
   if (!input.Is(Kind::kDict) || (by.bytes() != "key" && by.bytes() != "value")) {
@@ -126,7 +126,7 @@ Result DictSort(const Value& input, const Arguments& arguments, Runtime* runtime
 
 // The first of the least or greatest; undefined of none.
 template <bool greatest>
-Result Extreme(const Value& input, const Arguments& arguments, Runtime* runtime) {
+SequenceResult Extreme(const Value& input, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"case_sensitive", "attribute"}));
   ASSIGN_OR_RETURN(const std::vector<Keyed> keyed,
                    WithKeys(input, bound[1], !AsBool(bound[0]), runtime));
@@ -143,7 +143,7 @@ Result Extreme(const Value& input, const Arguments& arguments, Runtime* runtime)
   return keyed[best].item;
 }
 
-Result Unique(const Value& input, const Arguments& arguments, Runtime* runtime) {
+SequenceResult Unique(const Value& input, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"case_sensitive", "attribute"}));
   ASSIGN_OR_RETURN(const std::vector<Keyed> keyed,
                    WithKeys(input, bound[1], !AsBool(bound[0]), runtime));
@@ -161,7 +161,7 @@ Result Unique(const Value& input, const Arguments& arguments, Runtime* runtime) 
   return MakeGenerator(std::move(items), &runtime->meter);
 }
 
-Result First(const Value& input, const Arguments& arguments, Runtime* runtime) {
+SequenceResult First(const Value& input, const Arguments& arguments, Runtime* runtime) {
   RETURN_IF_ERROR(Bind(arguments, {}).status());
   if (input.Is(Kind::kString) || input.Is(Kind::kList)) {
     return Index(input, 0, &runtime->meter);
@@ -170,7 +170,7 @@ Result First(const Value& input, const Arguments& arguments, Runtime* runtime) {
   return items.empty() ? Value::UndefinedAs("the first item of an empty sequence") : items[0];
 }
 
-Result Last(const Value& input, const Arguments& arguments, Runtime* runtime) {
+SequenceResult Last(const Value& input, const Arguments& arguments, Runtime* runtime) {
   RETURN_IF_ERROR(Bind(arguments, {}).status());
   if (input.Is(Kind::kString) || input.Is(Kind::kList)) {
     return Index(input, -1, &runtime->meter);
@@ -179,13 +179,13 @@ Result Last(const Value& input, const Arguments& arguments, Runtime* runtime) {
   return items.empty() ? Value::UndefinedAs("the last item of an empty sequence") : items.back();
 }
 
-Result ListFilter(const Value& input, const Arguments& arguments, Runtime* runtime) {
+SequenceResult ListFilter(const Value& input, const Arguments& arguments, Runtime* runtime) {
   RETURN_IF_ERROR(Bind(arguments, {}).status());
   ASSIGN_OR_RETURN(std::vector<Value> items, Iterate(input, &runtime->meter));
   return MakeList(std::move(items), &runtime->meter);
 }
 
-Result Reverse(const Value& input, const Arguments& arguments, Runtime* runtime) {
+SequenceResult Reverse(const Value& input, const Arguments& arguments, Runtime* runtime) {
   RETURN_IF_ERROR(Bind(arguments, {}).status());
   if (input.Is(Kind::kString)) {
     return Slice(input, Value::None(), Value::None(), Value::Int(-1), &runtime->meter);
@@ -195,7 +195,7 @@ Result Reverse(const Value& input, const Arguments& arguments, Runtime* runtime)
   return MakeGenerator(std::move(items), &runtime->meter);
 }
 
-Result Items(const Value& input, const Arguments& arguments, Runtime* runtime) {
+SequenceResult Items(const Value& input, const Arguments& arguments, Runtime* runtime) {
   RETURN_IF_ERROR(Bind(arguments, {}).status());
   if (input.Is(Kind::kUndefined)) {
     return MakeGenerator({}, &runtime->meter);
@@ -207,7 +207,7 @@ Result Items(const Value& input, const Arguments& arguments, Runtime* runtime) {
   return MakeGenerator(pairs.list().items, &runtime->meter);
 }
 
-Result Sum(const Value& input, const Arguments& arguments, Runtime* runtime) {
+SequenceResult Sum(const Value& input, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"attribute", "start"}));
   ASSIGN_OR_RETURN(const std::vector<Keyed> keyed, WithKeys(input, bound[0], false, runtime));
   Value sum = bound[1] == nullptr ? Value::Int(0) : *bound[1];
@@ -217,7 +217,7 @@ Result Sum(const Value& input, const Arguments& arguments, Runtime* runtime) {
   return sum;
 }
 
-Result Join(const Value& input, const Arguments& arguments, Runtime* runtime) {
+SequenceResult Join(const Value& input, const Arguments& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"d", "attribute"}));
   ASSIGN_OR_RETURN(const std::vector<Keyed> keyed, WithKeys(input, bound[1], false, runtime));
   std::vector<Value> texts;
@@ -244,7 +244,7 @@ absl::StatusOr<std::pair<std::string, Arguments>> Inner(const Arguments& argumen
   return std::make_pair(arguments.positional[skip].text().bytes(), std::move(rest));
 }
 
-Result Map(const Value& input, const Arguments& arguments, Runtime* runtime) {
+SequenceResult Map(const Value& input, const Arguments& arguments, Runtime* runtime) {
   std::vector<Value> items;
   if (arguments.positional.empty()) {
     ASSIGN_OR_RETURN(const auto bound, Bind(arguments, {"attribute", "default"}, 1));
@@ -271,7 +271,7 @@ Result Map(const Value& input, const Arguments& arguments, Runtime* runtime) {
 
 // select, reject, selectattr, rejectattr: items that pass a test, or that are true.
 template <bool keeps, bool by_attribute>
-Result Select(const Value& input, const Arguments& arguments, Runtime* runtime) {
+SequenceResult Select(const Value& input, const Arguments& arguments, Runtime* runtime) {
   constexpr size_t kSkip = by_attribute ? 1 : 0;
   if (by_attribute && arguments.positional.empty()) {
     return absl::InvalidArgumentError("needs the name of an attribute");

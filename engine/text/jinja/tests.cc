@@ -14,77 +14,77 @@ namespace {
 
 using Test = absl::StatusOr<bool> (*)(const Value&, const std::vector<Value>&, Runtime*);
 
-using Result = absl::StatusOr<bool>;
+using TestResult = absl::StatusOr<bool>;
 using A = std::vector<Value>;
 
 template <Kind kind>
-Result IsKind(const Value& v, const A&, Runtime*) {
+TestResult IsKind(const Value& v, const A&, Runtime*) {
   return v.Is(kind);
 }
 
-Result IsDefined(const Value& v, const A&, Runtime*) {
+TestResult IsDefined(const Value& v, const A&, Runtime*) {
   return !v.Is(Kind::kUndefined);
 }
 
 template <bool wanted>
-Result IsBool(const Value& v, const A&, Runtime*) {
+TestResult IsBool(const Value& v, const A&, Runtime*) {
   return v.Is(Kind::kBool) && v.boolean() == wanted;
 }
 
-Result IsInteger(const Value& v, const A&, Runtime*) {
+TestResult IsInteger(const Value& v, const A&, Runtime*) {
   return v.Is(Kind::kInt) || v.Is(Kind::kBigInt);
 }
 
-Result IsNumber(const Value& v, const A&, Runtime*) {
+TestResult IsNumber(const Value& v, const A&, Runtime*) {
   return v.IsNumber() || v.Is(Kind::kBigInt);
 }
 
-Result IsSequence(const Value& v, const A&, Runtime*) {
+TestResult IsSequence(const Value& v, const A&, Runtime*) {
   return v.Is(Kind::kString) || v.Is(Kind::kList) || v.Is(Kind::kDict) || v.Is(Kind::kUndefined);
 }
 
-Result IsIterable(const Value& v, const A& arguments, Runtime* runtime) {
+TestResult IsIterable(const Value& v, const A& arguments, Runtime* runtime) {
   return v.Is(Kind::kGenerator) || v.Is(Kind::kLoop) ? true : IsSequence(v, arguments, runtime);
 }
 
-Result IsEscaped(const Value& v, const A&, Runtime*) {
+TestResult IsEscaped(const Value& v, const A&, Runtime*) {
   return v.markup();
 }
 
 // v % by == rest
-Result Modulo(const Value& v, const Value& by, int64_t rest, Runtime* runtime) {
+TestResult Modulo(const Value& v, const Value& by, int64_t rest, Runtime* runtime) {
   ASSIGN_OR_RETURN(const Value remainder, Arithmetic("%", v, by, &runtime->meter));
   return Equal(remainder, Value::Int(rest), &runtime->meter);
 }
 
 template <int64_t rest>
-Result IsParity(const Value& v, const A&, Runtime* runtime) {
+TestResult IsParity(const Value& v, const A&, Runtime* runtime) {
   return Modulo(v, Value::Int(2), rest, runtime);
 }
 
-Result IsDivisible(const Value& v, const A& arguments, Runtime* runtime) {
+TestResult IsDivisible(const Value& v, const A& arguments, Runtime* runtime) {
   return Modulo(v, arguments[0], 0, runtime);
 }
 
 template <bool wanted>
-Result Equals(const Value& v, const A& arguments, Runtime* runtime) {
+TestResult Equals(const Value& v, const A& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const bool equal, Equal(v, arguments[0], &runtime->meter));
   return equal == wanted;
 }
 
 // v < argument; v > argument if `swaps`; their negations if not `wanted`.
 template <bool swaps, bool wanted>
-Result IsLess(const Value& v, const A& arguments, Runtime* runtime) {
+TestResult IsLess(const Value& v, const A& arguments, Runtime* runtime) {
   ASSIGN_OR_RETURN(const bool less, swaps ? Less(arguments[0], v, &runtime->meter)
                                           : Less(v, arguments[0], &runtime->meter));
   return less == wanted;
 }
 
-Result IsIn(const Value& v, const A& arguments, Runtime* runtime) {
+TestResult IsIn(const Value& v, const A& arguments, Runtime* runtime) {
   return Contains(arguments[0], v, &runtime->meter);
 }
 
-Result IsSame(const Value& v, const A& arguments, Runtime* runtime) {
+TestResult IsSame(const Value& v, const A& arguments, Runtime* runtime) {
   const Value& other = arguments[0];
   if (v.identity() != nullptr || other.identity() != nullptr || v.kind() != other.kind()) {
     return v.identity() == other.identity() && v.kind() == other.kind();
@@ -93,7 +93,7 @@ Result IsSame(const Value& v, const A& arguments, Runtime* runtime) {
 }
 
 template <bool (*holds)(const Text&)>
-Result IsCase(const Value& v, const A&, Runtime* runtime) {
+TestResult IsCase(const Value& v, const A&, Runtime* runtime) {
   ASSIGN_OR_RETURN(const Value text, ToStringValue(v, &runtime->meter));
   RETURN_IF_ERROR(runtime->meter.Step(text.text().size() / 4));
   return holds(text.text());

@@ -97,7 +97,7 @@ bool IsFinalSigma(std::string_view bytes, size_t begin, size_t end) {
 
 // `choose` says what becomes of a code point, given whether the one before was cased.
 template <typename Choose>
-Text Convert(const Text& text, Choose choose) {
+Text ConvertCase(const Text& text, Choose choose) {
   Text out;
   bool after_cased = false;
   std::string part;
@@ -159,19 +159,20 @@ bool IsLineEnd(char32_t c) {
 }
 
 Text Lower(const Text& text) {
-  return Convert(text, [](size_t, bool) { return Case::kLower; });
+  return ConvertCase(text, [](size_t, bool) { return Case::kLower; });
 }
 
 Text Upper(const Text& text) {
-  return Convert(text, [](size_t, bool) { return Case::kUpper; });
+  return ConvertCase(text, [](size_t, bool) { return Case::kUpper; });
 }
 
 Text Title(const Text& text) {
-  return Convert(text, [](size_t, bool cased) { return cased ? Case::kLower : Case::kTitle; });
+  return ConvertCase(text, [](size_t, bool cased) { return cased ? Case::kLower : Case::kTitle; });
 }
 
 Text Capitalize(const Text& text) {
-  return Convert(text, [](size_t begin, bool) { return begin > 0 ? Case::kLower : Case::kTitle; });
+  return ConvertCase(text,
+                     [](size_t begin, bool) { return begin > 0 ? Case::kLower : Case::kTitle; });
 }
 
 bool IsUpper(const Text& text) {

@@ -28,6 +28,7 @@ void AttentionPlan::Make(const Batch& batch, const AttentionShape& shape) {
   sequences_.clear();
   is_search_.clear();
   is_multipole_.clear();
+  before_.clear();
   offsets_.clear();
   pages_.clear();
   ks_.clear();
@@ -94,6 +95,7 @@ void AttentionPlan::AddSequence(const BatchSequence& s) {
   sequences_.push_back(work);
   is_search_.push_back(is_alcca || is_topk);
   is_multipole_.push_back(p.mode == AttentionMode::kMultipole);
+  before_.push_back(is_alcca ? s.position(0) - std::exchange(state.tokens, s.kv_len) : 0);
   counts_on_device_ |= is_alcca || is_topk;
 
   Offsets offsets = {};
@@ -108,12 +110,12 @@ void AttentionPlan::AddSequence(const BatchSequence& s) {
     c.queries += shape_.heads;
     c.dense_equivalent_qk += shape_.heads * visible;
     c.dense_equivalent_pv += shape_.heads * visible;
-    if (is_alcca) {
-      c.com_test += shape_.heads;
-      c.running_sums += 2 * int64_t{shape_.kv_heads};
-      if (work.is_tree) {  // two moments of the first 256 keys, one difference at a split
-        c.index_build += int64_t{shape_.kv_heads} * ((position < 256 ? 2 : 0) + (position > 0));
-      }
+    c.com_test += is_alcca ? shape_.heads : 0;
+  }
+  for (int32_t t = s.position(0) - before_.back(); t < s.kv_len && is_alcca; ++t) {
+    c.running_sums += 2 * int64_t{shape_.kv_heads};
+    if (work.is_tree) {  // two moments of the first 256 keys, one difference at a split
+      c.index_build += int64_t{shape_.kv_heads} * ((t < 256 ? 2 : 0) + (t > 0));
     }
   }
 }
@@ -434,12 +436,13 @@ void AttentionPlan::FinishSearchWave(SearchPlan& wave) {
       ++end;
     }
     const SequenceWork& work = sequences_[rows[begin].sequence];
+    const int32_t before = rows[begin].row == 0 ? before_[rows[begin].sequence] : 0;
     if (!work.is_topk) {
-      alcca.push_back({begin, end - begin});
+      alcca.push_back({begin, end - begin, before});
       wave.any_gaps |= work.keeps_gaps;
     }
     if (work.is_tree) {
-      trees.push_back({begin, end - begin});
+      trees.push_back({begin, end - begin, before});
       wave.any_recall |= work.params.recall_sample > 0;
       wave.branches_max =
           std::max(wave.branches_max, work.params.tree_distances + work.params.tree_recent);

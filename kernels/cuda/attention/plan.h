@@ -143,6 +143,7 @@ class AttentionPlan {
   AttentionShape shape_;
   std::vector<SequenceWork> sequences_;
   std::vector<uint8_t> is_search_, is_multipole_;  // by sequence: how it is answered
+  std::vector<int32_t> before_;  // by sequence: tokens ahead of it that its state lacks
   std::vector<Offsets> offsets_;
   std::vector<int32_t> pages_, ks_;
   std::vector<float> thetas_;

@@ -68,6 +68,7 @@ class AttentionStateCuda final : public AttentionState {
   int32_t chunk_gap_bytes() const { return chunk_gap_bytes_; }
 
   int32_t blocks = 0;  // closed so far, by the plan
+  int32_t tokens = 0;  // in sums and trees, by the plan
 
  private:
   AttentionStateCuda(std::shared_ptr<StatePool> pool, const KvShape& shape)

@@ -162,9 +162,10 @@ struct SearchRow {
 struct SearchTile {
   int32_t first, row_count, head_begin, head_count;
 };
-// SearchRows [first, first + count), all of one sequence, in order.
+// SearchRows [first, first + count), all of one sequence, in order. The `before` tokens ahead of
+// them, of shared pages, are not in the sequence's state yet.
 struct SearchRun {
-  int32_t first, count;
+  int32_t first, count, before;
 };
 
 struct Candidate {

@@ -20,7 +20,7 @@ using testing::TempDir;
 using testing::TinyModelConfig;
 using testing::WriteTinyCheckpoint;
 
-constexpr char kIndex[] = "model.safetensors.index.json";
+constexpr char kIndexFile[] = "model.safetensors.index.json";
 
 TEST(TensorTableTest, IsInTheOrderOfLoading) {
   ModelConfig config = TinyModelConfig();
@@ -145,13 +145,13 @@ TEST(TensorTableTest, RefusesBiasesAndIgnoresLeftovers) {
 
   TempDir good;
   WriteTinyCheckpoint(good.path(), TinyModelConfig(), DType::kBF16, 2);
-  auto index = ReadTextFile(good.File(kIndex), kMaxIndexBytes);
+  auto index = ReadTextFile(good.File(kIndexFile), kMaxIndexBytes);
   ASSERT_TRUE(index.ok()) << index.status();
   const std::string leftovers =
       "\"weight_map\": {\"layers.0.attention.wq.bias\": \"x.safetensors\","
       "\"model.layers.0.self_attn.rotary_emb.inv_freq\": \"x.safetensors\",";
   ASSERT_EQ(absl::StrReplaceAll({{"\"weight_map\": {", leftovers}}, &*index), 1);
-  good.Write(kIndex, *index);
+  good.Write(kIndexFile, *index);
   good.Write("x.safetensors",
              ByteTensors({"layers.0.attention.wq.bias",
                           "model.layers.0.self_attn.rotary_emb.inv_freq", "model.layers.x.y"}));

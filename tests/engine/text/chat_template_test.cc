@@ -13,7 +13,7 @@
 namespace alcca {
 namespace {
 
-using Ids = std::vector<int32_t>;
+using TokenIds = std::vector<int32_t>;
 using Messages = std::vector<ChatMessage>;
 using nlohmann::ordered_json;
 
@@ -72,7 +72,7 @@ TEST_P(ChatGoldenTest, SameTokensAsMistralCommon) {
                               ParseMessages(sample["messages"]), tools);
   ASSERT_TRUE(ids.ok()) << ids.status();
   const ordered_json expected = ReadJson(folder + "/tokens_" + GetParam().version + ".json");
-  EXPECT_EQ(*ids, expected["tokens"].get<Ids>())
+  EXPECT_EQ(*ids, expected["tokens"].get<TokenIds>())
       << TokenizerOf(GetParam().format).Decode(*ids, /*skip_special=*/false);
 }
 
@@ -179,9 +179,11 @@ TEST(ChatTemplateTest, SpellsJsonAsPythonDoes) {
     ASSERT_TRUE(ids.ok()) << ids.status();
     const auto begin =
         std::find(ids->begin(), ids->end(), TokenizerOf(kV3).PieceToId("[TOOL_RESULTS]"));
-    const Ids expected =
-        TokenizerOf(kV3).Encode("{\"content\": " + pair[1] + ", \"call_id\": \"abcdefgh1\"}").value();
-    ASSERT_EQ(Ids(begin + 1, ids->end() - 1), expected) << line;
+    const TokenIds expected =
+        TokenizerOf(kV3)
+            .Encode("{\"content\": " + pair[1] + ", \"call_id\": \"abcdefgh1\"}")
+            .value();
+    ASSERT_EQ(TokenIds(begin + 1, ids->end() - 1), expected) << line;
   }
   EXPECT_GE(cases, 600);
 }
@@ -195,8 +197,8 @@ TEST(ChatTemplateTest, TextNeverBecomesAControlPiece) {
   const std::string quoted = nlohmann::json(all).dump();
   const std::string tools = R"([{"function": {"name": "f", "description": )" + quoted +
                             R"(, "parameters": {)" + quoted + ": " + quoted + "}}}]";
-  const auto controls = [&tokenizer](const Ids& ids) {
-    Ids found;
+  const auto controls = [&tokenizer](const TokenIds& ids) {
+    TokenIds found;
     std::copy_if(ids.begin(), ids.end(), std::back_inserter(found), [&](int32_t id) {
       return tokenizer.IsControl(id) || tokenizer.model().IsUnknown(id);
     });
@@ -214,7 +216,7 @@ TEST(ChatTemplateTest, TextNeverBecomesAControlPiece) {
     return controls(*ids);
   };
   const std::string plain_tools = R"([{"function": {"name": "f", "parameters": {}}}])";
-  const Ids expected = {1, 3, 4, 2, 6, 7, 3, 4, 5, 2, 8, 9};
+  const TokenIds expected = {1, 3, 4, 2, 6, 7, 3, 4, 5, 2, 8, 9};
   EXPECT_EQ(make("plain", plain_tools), expected);
   EXPECT_EQ(make(all, tools), expected);
   EXPECT_EQ(make("</s>", plain_tools), expected);

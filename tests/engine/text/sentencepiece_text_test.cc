@@ -14,7 +14,7 @@
 namespace alcca {
 namespace {
 
-using Ids = std::vector<int32_t>;
+using PieceIds = std::vector<int32_t>;
 
 class SentencePieceTextTest : public ::testing::TestWithParam<const char*> {
  protected:
@@ -27,12 +27,13 @@ class SentencePieceTextTest : public ::testing::TestWithParam<const char*> {
     return *std::move(tokenizer);
   }
 
-  // Ids that exercise every branch: any piece, byte pieces, the special ones, ids out of range.
-  Ids RandomIds(std::mt19937* rng) const {
+  // PieceIds that exercise every branch: any piece, byte pieces, the special ones, ids out of
+  // range.
+  PieceIds RandomIds(std::mt19937* rng) const {
     const auto below = [rng](int32_t n) { return static_cast<int32_t>((*rng)() % n); };
     const int32_t first_byte = std::max(tokenizer_.PieceToId("<0x00>"), 0);
     static constexpr std::string_view kText = "\u2581\u00e9\U0001F600\ufffda";
-    Ids ids(below(30));
+    PieceIds ids(below(30));
     for (int32_t& id : ids) {
       switch (below(6)) {
         case 0:
@@ -63,7 +64,7 @@ class SentencePieceTextTest : public ::testing::TestWithParam<const char*> {
 TEST_P(SentencePieceTextTest, StreamIsDecodeInValidPieces) {
   std::mt19937 rng(1);
   for (int round = 0; round < 20000; ++round) {
-    const Ids ids = RandomIds(&rng);
+    const PieceIds ids = RandomIds(&rng);
     for (const bool skip_special : {true, false}) {
       const auto stream = tokenizer_.NewText({}, skip_special);
       std::string text;
@@ -88,7 +89,7 @@ TEST_P(SentencePieceTextTest, CompletionContinuesThePrompt) {
   const std::string text =
       "  The quick\n brown \u2581fox \U0001F600\U0001F468\u200d\u00e9, "
       "\u65e5\u672c\u8a9e  jumps. ";
-  const Ids ids = tokenizer_.Encode(text).value();
+  const PieceIds ids = tokenizer_.Encode(text).value();
   const std::string whole = tokenizer_.Decode(ids);
   for (size_t cut = 1; cut <= ids.size(); ++cut) {
     const auto before = tokenizer_.NewText({}, true);
@@ -117,7 +118,7 @@ class SentencePieceTextV3Test : public ::testing::Test {
   int32_t Byte(int value) const { return tokenizer_.PieceToId("<0x00>") + value; }
 
   // The text of `ids` behind `prompt`, the parts separated by '|'.
-  std::string Stream(const Ids& prompt, const Ids& ids) const {
+  std::string Stream(const PieceIds& prompt, const PieceIds& ids) const {
     const auto stream = tokenizer_.NewText(prompt, true);
     std::string text;
     for (const int32_t id : ids) {
@@ -138,7 +139,7 @@ TEST_F(SentencePieceTextV3Test, LeadingSpace) {
   EXPECT_EQ(Stream({1, a_, 2}, {a_}), "a|");
   EXPECT_EQ(Stream({Byte('x')}, {a_}), " a|");
   EXPECT_EQ(Stream({1, tokenizer_.PieceToId("\u2581")}, {a_}), " a|");
-  EXPECT_EQ(Stream(Ids(100, a_), {a_}), " a|");
+  EXPECT_EQ(Stream(PieceIds(100, a_), {a_}), " a|");
   EXPECT_EQ(Stream({}, {2, a_, 2, a_}), "|a|| a|");  // As in Decode of the whole.
 }
 
@@ -153,7 +154,7 @@ TEST_F(SentencePieceTextV3Test, BytesAreHeldUntilTheCharacterIsComplete) {
 }
 
 TEST_F(SentencePieceTextV3Test, CharacterThatThePromptLeftIncomplete) {
-  const Ids prompt = {1, a_, Byte(0xF0), Byte(0x9F)};
+  const PieceIds prompt = {1, a_, Byte(0xF0), Byte(0x9F)};
   EXPECT_EQ(Stream(prompt, {Byte(0x98), Byte(0x80)}), "|\U0001F600|");
   EXPECT_EQ(Stream(prompt, {a_}), " a|");
   EXPECT_EQ(Stream(prompt, {}), "");

@@ -23,7 +23,7 @@ constexpr char kTemplate[] =
     "{% for c in m.tool_calls %}{{ c.function.name }}({{ c.function.arguments | tojson }})"
     "{% endfor %}<|end|>\n{% endfor %}{% if add_generation_prompt %}<|end|>assistant\n{% endif %}";
 
-std::unique_ptr<Tokenizer> Golden(const std::string& name) {
+std::unique_ptr<Tokenizer> GoldenTokenizer(const std::string& name) {
   return LoadTokenizer(ALCCA_TEST_DATA_DIR "/bpe/" + name).value();
 }
 
@@ -41,7 +41,7 @@ ChatTemplateSource Source(std::string text) {
   return source;
 }
 
-class TemplatedChatTest : public testing::Test {
+class TemplatedChatTest : public ::testing::Test {
  protected:
   std::string Text(const TemplatedChat& chat, std::vector<ChatMessage> messages,
                    std::string_view tools = "") {
@@ -55,7 +55,7 @@ class TemplatedChatTest : public testing::Test {
                          [this](int32_t id) { return tokenizer_->IsControl(id); });
   }
 
-  const std::unique_ptr<Tokenizer> tokenizer_ = Golden("added");
+  const std::unique_ptr<Tokenizer> tokenizer_ = GoldenTokenizer("added");
   std::tm now_ = {};
 };
 
@@ -167,7 +167,7 @@ TEST_F(TemplatedChatTest, ToolsHaveATemplateOfTheirOwn) {
   EXPECT_EQ(Text(chat, {Message("user", "a")}, "[{}, {}]"), "2 tools");
 }
 
-class ChatTemplateFilesTest : public testing::Test {
+class ChatTemplateFilesTest : public ::testing::Test {
  protected:
   ChatTemplateFilesTest() { fs::create_directories(dir_); }
   ~ChatTemplateFilesTest() override { fs::remove_all(dir_); }
@@ -175,7 +175,7 @@ class ChatTemplateFilesTest : public testing::Test {
     fs::create_directories(fs::path(dir_ + "/" + name).parent_path());
     std::ofstream(dir_ + "/" + name) << text;
   }
-  const std::string dir_ = testing::TempDir() + "alcca_chat_template_files";
+  const std::string dir_ = ::testing::TempDir() + "alcca_chat_template_files";
 };
 
 TEST_F(ChatTemplateFilesTest, TheFirstOfThreePlacesIsRead) {
@@ -221,7 +221,7 @@ TEST_F(ChatTemplateFilesTest, ABadFileIsNamed) {
 TEST(TemplatedChat, TheBuiltInFormatIsForMistral) {
   const auto mistral =
       SentencePieceTokenizer::Load(ALCCA_TEST_DATA_DIR "/tokenizer/tokenizer.model.v3").value();
-  const auto other = Golden("gpt2");
+  const auto other = GoldenTokenizer("gpt2");
   EXPECT_TRUE(IsMistralChat({}, *other));
   EXPECT_TRUE(IsMistralChat(Source("[INST] {{ x }} [/INST]"), mistral));
   EXPECT_FALSE(IsMistralChat(Source("[INST] {{ x }} [/INST]"), *other));

@@ -23,12 +23,15 @@ __global__ void __launch_bounds__(kAttentionThreads)
   const SearchRun run = wave.alcca_runs[blockIdx.x];
   const int32_t kv_head = blockIdx.y, d = kv.head_dim;
   const SequenceWork& sequence = wave.sequences[wave.rows[run.first].sequence];
-  const int32_t first = wave.rows[run.first].position;
+  const int32_t first = wave.rows[run.first].position, begin = first - run.before;
   double* sums = sequence.state.sums + (size_t(kv.layer) * kv.kv_heads + kv_head) * 4 * d;
   for (int32_t i = threadIdx.x; i < 2 * d; i += kAttentionThreads) {
     const E* source = i < d ? kv.keys : kv.values;
     const int32_t dimension = i < d ? i : i - d;
-    double sum = first == 0 ? 0.0 : sums[i];
+    double sum = begin == 0 ? 0.0 : sums[i];
+    for (int32_t t = begin; t < first; ++t) {
+      sum += ToFloat(source[kv.Row(sequence.pages, kv_head, t) + dimension]);
+    }
     for (int32_t r = 0; r < run.count; ++r) {
       sum += ToFloat(source[kv.Row(sequence.pages, kv_head, first + r) + dimension]);
       const double inverse = 1.0 / (first + r + 1);

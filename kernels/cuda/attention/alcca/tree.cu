@@ -184,7 +184,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 1)
     InsertKeysKernel(KvLayer<E> kv, SearchWave wave) {
   const SearchRun run = wave.tree_runs[blockIdx.x];
   const SearchRow first_row = wave.rows[run.first];
-  const int32_t first = first_row.position, end = first + run.count;
+  const int32_t first = first_row.position - run.before, end = first_row.position + run.count;
   const int32_t lane = threadIdx.x % kWarp;
   Tree<E> tree(kv, wave.sequences[first_row.sequence], blockIdx.y);
   tree.AddMoments(first, end);
