@@ -22,8 +22,8 @@ enum class FileKind : uint8_t {
 absl::StatusOr<std::string> ReadTextFile(const std::string& path, uint64_t max_bytes,
                                          FileKind kind = FileKind::kRegular);
 
-// INVALID_ARGUMENT if `content` is the pointer that git-lfs leaves in the place of a large file that
-// was not fetched. ReadTextFile checks it.
+// INVALID_ARGUMENT if `content` is the pointer that git-lfs leaves in the place of a large file
+// that was not fetched. ReadTextFile checks it.
 absl::Status CheckFetched(std::string_view content, const std::string& path);
 
 // Replaces the file's content, or makes the file.

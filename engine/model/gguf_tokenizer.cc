@@ -96,9 +96,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadGgufTokenizer(const GgufHeader& h
   if (kind == "gpt2") {
     return LoadBpe(header, name);
   }
-  return absl::UnimplementedError(
-      absl::StrCat(std::string(name), ": key 'tokenizer.ggml.model': expected llama or gpt2, found ",
-                   kind ? QuoteName(*kind) : "nothing"));
+  return absl::UnimplementedError(absl::StrCat(
+      std::string(name), ": key 'tokenizer.ggml.model': expected llama or gpt2, found ",
+      kind ? QuoteName(*kind) : "nothing"));
 }
 
 absl::StatusOr<ChatTemplateSource> ReadGgufChatTemplates(const GgufHeader& header,
@@ -117,7 +117,8 @@ absl::StatusOr<ChatTemplateSource> ReadGgufChatTemplates(const GgufHeader& heade
   Tokens names;
   RETURN_IF_ERROR(Take(header.Strings("tokenizer.chat_templates"), &names));
   for (const std::string_view called : names) {
-    RETURN_IF_ERROR(add(std::string(called), absl::StrCat("tokenizer.chat_template.", std::string(called))));
+    RETURN_IF_ERROR(
+        add(std::string(called), absl::StrCat("tokenizer.chat_template.", std::string(called))));
   }
   const auto token = [&](const char* key, std::string* out) -> absl::Status {
     ASSIGN_OR_RETURN(const int32_t id, IdOf(header, key));

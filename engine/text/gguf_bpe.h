@@ -22,8 +22,8 @@ struct GgufBpe {
   std::vector<std::string> merges;   // "LEFT RIGHT", the first merged first
   std::string pre;                   // how text is cut into words; empty: "default"
   int32_t bos_id = -1, eos_id = -1;  // bos_token_id, eos_token_id
-  std::optional<bool> add_bos;       // add_bos_token: a text begins with bos_id; absent: if texts of
-                                     // the models that `pre` is named after do
+  std::optional<bool> add_bos;  // add_bos_token: a text begins with bos_id; absent: if texts of
+                                // the models that `pre` is named after do
 };
 
 // `name` stands for the file in error messages, which name the key.

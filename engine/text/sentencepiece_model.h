@@ -40,8 +40,9 @@ class SentencePieceModel {
                                                       std::string_view name);
 
   // Adds tokens that stand in other files, above the pieces of this one: control pieces, and others
-  // as user-defined ones. Ids from `max_vocab` on, and those that the model has, are left out; an id
-  // between that nobody named becomes a control piece. INVALID_ARGUMENT: the ids are too far apart.
+  // as user-defined ones. Ids from `max_vocab` on, and those that the model has, are left out; an
+  // id between that nobody named becomes a control piece. INVALID_ARGUMENT: the ids are too far
+  // apart.
   absl::Status AddTokens(std::vector<AddedToken> tokens, int64_t max_vocab);
 
   SentencePieceModel(SentencePieceModel&&) = default;

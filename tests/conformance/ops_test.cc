@@ -103,10 +103,8 @@ TEST_P(OpsConformance, RopeAndStore) {
   for (const int32_t d : {2, 8, 64, 128}) {
     const KvShape kv_shape = {
         .layers = 2, .kv_heads = 2, .head_dim = d, .page_tokens = 4, .pages = 8};
-    const AttentionShape shape = {.heads = 4,
-                                  .kv_heads = 2,
-                                  .head_dim = d,
-                                  .rope_attention_factor = d == 64 ? 0.8f : 1.0f};
+    const AttentionShape shape = {
+        .heads = 4, .kv_heads = 2, .head_dim = d, .rope_attention_factor = d == 64 ? 0.8f : 1.0f};
     const std::vector<int32_t> first_pages = {5, 2, 7}, second_pages = {1, 0};
     const AttentionParams dense;
     Batch batch;

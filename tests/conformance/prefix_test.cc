@@ -86,7 +86,7 @@ TEST_P(PrefixConformance, ForksOfMultipole) {
     params.sinks = c.sinks;
     params.recent = c.recent;
     params.mass = 0.8f;
-    params.max_keys = 96;
+    params.max_keys = 40;
     int32_t pages = 3 * (c.donor + 800) / c.page_tokens;
     pages += pages % 31 == 0 ? 1 : 0;
     const int32_t more = 600;

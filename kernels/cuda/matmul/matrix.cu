@@ -145,7 +145,7 @@ absl::StatusOr<std::unique_ptr<MatrixCuda>> MatrixCuda::Make(const DeviceContext
       CopyIn(device.stream, source.get(), staging.as<std::byte>(), rows * row_bytes);
       const auto convert = dtype_up == DType::kF32    ? &Convert<float>
                            : dtype_up == DType::kBF16 ? &Convert<BFloat16>
-                                                        : &Convert<Half>;
+                                                      : &Convert<Half>;
       convert(device, dtype, m.data_, m.scales_, bad, source, first, rows, m.cols_, m.stride_);
       Synchronize(device.stream);  // before `staging` is written again
       r += rows;
