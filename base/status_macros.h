@@ -21,9 +21,12 @@
 #define ASSIGN_OR_RETURN(lhs, expression) \
   ASSIGN_OR_RETURN_IMPL_(ALCCA_CONCAT_(status_or_, __LINE__), lhs, expression)
 
+// `lhs` may be a declaration, and names take no parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define ASSIGN_OR_RETURN_IMPL_(status_or, lhs, expression) \
   auto status_or = (expression);                           \
   if (!status_or.ok()) {                                   \
     return status_or.status();                             \
   }                                                        \
   lhs = *std::move(status_or)
+// NOLINTEND(bugprone-macro-parentheses)
