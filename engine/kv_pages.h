@@ -43,7 +43,6 @@ class KvPagePool {
   // The content of a held page is known to `knower` from now on, which hears when it becomes blank
   // or is taken for other tokens. One at a time knows a page.
   void SetKnown(int32_t page, PageKnower* knower);
-  const PageKnower* knower(int32_t page) const { return pages_[page].knower; }
   // Its knower gives it up: it is known no longer, and blank unless it is held. Nobody hears.
   void SetUnknown(int32_t page);
   // All idle pages become blank.

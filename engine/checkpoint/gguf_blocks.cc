@@ -1,7 +1,8 @@
 #include "engine/checkpoint/gguf_blocks.h"
 
 #include <bit>
-#include <cstring>
+
+#include "kernels/half.h"
 
 namespace alcca {
 namespace {
@@ -21,16 +22,8 @@ uint32_t Load32(const uint8_t* p) {
   return Load16(p) | Load16(p + 2) << 16;
 }
 
-// IEEE half to single, subnormals and NaN included.
 float Half(const uint8_t* p) {
-  const uint32_t h = Load16(p);
-  const uint32_t sign = (h & 0x8000) << 16;
-  const uint32_t exponent = h >> 10 & 0x1F, mantissa = h & 0x3FF;
-  if (exponent == 0) {
-    const float value = static_cast<float>(mantissa) * 0x1p-24F;
-    return F32(std::bit_cast<uint32_t>(value) | sign);
-  }
-  return F32(sign | (exponent == 31 ? 0xFF : exponent + 112) << 23 | mantissa << 13);
+  return HalfToFloat(static_cast<uint16_t>(Load16(p)));
 }
 
 // d * q + m, rounded twice: this file is compiled without fused multiply-adds, which would give
@@ -138,30 +131,18 @@ ScaleMin SixBits(const uint8_t* s, int j) {
   return {(s[j + 4] & 0xF) | (s[j - 4] >> 2 & 0x30), s[j + 4] >> 4 | (s[j] >> 2 & 0x30)};
 }
 
-// d, dmin, scales[12], nibbles[128]; 32 weights share a scale and a minimum.
-void ReadQ4_K(const uint8_t* p, float* out) {
+// d, dmin, scales[12], with `fifths` fifth bits[32], nibbles[128]; 32 weights share a scale and a
+// minimum.
+template <bool fifths>
+void ReadGroups(const uint8_t* p, float* out) {
   const float d = Half(p), dmin = Half(p + 2);
   for (int group = 0; group < kSuperBlock / 32; ++group, out += 32) {
     const ScaleMin s = SixBits(p + 4, group);
     const float dl = d * static_cast<float>(s.scale), ml = dmin * static_cast<float>(s.min);
-    const uint8_t* nibbles = p + 16 + group / 2 * 32;
+    const uint8_t* nibbles = p + (fifths ? 48 : 16) + group / 2 * 32;
     const int shift = group % 2 * 4;
     for (int i = 0; i < 32; ++i) {
-      out[i] = Scaled(dl, nibbles[i] >> shift & 0xF, -ml);
-    }
-  }
-}
-
-// As Q4_K, with fifth bits[32] before the nibbles.
-void ReadQ5_K(const uint8_t* p, float* out) {
-  const float d = Half(p), dmin = Half(p + 2);
-  for (int group = 0; group < kSuperBlock / 32; ++group, out += 32) {
-    const ScaleMin s = SixBits(p + 4, group);
-    const float dl = d * static_cast<float>(s.scale), ml = dmin * static_cast<float>(s.min);
-    const uint8_t* nibbles = p + 48 + group / 2 * 32;
-    const int shift = group % 2 * 4;
-    for (int i = 0; i < 32; ++i) {
-      const int fifth = p[16 + i] >> group & 1;
+      const int fifth = fifths ? p[16 + i] >> group & 1 : 0;
       out[i] = Scaled(dl, (nibbles[i] >> shift & 0xF) | fifth << 4, -ml);
     }
   }
@@ -188,8 +169,8 @@ constexpr GgufBlockFormat kFormats[] = {
     {GgufBlockType::kQ8_0, "Q8_0", 32, 34, ReadQ8_0},
     {GgufBlockType::kQ2_K, "Q2_K", 256, 84, ReadQ2_K},
     {GgufBlockType::kQ3_K, "Q3_K", 256, 110, ReadQ3_K},
-    {GgufBlockType::kQ4_K, "Q4_K", 256, 144, ReadQ4_K},
-    {GgufBlockType::kQ5_K, "Q5_K", 256, 176, ReadQ5_K},
+    {GgufBlockType::kQ4_K, "Q4_K", 256, 144, ReadGroups<false>},
+    {GgufBlockType::kQ5_K, "Q5_K", 256, 176, ReadGroups<true>},
     {GgufBlockType::kQ6_K, "Q6_K", 256, 210, ReadQ6_K},
     {GgufBlockType::kBF16, "BF16", 1, 2, ReadBf16},
 };

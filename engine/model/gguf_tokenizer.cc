@@ -36,12 +36,19 @@ absl::Status ReadTokens(const GgufHeader& header, std::string_view name, Tokens*
                          : absl::OkStatus();
 }
 
+// -1: there is none.
+absl::StatusOr<int32_t> IdOf(const GgufHeader& header, const char* key) {
+  ASSIGN_OR_RETURN(const std::optional<int64_t> id, header.Integer(key));
+  return static_cast<int32_t>(
+      std::clamp<int64_t>(id.value_or(-1), -1, std::numeric_limits<int32_t>::max()));
+}
+
 // The token of an id key; nullopt if there is none. ReadGgufConfig has checked its range.
 absl::StatusOr<std::optional<std::string_view>> TokenOf(const GgufHeader& header, const char* key,
                                                         const Tokens& tokens) {
-  ASSIGN_OR_RETURN(const std::optional<int64_t> id, header.Integer(key));
-  const bool known = id && *id >= 0 && *id < static_cast<int64_t>(tokens.size());
-  return known ? std::optional(tokens[static_cast<size_t>(*id)]) : std::nullopt;
+  ASSIGN_OR_RETURN(const int32_t id, IdOf(header, key));
+  const bool known = id >= 0 && id < std::ssize(tokens);
+  return known ? std::optional(tokens[static_cast<size_t>(id)]) : std::nullopt;
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadSentencePiece(const GgufHeader& header,
@@ -55,13 +62,6 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadSentencePiece(const GgufHeader& h
   ASSIGN_OR_RETURN(v.bos, TokenOf(header, "tokenizer.ggml.bos_token_id", v.tokens));
   ASSIGN_OR_RETURN(v.eos, TokenOf(header, "tokenizer.ggml.eos_token_id", v.tokens));
   return MakeGgufSentencePieceTokenizer(v, name);
-}
-
-// -1: there is none.
-absl::StatusOr<int32_t> IdOf(const GgufHeader& header, const char* key) {
-  ASSIGN_OR_RETURN(const std::optional<int64_t> id, header.Integer(key));
-  return static_cast<int32_t>(
-      std::clamp<int64_t>(id.value_or(-1), -1, std::numeric_limits<int32_t>::max()));
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadBpe(const GgufHeader& header,

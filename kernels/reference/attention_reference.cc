@@ -112,6 +112,7 @@ Vector Alcca(const Vector& q, const std::vector<Vector>& keys, const std::vector
         q, keys, {.distances = params.tree_distances, .recent = params.tree_recent});
   }
   std::vector<std::pair<double, size_t>> order;  // (distance, position): ties to the lower position
+  order.reserve(compared.size());
   for (const size_t j : compared) {
     order.emplace_back(Distance(q, keys[j]), j);
   }

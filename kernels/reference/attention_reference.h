@@ -20,9 +20,9 @@ void RememberQueriesReference(TensorView qkv, int32_t layer, const Batch& batch,
                               const AttentionShape& shape);
 
 // Remembers what the pages do not hold; every sum, neighbour and cluster is computed anew.
-// Backend::ForkAttentionState. It reorders no token, so all of them are final.
-std::unique_ptr<AttentionState> ForkAttentionStateReference(const AttentionFork& fork);
 absl::StatusOr<std::unique_ptr<AttentionState>> MakeAttentionStateReference(
     const KvShape& shape, const AttentionParams& params);
+// Backend::ForkAttentionState. It reorders no token, so all of them are final.
+std::unique_ptr<AttentionState> ForkAttentionStateReference(const AttentionFork& fork);
 
 }  // namespace alcca
